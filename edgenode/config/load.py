@@ -1,0 +1,135 @@
+"""Load the configuration: syntax, schema, rules across sections, files; all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from edgenode.config import rules, secrets
+from edgenode.config.errors import ConfigError, KeyPath, Problem
+from edgenode.config.locate import index, line_of
+from edgenode.config.prune import believable, prune
+from edgenode.config.schema import Config
+
+_CHECK_TYPES = {"tcp", "http", "exec"}
+
+
+def load(path: Path, *, check_secrets: bool = True) -> Config:
+    """Read and check a configuration file.
+
+    ``check_secrets=False`` leaves out the look at the secrets' files, for a machine on which
+    they do not lie. Raises ConfigError with everything that is wrong.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigError(path, [Problem((), f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [Problem((), f"is no UTF-8 text: {error}")]) from None
+    return loads(text, path, check_secrets=check_secrets)
+
+
+def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) -> Config:
+    """Like `load`, from text; `source` is the name that errors carry."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, [Problem((), f"is no TOML: {error}")]) from None
+    lines = index(text)
+
+    def fail(problems: list[Problem]) -> ConfigError:
+        located = [Problem(p.key, p.what, line_of(p.key, lines)) for p in problems]
+        return ConfigError(source, located)
+
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        refused = list(_schema_problems(error))
+        raise fail([*refused, *_rules_for_the_rest(raw, refused)]) from None
+    problems = [*rules.check(config)]
+    if check_secrets:
+        problems += secrets.check(config)
+    if problems:
+        raise fail(problems)
+    return config
+
+
+def _rules_for_the_rest(raw: dict[str, Any], refused: list[Problem]) -> list[Problem]:
+    pruned = prune(raw, [problem.key for problem in refused])
+    if pruned is None:
+        return []
+    try:
+        config = Config.model_validate(pruned.raw)
+    except ValidationError:
+        return []  # a required value was refused: nothing can be said across sections
+    return [problem for problem in rules.check(config) if believable(problem, pruned)]
+
+
+def _schema_problems(error: ValidationError) -> Iterator[Problem]:
+    for item in error.errors(include_url=False):
+        key = _key(item["loc"])
+        yield Problem(
+            key, _sentence(key, item["type"], item["msg"], item.get("ctx"), item["input"])
+        )
+
+
+def _key(loc: tuple[int | str, ...]) -> KeyPath:
+    """pydantic puts the tag of a union into the path; the operator never wrote it there."""
+    return tuple(
+        part
+        for position, part in enumerate(loc)
+        if not (part in _CHECK_TYPES and position == 2 and loc[0] == "checks")
+    )
+
+
+def _sentence(key: KeyPath, kind: str, message: str, context: Any, value: object) -> str:
+    match kind:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(str(key[-1]), _known_keys(key), 1, 0.6)
+            known = f'did you mean "{near[0]}"?' if near else _known_sentence(key)
+            return f"unknown key; {known}"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            reason = str(context["error"]) if context else message
+            return f"{_shown(value)} is not right: {reason}"
+        case "string_pattern_mismatch" if key[-1] in {"name", "group"} or len(key) > 1:
+            return f"{_shown(value)} is not right: it must match {context['pattern']}"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"type must be one of {', '.join(sorted(_CHECK_TYPES))}"
+        case _:
+            return f"{_shown(value)} is not right: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _known_sentence(key: KeyPath) -> str:
+    known = _known_keys(key)
+    return f"known here: {', '.join(known)}" if known else "no key is known here"
+
+
+def _known_keys(key: KeyPath) -> list[str]:
+    """The keys that the schema knows beside the one at `key`."""
+    models: set[type[BaseModel]] = {Config}
+    for part in key[:-1]:
+        if isinstance(part, str):
+            found: set[type[BaseModel]] = set()
+            for model in models:
+                if field := model.model_fields.get(part):
+                    found |= _models_in(field.annotation)
+            models = found
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_in(annotation: Any) -> set[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for inner in get_args(annotation) for model in _models_in(inner)}

@@ -1,0 +1,231 @@
+"""Rules that span sections: references, overlaps, duplicates. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
+from itertools import combinations
+
+from edgenode.config.errors import KeyPath, Problem, spell
+from edgenode.config.schema import Config
+from edgenode.config.values import Address, Network
+
+_RESERVED_DEVICES = {"lo", "all", "default"}
+
+
+def check(config: Config) -> Iterator[Problem]:
+    """Everything that is wrong with a configuration whose schema is right."""
+    yield from _names(config)
+    yield from _groups(config)
+    yield from _references(config)
+    yield from _services(config)
+    yield from _bgp(config)
+    yield from _mesh(config)
+    yield from _workers(config)
+
+
+def _names(config: Config) -> Iterator[Problem]:
+    workers = [
+        (("regions", r, "workers", w, "name"), worker.name)
+        for r, region in enumerate(config.regions)
+        for w, worker in enumerate(region.workers)
+    ]
+    yield from _duplicates("worker", workers)
+    sections: dict[str, Iterable[str]] = {
+        "groups": (g.name for g in config.groups),
+        "checks": (c.name for c in config.checks),
+        "services": (s.name for s in config.services),
+        "regions": (r.name for r in config.regions),
+    }
+    for section, names in sections.items():
+        keyed = [((section, position, "name"), name) for position, name in enumerate(names)]
+        yield from _duplicates(section[:-1], keyed)
+    neighbors: list[tuple[KeyPath, object]] = [
+        (("bgp", "neighbors", n, "name"), neighbor.name)
+        for n, neighbor in enumerate(config.bgp.neighbors)
+    ]
+    yield from _duplicates("neighbor", neighbors)
+
+
+def _duplicates(kind: str, keyed: Iterable[tuple[KeyPath, object]]) -> Iterator[Problem]:
+    seen: dict[object, KeyPath] = {}
+    for key, value in keyed:
+        if value in seen:
+            yield Problem(key, f'{kind} "{value}" is already defined at {spell(seen[value])}')
+        seen.setdefault(value, key)
+
+
+def _groups(config: Config) -> Iterator[Problem]:
+    prefixes: list[tuple[KeyPath, Network]] = [
+        (("groups", g, "prefixes", p), prefix)
+        for g, group in enumerate(config.groups)
+        for p, prefix in enumerate(group.prefixes)
+    ]
+    for (first_key, first), (key, second) in combinations(prefixes, 2):
+        if first.version == second.version and first.overlaps(second):
+            what = "is already there" if first == second else "overlaps"
+            yield Problem(key, f"{second} {what}: {first} stands at {spell(first_key)}")
+    for key, prefix in prefixes:
+        if prefix.prefixlen == 0:
+            yield Problem(key, "a default route is nobody's anycast prefix")
+    addresses: list[tuple[KeyPath, object]] = []
+    for g, group in enumerate(config.groups):
+        for a, address in enumerate(group.addresses):
+            key: KeyPath = ("groups", g, "addresses", a)
+            addresses.append((key, address))
+            if not _inside(address, group.prefixes):
+                inside = ", ".join(map(str, group.prefixes))
+                yield Problem(key, f"{address} is not inside the group's prefixes ({inside})")
+        if group.address_device in _RESERVED_DEVICES - {"lo"}:
+            yield Problem(("groups", g, "address_device"), "is no device")
+    yield from _duplicates("address", addresses)
+
+
+def _inside(address: Address, prefixes: Iterable[Network]) -> bool:
+    return any(address.version == prefix.version and address in prefix for prefix in prefixes)
+
+
+def _references(config: Config) -> Iterator[Problem]:
+    checks = [check.name for check in config.checks]
+    for g, group in enumerate(config.groups):
+        yield from _undefined("check", checks, group.checks, ("groups", g, "checks"))
+        if not group.checks and not config.services_of(group.name):
+            yield Problem(
+                ("groups", g),
+                f'group "{group.name}" has neither a check nor a steered service: '
+                "nothing would ever withdraw it; give it a check",
+            )
+    regions = [region.name for region in config.regions]
+    groups = [group.name for group in config.groups]
+    for s, service in enumerate(config.services):
+        yield from _undefined("region", regions, service.regions, ("services", s, "regions"))
+        if service.group not in groups:
+            yield Problem(("services", s, "group"), _no_such("group", service.group, groups))
+    used = {name for group in config.groups for name in group.checks}
+    for c, check_ in enumerate(config.checks):
+        if check_.name not in used:
+            yield Problem(("checks", c, "name"), f'no group asks for check "{check_.name}"')
+
+
+def _undefined(
+    kind: str, known: list[str], names: tuple[str, ...], key: KeyPath
+) -> Iterator[Problem]:
+    for position, name in enumerate(names):
+        if name not in known:
+            yield Problem((*key, position), _no_such(kind, name, known))
+        elif name in names[:position]:
+            yield Problem((*key, position), f'{kind} "{name}" stands here twice')
+
+
+def _no_such(kind: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    if near:
+        return f'nothing defines {kind} "{name}"; did you mean "{near[0]}"?'
+    return f'nothing defines {kind} "{name}"; defined: {", ".join(known) or "none"}'
+
+
+def _services(config: Config) -> Iterator[Problem]:
+    groups = {group.name: group for group in config.groups}
+    endpoints: list[tuple[KeyPath, object]] = []
+    for s, service in enumerate(config.services):
+        if not config.regions:
+            yield Problem(("services", s), f'service "{service.name}" has no region to steer to')
+        elif not config.mesh:
+            yield Problem(("services", s), "a steered service needs a [mesh] to reach its regions")
+        group = groups.get(service.group)
+        for position, endpoint in enumerate(service.listen):
+            key: KeyPath = ("services", s, "listen", position)
+            endpoints.append((key, endpoint))
+            if group and endpoint.host not in group.addresses:
+                yield Problem(
+                    key, f'{endpoint.host} is not among the addresses of group "{group.name}"'
+                )
+    yield from _duplicates("listen address", endpoints)
+    if config.metrics and config.metrics.listen in [endpoint for _, endpoint in endpoints]:
+        yield Problem(("metrics", "listen"), "a service listens there already")
+
+
+def _bgp(config: Config) -> Iterator[Problem]:
+    addresses: list[tuple[KeyPath, object]] = []
+    for n, neighbor in enumerate(config.bgp.neighbors):
+        key = ("bgp", "neighbors", n)
+        addresses.append(((*key, "address"), neighbor.address))
+        if neighbor.source and neighbor.source.version != neighbor.address.version:
+            yield Problem((*key, "source"), f"{neighbor.source} is of another family")
+        if neighbor.asn == config.bgp.asn:
+            yield Problem((*key, "asn"), "is our own: only external neighbors (eBGP) are supported")
+        if any(neighbor.address in group.addresses for group in config.groups):
+            yield Problem((*key, "address"), f"{neighbor.address} is our own service address")
+    yield from _duplicates("neighbor address", addresses)
+    served = {neighbor.address.version for neighbor in config.bgp.neighbors}
+    for g, group in enumerate(config.groups):
+        for p, prefix in enumerate(group.prefixes):
+            if prefix.version not in served:
+                yield Problem(
+                    ("groups", g, "prefixes", p),
+                    f"no neighbor has an IPv{prefix.version} address: {prefix} would reach nobody",
+                )
+
+
+def _mesh(config: Config) -> Iterator[Problem]:
+    if not config.mesh:
+        return
+    families = [address.version for address in config.mesh.addresses]
+    if len(set(families)) != len(families):
+        yield Problem(("mesh", "addresses"), "one address a family")
+    if config.mesh.device == config.lifeline.device:
+        yield Problem(("mesh", "device"), "is the lifeline's device too")
+    peers = config.mesh.peers
+    for field in ("name", "public_key"):
+        keyed: list[tuple[KeyPath, object]] = [
+            (("mesh", "peers", p, field), getattr(peer, field)) for p, peer in enumerate(peers)
+        ]
+        yield from _duplicates(f"peer's {field}", keyed)
+    allowed: list[tuple[KeyPath, Network]] = []
+    for p, peer in enumerate(peers):
+        if not _is_key(peer.public_key):
+            yield Problem(
+                ("mesh", "peers", p, "public_key"), "is no WireGuard key (32 bytes in base64)"
+            )
+        for a, network in enumerate(peer.allowed):
+            key: KeyPath = ("mesh", "peers", p, "allowed", a)
+            allowed.append((key, network))
+            if network.prefixlen == 0:
+                yield Problem(key, "a default route through the mesh is refused")
+            for address in config.mesh.addresses:
+                if address.version == network.version and address in network:
+                    yield Problem(key, f"holds our own mesh address {address}")
+    for (first_key, first), (key, second) in combinations(allowed, 2):
+        if first.version == second.version and first.overlaps(second):
+            yield Problem(key, f"{second} overlaps {first} of {spell(first_key)}")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _workers(config: Config) -> Iterator[Problem]:
+    peers = config.mesh.peers if config.mesh else ()
+    reachable = [network for peer in peers for network in peer.allowed]
+    addresses: list[tuple[KeyPath, object]] = []
+    for r, region in enumerate(config.regions):
+        for w, worker in enumerate(region.workers):
+            for a, address in enumerate(worker.addresses):
+                key: KeyPath = ("regions", r, "workers", w, "addresses", a)
+                addresses.append((key, address))
+                if config.mesh and not _inside(address, reachable):
+                    host = ip_network(address)
+                    yield Problem(key, f"no mesh peer has {host} in its allowed addresses")
+                if config.mesh and address.version not in {
+                    own.version for own in config.mesh.addresses
+                }:
+                    yield Problem(
+                        key, f"the node has no IPv{address.version} mesh address to reach it from"
+                    )
+    yield from _duplicates("worker address", addresses)

@@ -1,0 +1,60 @@
+"""Files that hold secrets: who may read them, and reading them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgenode.config.errors import KeyPath, Problem
+from edgenode.config.schema import Config
+
+
+class SecretError(Exception):
+    """A secret's file cannot be used; the text never holds the secret."""
+
+
+def complain(path: Path) -> str | None:
+    """What is wrong with the file of a secret, as a sentence, or None."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return f"{path} is no regular file"
+    if status.st_mode & 0o077:
+        mode = stat.S_IMODE(status.st_mode)
+        return f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}"
+    if not os.access(path, os.R_OK):
+        return f"{path} cannot be read by this user: it must belong to the one who runs edgenode"
+    return None
+
+
+def read(path: Path) -> str:
+    """The one line of a secret's file. Raises SecretError."""
+    if trouble := complain(path):
+        raise SecretError(trouble)
+    try:
+        text = path.read_text("ascii").strip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        raise SecretError(f"{path} cannot be read as one line of ASCII text") from None
+    if not text or not text.isprintable():
+        raise SecretError(f"{path} must hold one line of printable text")
+    return text
+
+
+def check(config: Config) -> Iterator[Problem]:
+    """Problems with the secrets' files that the configuration names."""
+    for position, neighbor in enumerate(config.bgp.neighbors):
+        if neighbor.password_file:
+            key: KeyPath = ("bgp", "neighbors", position, "password_file")
+            try:
+                read(neighbor.password_file)
+            except SecretError as error:
+                yield Problem(key, str(error))
+    # The WireGuard key is made at the first start: absent is fine, readable by others is not.
+    if not (config.mesh and config.private_key_file.exists()):
+        return
+    if trouble := complain(config.private_key_file):
+        yield Problem(("mesh", "private_key_file"), trouble)

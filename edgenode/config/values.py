@@ -1,0 +1,172 @@
+"""Value types of the configuration: durations, endpoints, names, URLs of probes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds from a number or from text such as ``"250ms"``, ``"3s"``, ``"1m30s"``.
+
+    Raises ValueError with a sentence that says what would be right.
+    """
+    right = 'write a duration such as "250ms", "3s", "5m" or a number of seconds'
+    if isinstance(value, bool):
+        raise ValueError(right)
+    if isinstance(value, int | float):
+        seconds = float(value)
+    else:
+        text = str(value).strip()
+        parts = _DURATION.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise ValueError(right)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 <= seconds <= 365 * 86400:
+        raise ValueError(f"{right}, between 0 and a year")
+    return seconds
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds."""
+
+PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0.001)]
+"""Seconds, at least one millisecond."""
+
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="a-z, 0-9 and '-', a letter first"),
+]
+"""No underscore: ``-`` → ``_`` then makes BIRD symbols that cannot collide."""
+
+InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
+"""IFNAMSIZ is 16 with its end; characters that need no escape anywhere."""
+
+Asn = Annotated[int, Field(ge=1, le=4294967294)]
+
+
+def parse_address(value: Any) -> Address:
+    """Raises ValueError with a sentence that says what would be right."""
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    try:
+        address = ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError('write an address such as "192.0.2.1" or "2001:db8::1"') from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise ValueError("an address with a zone (%...) cannot be used here")
+    return address
+
+
+def parse_network(value: Any) -> Network:
+    """Raises ValueError with a sentence that says what would be right."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = value if isinstance(value, str) else ""
+    try:
+        loose = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError('write a prefix such as "192.0.2.0/24" or "2001:db8::/32"') from None
+    if "/" not in text:
+        raise ValueError(f'a prefix has a length: write "{loose}" if the host is meant')
+    if ip_address(text.partition("/")[0]) != loose.network_address:
+        raise ValueError(f'"{text}" has bits set behind its length: write "{loose}"')
+    return loose
+
+
+AddressField = Annotated[
+    Address, PlainValidator(parse_address), PlainSerializer(str, return_type=str)
+]
+NetworkField = Annotated[
+    Network, PlainValidator(parse_network), PlainSerializer(str, return_type=str)
+]
+
+
+@dataclass(frozen=True, order=True)
+class Endpoint:
+    """An address and a TCP or UDP port; ``str()`` gives the text of the configuration back."""
+
+    host: Address
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if self.host.version == 6 else str(self.host)
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, value: Any) -> Endpoint:
+        """From ``"192.0.2.1:80"`` or ``"[2001:db8::1]:80"``. Raises ValueError."""
+        if isinstance(value, Endpoint):
+            return value
+        right = 'write "192.0.2.1:80" or "[2001:db8::1]:80"'
+        match = re.fullmatch(r"\[([0-9a-fA-F:.]+)\]:(\d{1,5})|([0-9.]+):(\d{1,5})", str(value))
+        if not match:
+            raise ValueError(right)
+        try:
+            host = ip_address(match[1] or match[3])
+        except ValueError:
+            raise ValueError(right) from None
+        port = int(match[2] or match[4])
+        if not 1 <= port <= 65535:
+            raise ValueError("a port is between 1 and 65535")
+        return cls(host, port)
+
+
+EndpointField = Annotated[
+    Endpoint, PlainValidator(Endpoint.parse), PlainSerializer(str, return_type=str)
+]
+
+
+@dataclass(frozen=True)
+class ProbeUrl:
+    """``http://ADDRESS[:PORT]/path`` of an HTTP probe: an address, so that none waits for DNS."""
+
+    endpoint: Endpoint
+    target: str
+    """Path and query, as it goes into the request line."""
+
+    def __str__(self) -> str:
+        return f"http://{self.endpoint}{self.target}"
+
+    @classmethod
+    def parse(cls, value: Any) -> ProbeUrl:
+        """Raises ValueError with a sentence that says what would be right."""
+        if isinstance(value, ProbeUrl):
+            return value
+        right = 'write "http://192.0.2.1/health": an address and not a name, `host` gives the name'
+        text = str(value)
+        try:
+            parts = urlsplit(text)
+            port = parts.port or 80
+            host = ip_address(parts.hostname or "")
+        except ValueError:
+            raise ValueError(right) from None
+        if parts.scheme != "http" or parts.username is not None or parts.fragment:
+            raise ValueError(right)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if not re.fullmatch(r"[\x21-\x7e]+", target):
+            raise ValueError("path and query are printable ASCII, percent-encoded where needed")
+        return cls(Endpoint(host, port), target)
+
+
+ProbeUrlField = Annotated[
+    ProbeUrl, PlainValidator(ProbeUrl.parse), PlainSerializer(str, return_type=str)
+]
