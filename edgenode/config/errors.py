@@ -24,6 +24,8 @@ class Problem:
 
     key: KeyPath
     what: str
+    depends: KeyPath = ()
+    """The other part of the configuration that it was judged by, if any."""
     line: int | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import tomllib
 from collections.abc import Iterator
@@ -10,10 +11,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from edgenode.config import rules, secrets
+from edgenode.config import prune, rules, secrets
 from edgenode.config.errors import ConfigError, KeyPath, Problem
 from edgenode.config.locate import index, line_of
-from edgenode.config.prune import believable, prune
 from edgenode.config.schema import Config
 
 _CHECK_TYPES = {"tcp", "http", "exec"}
@@ -43,7 +43,7 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
     lines = index(text)
 
     def fail(problems: list[Problem]) -> ConfigError:
-        located = [Problem(p.key, p.what, line_of(p.key, lines)) for p in problems]
+        located = [dataclasses.replace(p, line=line_of(p.key, lines)) for p in problems]
         return ConfigError(source, located)
 
     try:
@@ -59,20 +59,35 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
     return config
 
 
-def _rules_for_the_rest(raw: dict[str, Any], refused: list[Problem]) -> list[Problem]:
-    pruned = prune(raw, [problem.key for problem in refused])
-    if pruned is None:
-        return []
-    try:
-        config = Config.model_validate(pruned.raw)
-    except ValidationError:
-        return []  # a required value was refused: nothing can be said across sections
-    return [problem for problem in rules.check(config) if believable(problem, pruned)]
+def _rules_for_the_rest(raw: dict[str, Any], problems: list[Problem]) -> list[Problem]:
+    refused: set[KeyPath] = set()
+    keys = [problem.key for problem in problems]
+    while True:
+        removable = {path for key in keys if (path := prune.widen(raw, key, refused))}
+        if not removable - refused:
+            return []  # a value that must be there was refused: nothing can be said
+        refused |= removable
+        try:
+            config = Config.model_validate(prune.without(raw, refused))
+        except ValidationError as error:
+            keys = [prune.original(raw, p.key, refused) for p in _schema_problems(error)]
+            continue
+        found = (
+            dataclasses.replace(p, key=prune.original(raw, p.key, refused))
+            for p in rules.check(config)
+        )
+        # An unknown key that was left out damages nothing.
+        damage = [
+            path for path in refused if isinstance(path[-1], int) or path[-1] in _known_keys(path)
+        ]
+        return [problem for problem in found if prune.believable(problem, damage)]
 
 
 def _schema_problems(error: ValidationError) -> Iterator[Problem]:
     for item in error.errors(include_url=False):
         key = _key(item["loc"])
+        if item["type"] == "too_short" and item["input"]:
+            continue  # it counts the items that are right, and those that are not speak themselves
         yield Problem(
             key, _sentence(key, item["type"], item["msg"], item.get("ctx"), item["input"])
         )

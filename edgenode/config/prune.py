@@ -2,68 +2,82 @@
 
 An operator mends all of a file's errors in one go. Rules across sections need values that are
 well-formed, so what is not is removed (or, a prefix with host bits, mended) for their sake, and
-what they then say about the damaged items themselves is not believed.
+what they then say about the damaged parts themselves is not believed.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
 from edgenode.config.errors import KeyPath, Problem
 
-
-@dataclass(frozen=True)
-class Pruned:
-    """A raw configuration without the refused values."""
-
-    raw: dict[str, Any]
-    damaged: frozenset[KeyPath]
-    """The items (or sections) that had something refused, by their path in the file."""
-    names: frozenset[str]
-    """The damaged items' names."""
+_GONE = object()
 
 
-def prune(raw: dict[str, Any], refused: Iterable[KeyPath]) -> Pruned | None:
-    """None where a whole item would have to go: positions in lists would no longer be right."""
-    result = copy.deepcopy(raw)
-    damaged: set[KeyPath] = set()
-    names: set[str] = set()
-    # From the back, so that the removal of a list's item moves none that is still to be removed.
-    for key in sorted(set(refused), key=repr, reverse=True):
-        owner, item = _owner(result, key)
-        damaged.add(owner)
-        if isinstance(item, dict) and isinstance(item.get("name"), str):
-            names.add(item["name"])
-        parent = _at(result, key[:-1])
-        if isinstance(parent, dict) and key[-1] in parent:
-            del parent[key[-1]]
-        elif isinstance(parent, list) and isinstance(key[-1], int) and key[-1] < len(parent):
-            if isinstance(parent[key[-1]], dict | list):
-                return None
-            mended = _mended(parent[key[-1]])
-            parent[key[-1] : key[-1] + 1] = [mended] if mended else []
-        else:
-            return None
-    return Pruned(result, frozenset(damaged), frozenset(names))
+def without(raw: dict[str, Any], refused: Iterable[KeyPath]) -> Any:
+    """A copy of a raw configuration without the values at the refused paths."""
+    return _copy(raw, (), frozenset(refused))
 
 
-def believable(problem: Problem, pruned: Pruned) -> bool:
+def _copy(value: Any, path: KeyPath, refused: frozenset[KeyPath]) -> Any:
+    if path in refused:
+        return _mended(value)
+    if isinstance(value, dict):
+        copies = {key: _copy(item, (*path, key), refused) for key, item in value.items()}
+        return {key: item for key, item in copies.items() if item is not _GONE}
+    if isinstance(value, list):
+        items = (_copy(item, (*path, n), refused) for n, item in enumerate(value))
+        return [item for item in items if item is not _GONE]
+    return value
+
+
+def _mended(value: Any) -> Any:
+    try:
+        return str(ip_network(value, strict=False)) if "/" in value else _GONE
+    except (ValueError, TypeError):
+        return _GONE
+
+
+def widen(raw: dict[str, Any], key: KeyPath, refused: Iterable[KeyPath]) -> KeyPath | None:
+    """What to remove for an error at `key`: the value, or the list's item that lacks it.
+
+    None where that would be a section of which there is only one.
+    """
+    if _at(raw, key) is not _GONE and key not in refused:
+        return key
+    numbers = [position for position, part in enumerate(key) if isinstance(part, int)]
+    return key[: numbers[-1] + 1] if numbers else None
+
+
+def original(raw: dict[str, Any], key: KeyPath, refused: Iterable[KeyPath]) -> KeyPath:
+    """A path in the copy, as the path in the file: removed items still count there."""
+    gone = {path for path in refused if _mended(_at(raw, path)) is _GONE}
+    path: KeyPath = ()
+    for part in key:
+        if isinstance(part, int):
+            left = part
+            part = 0
+            while left or (*path, part) in gone:
+                left -= (*path, part) not in gone
+                part += 1
+        path += (part,)
+    return path
+
+
+def believable(problem: Problem, refused: Iterable[KeyPath]) -> bool:
     """Whether a rule's problem is not just the echo of something that was taken out."""
-    inside = any(problem.key[: len(owner)] == owner for owner in pruned.damaged if owner)
-    return not inside and not any(f'"{name}"' in problem.what for name in pruned.names)
+    return not any(
+        _touches(path, problem.key) or (problem.depends and _touches(path, problem.depends))
+        for path in refused
+    )
 
 
-def _owner(raw: Any, key: KeyPath) -> tuple[KeyPath, Any]:
-    """The innermost item of a list of tables around a key, else its section."""
-    owner: KeyPath = key[:1] if len(key) > 1 else ()
-    for length in range(1, len(key)):
-        if isinstance(key[length - 1], int) and isinstance(_at(raw, key[:length]), dict):
-            owner = key[:length]
-    return owner, _at(raw, owner)
+def _touches(refused: KeyPath, key: KeyPath) -> bool:
+    """Whether a refused value lies in the same item or section as `key`."""
+    item = next((n for n, part in enumerate(key) if isinstance(part, int)), len(key) - 1)
+    return refused[: item + 1] == key[: item + 1]
 
 
 def _at(raw: Any, key: KeyPath) -> Any:
@@ -71,12 +85,5 @@ def _at(raw: Any, key: KeyPath) -> Any:
         try:
             raw = raw[part]
         except (KeyError, IndexError, TypeError):
-            return None
+            return _GONE
     return raw
-
-
-def _mended(value: Any) -> str | None:
-    try:
-        return str(ip_network(value, strict=False)) if "/" in value else None
-    except (ValueError, TypeError):
-        return None

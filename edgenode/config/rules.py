@@ -74,11 +74,11 @@ def _groups(config: Config) -> Iterator[Problem]:
     addresses: list[tuple[KeyPath, object]] = []
     for g, group in enumerate(config.groups):
         for a, address in enumerate(group.addresses):
-            key: KeyPath = ("groups", g, "addresses", a)
-            addresses.append((key, address))
+            place: KeyPath = ("groups", g, "addresses", a)
+            addresses.append((place, address))
             if not _inside(address, group.prefixes):
                 inside = ", ".join(map(str, group.prefixes))
-                yield Problem(key, f"{address} is not inside the group's prefixes ({inside})")
+                yield Problem(place, f"{address} is not inside the group's prefixes ({inside})")
         if group.address_device in _RESERVED_DEVICES - {"lo"}:
             yield Problem(("groups", g, "address_device"), "is no device")
     yield from _duplicates("address", addresses)
@@ -97,17 +97,20 @@ def _references(config: Config) -> Iterator[Problem]:
                 ("groups", g),
                 f'group "{group.name}" has neither a check nor a steered service: '
                 "nothing would ever withdraw it; give it a check",
+                depends=("services",),
             )
     regions = [region.name for region in config.regions]
     groups = [group.name for group in config.groups]
     for s, service in enumerate(config.services):
         yield from _undefined("region", regions, service.regions, ("services", s, "regions"))
         if service.group not in groups:
-            yield Problem(("services", s, "group"), _no_such("group", service.group, groups))
+            what = _no_such("group", service.group, groups)
+            yield Problem(("services", s, "group"), what, depends=("groups",))
     used = {name for group in config.groups for name in group.checks}
     for c, check_ in enumerate(config.checks):
         if check_.name not in used:
-            yield Problem(("checks", c, "name"), f'no group asks for check "{check_.name}"')
+            what = f'no group asks for check "{check_.name}"'
+            yield Problem(("checks", c, "name"), what, depends=("groups",))
 
 
 def _undefined(
@@ -115,7 +118,8 @@ def _undefined(
 ) -> Iterator[Problem]:
     for position, name in enumerate(names):
         if name not in known:
-            yield Problem((*key, position), _no_such(kind, name, known))
+            what = _no_such(kind, name, known)
+            yield Problem((*key, position), what, depends=(f"{kind}s",))
         elif name in names[:position]:
             yield Problem((*key, position), f'{kind} "{name}" stands here twice')
 
@@ -132,7 +136,8 @@ def _services(config: Config) -> Iterator[Problem]:
     endpoints: list[tuple[KeyPath, object]] = []
     for s, service in enumerate(config.services):
         if not config.regions:
-            yield Problem(("services", s), f'service "{service.name}" has no region to steer to')
+            what = f'service "{service.name}" has no region to steer to'
+            yield Problem(("services", s), what, depends=("regions",))
         elif not config.mesh:
             yield Problem(("services", s), "a steered service needs a [mesh] to reach its regions")
         group = groups.get(service.group)
@@ -141,7 +146,9 @@ def _services(config: Config) -> Iterator[Problem]:
             endpoints.append((key, endpoint))
             if group and endpoint.host not in group.addresses:
                 yield Problem(
-                    key, f'{endpoint.host} is not among the addresses of group "{group.name}"'
+                    key,
+                    f'{endpoint.host} is not among the addresses of group "{group.name}"',
+                    depends=("groups",),
                 )
     yield from _duplicates("listen address", endpoints)
     if config.metrics and config.metrics.listen in [endpoint for _, endpoint in endpoints]:
@@ -167,6 +174,7 @@ def _bgp(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     ("groups", g, "prefixes", p),
                     f"no neighbor has an IPv{prefix.version} address: {prefix} would reach nobody",
+                    depends=("bgp", "neighbors"),
                 )
 
 
@@ -221,11 +229,14 @@ def _workers(config: Config) -> Iterator[Problem]:
                 addresses.append((key, address))
                 if config.mesh and not _inside(address, reachable):
                     host = ip_network(address)
-                    yield Problem(key, f"no mesh peer has {host} in its allowed addresses")
+                    what = f"no mesh peer has {host} in its allowed addresses"
+                    yield Problem(key, what, depends=("mesh", "peers"))
                 if config.mesh and address.version not in {
                     own.version for own in config.mesh.addresses
                 }:
                     yield Problem(
-                        key, f"the node has no IPv{address.version} mesh address to reach it from"
+                        key,
+                        f"the node has no IPv{address.version} mesh address to reach it from",
+                        depends=("mesh", "addresses"),
                     )
     yield from _duplicates("worker address", addresses)
