@@ -1,0 +1,153 @@
+"""Metrics, read off the node's status when they are asked for: nothing is counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_LEVELS = ("normal", "drained", "withdrawn")
+
+
+class StatusCollector(Collector):
+    """Turns the status of `edgenode.control` into metric families."""
+
+    def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by prometheus-client at each scrape."""
+        status = self._status()
+        yield from _announcements(status)
+        yield from _health(status)
+        yield from _regions(status)
+        yield from _steering(status)
+
+
+def registry(status: Callable[[], Mapping[str, Any]]) -> CollectorRegistry:
+    """A registry of its own: the default one would add the interpreter's metrics twice."""
+    result = CollectorRegistry(auto_describe=False)
+    result.register(StatusCollector(status))
+    return result
+
+
+def _announcements(status: Mapping[str, Any]) -> Iterator[Metric]:
+    levels = GaugeMetricFamily(
+        "edgenode_group_level", "1 for the level that a group is at.", labels=["group", "level"]
+    )
+    agree = GaugeMetricFamily(
+        "edgenode_group_in_force",
+        "1 where BIRD does what was decided for the group.",
+        labels=["group"],
+    )
+    for group in status["groups"]:
+        for level in _LEVELS:
+            levels.add_metric([group["name"], level], float(group["level"] == level))
+        agree.add_metric([group["name"]], float(group["in_force"]))
+    yield levels
+    yield agree
+    sessions = GaugeMetricFamily(
+        "edgenode_neighbor_up", "1 where the BGP session is established.", labels=["neighbor"]
+    )
+    for neighbor in status["neighbors"]:
+        sessions.add_metric([neighbor["name"]], float(neighbor["state"] == "Established"))
+    yield sessions
+    yield GaugeMetricFamily(
+        "edgenode_bird_connected",
+        "1 where BIRD's control socket answers.",
+        value=float(status["bird"]["connected"]),
+    )
+    yield GaugeMetricFamily(
+        "edgenode_lifeline_held",
+        "1 where the lifeline holds the announcements' device.",
+        value=float(status["lifeline"]["held"]),
+    )
+
+
+def _health(status: Mapping[str, Any]) -> Iterator[Metric]:
+    checks = GaugeMetricFamily(
+        "edgenode_check_up", "1 up, 0 down; absent while unknown.", labels=["check"]
+    )
+    for check in status["checks"]:
+        if check["state"] != "unknown":
+            checks.add_metric([check["name"]], float(check["state"] == "up"))
+    yield checks
+
+
+def _regions(status: Mapping[str, Any]) -> Iterator[Metric]:
+    rtt = GaugeMetricFamily(
+        "edgenode_region_rtt_seconds", "Smoothed round-trip to a region.", labels=["region"]
+    )
+    healthy = GaugeMetricFamily(
+        "edgenode_region_workers_healthy", "Workers that answer.", labels=["region"]
+    )
+    for region in status["regions"]:
+        if region["rtt_ms"] is not None:
+            rtt.add_metric([region["name"]], region["rtt_ms"] / 1000)
+        healthy.add_metric([region["name"]], region["workers_up"])
+    yield rtt
+    yield healthy
+    handshake = GaugeMetricFamily(
+        "edgenode_mesh_handshake_age_seconds",
+        "Since the last handshake; absent before the first.",
+        labels=["peer"],
+    )
+    for peer in status["mesh"]["peers"]:
+        if peer["handshake_age"] is not None:
+            handshake.add_metric([peer["name"]], peer["handshake_age"])
+    yield handshake
+
+
+_COUNTERS = {
+    "accepted": "Connections accepted.",
+    "failed": "Connections that no worker took.",
+    "bytes_up": "Bytes from clients to workers.",
+    "bytes_down": "Bytes from workers to clients.",
+}
+
+
+def _steering(status: Mapping[str, Any]) -> Iterator[Metric]:
+    steering = status["steering"]
+    yield GaugeMetricFamily(
+        "edgenode_steering_connected",
+        "1 where edgenode steering takes tables from control.",
+        value=float(steering["connected"]),
+    )
+    report = steering["report"] or {}
+    services: Mapping[str, Any] = report.get("services", {})
+    live = GaugeMetricFamily(
+        "edgenode_service_connections", "Connections open now.", labels=["service"]
+    )
+    for name, figures in services.items():
+        live.add_metric([name], figures["live"])
+    yield live
+    for key, text in _COUNTERS.items():
+        family = CounterMetricFamily(f"edgenode_service_{key}", text, labels=["service"])
+        for name, figures in services.items():
+            family.add_metric([name], figures[key])
+        yield family
+    steered = CounterMetricFamily(
+        "edgenode_service_region_connections",
+        "Connections steered to a region.",
+        labels=["service", "region"],
+    )
+    failures = CounterMetricFamily(
+        "edgenode_service_region_failures",
+        "Attempts that a region did not answer.",
+        labels=["service", "region"],
+    )
+    for name, figures in services.items():
+        for region, counts in figures.get("regions", {}).items():
+            steered.add_metric([name, region], counts["connections"])
+            failures.add_metric([name, region], counts["failures"])
+    yield steered
+    yield failures
+    relays = GaugeMetricFamily("edgenode_relay_workers_healthy", "Relay workers with a heartbeat.")
+    relays.add_metric([], sum(1 for relay in report.get("relays", []) if relay["healthy"]))
+    yield relays

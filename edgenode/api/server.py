@@ -1,0 +1,124 @@
+"""The admin API: JSON over HTTP on a Unix socket that only its owner may use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from edgenode.api.metrics import CONTENT_TYPE
+from edgenode.config import Endpoint
+from edgenode.state import IntentKind, StateError
+
+log = logging.getLogger(__name__)
+
+
+class Node(Protocol):
+    """What the API needs of control."""
+
+    def status(self) -> Mapping[str, Any]:
+        """The node's whole state, as JSON values."""
+
+    async def intend(self, groups: Sequence[str], kind: IntentKind, reason: str) -> None:
+        """Drain or withdraw groups. Raises StateError where it cannot be remembered."""
+
+    async def release(self, groups: Sequence[str]) -> None:
+        """Let checks and regions decide again. Raises StateError."""
+
+    def groups(self) -> Sequence[str]:
+        """The names of the groups."""
+
+
+class AddressInUse(Exception):
+    """Somebody listens there already; the text says where and what to do."""
+
+
+def admin_app(node: Node) -> web.Application:
+    """Routes: ``GET /v1/status``, ``POST /v1/intent`` (groups, kind or null, reason)."""
+    app = web.Application(client_max_size=64 * 1024)
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(node.status())
+
+    async def intent(request: web.Request) -> web.Response:
+        try:
+            body = await request.json()
+            groups = [str(group) for group in body["groups"]]
+            kind = None if body["kind"] is None else IntentKind(body["kind"])
+            reason = str(body.get("reason", ""))
+        except (ValueError, KeyError, TypeError) as error:
+            return _error(400, f"the request is not right: {error!r}")
+        if unknown := sorted(set(groups) - set(node.groups())):
+            known = ", ".join(node.groups())
+            return _error(404, f"no such group: {', '.join(unknown)}; there are: {known}")
+        try:
+            if kind is None:
+                await node.release(groups)
+            else:
+                await node.intend(groups, kind, reason)
+        except StateError as error:
+            return _error(507, str(error))
+        return web.json_response(node.status())
+
+    app.add_routes([web.get("/v1/status", status), web.post("/v1/intent", intent)])
+    return app
+
+
+def _error(status: int, sentence: str) -> web.Response:
+    return web.json_response({"error": sentence}, status=status)
+
+
+def metrics_app(registry: CollectorRegistry) -> web.Application:
+    """``GET /metrics`` in the text format of Prometheus."""
+    app = web.Application()
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
+
+    app.add_routes([web.get("/metrics", metrics)])
+    return app
+
+
+async def serve_unix(app: web.Application, path: Path) -> Callable[[], Awaitable[None]]:
+    """Serve on a Unix socket of mode 0600; returns what ends it. Raises AddressInUse."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    previous = os.umask(0o177)
+    try:
+        # Control holds its lock when it gets here: a socket that is left over is nobody's.
+        path.unlink(missing_ok=True)
+        listener.bind(os.fspath(path))
+    except OSError as error:
+        listener.close()
+        raise AddressInUse(f"the admin socket {path} cannot be made: {error.strerror}") from None
+    finally:
+        os.umask(previous)
+    return await _serve(app, listener)
+
+
+async def serve_tcp(app: web.Application, endpoint: Endpoint) -> Callable[[], Awaitable[None]]:
+    """Serve on an address; returns what ends it. Raises AddressInUse."""
+    family = socket.AF_INET6 if endpoint.host.version == 6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((str(endpoint.host), endpoint.port))
+    except OSError as error:
+        listener.close()
+        raise AddressInUse(
+            f"{endpoint} cannot be listened on ({error.strerror}): "
+            "end what uses it, or choose another address"
+        ) from None
+    return await _serve(app, listener)
+
+
+async def _serve(app: web.Application, listener: socket.socket) -> Callable[[], Awaitable[None]]:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    await web.SockSite(runner, listener, shutdown_timeout=1.0).start()
+    return runner.cleanup

@@ -1,0 +1,5 @@
+"""`python -m edgenode.cli`."""
+
+from edgenode.cli import main
+
+main()

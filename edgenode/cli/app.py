@@ -1,0 +1,72 @@
+"""The tree of subcommands. Each imports its room when it is called: the command starts quickly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgenode import __version__
+from edgenode.cli import check, daemons, groups, lab, render, status
+from edgenode.cli.options import DEFAULT_CONFIG
+
+app = typer.Typer(
+    name="edgenode",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Turn a server into an **Anycast edge node**.
+
+It announces prefixes by BGP through BIRD while the local proxies that need them are healthy,
+withdraws them at once when they are not, and steers users' connections over WireGuard to the
+nearest healthy region of workers.
+
+Three daemons run on a node beside BIRD, each as a unit of its own:
+
+* `edgenode lifeline` holds the device that all announcements hang on;
+* `edgenode control` checks, decides and announces;
+* `edgenode steering` holds the users' connections.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration (nothing was changed).
+""",
+)
+
+
+@app.callback()
+def edgenode(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="EDGENODE_CONFIG",
+            metavar="FILE",
+            help=f"The node's configuration. [default: {DEFAULT_CONFIG}]",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options before the subcommand."""
+    if version:
+        typer.echo(f"edgenode {__version__}")
+        raise typer.Exit
+
+
+daemons.add_to(app)
+check.add_to(app)
+render.add_to(app)
+status.add_to(app)
+groups.add_to(app)
+app.add_typer(lab.app, name="lab")
+
+
+def run() -> None:
+    """Run the command."""
+    # Broken pipes (`edgenode status | head`) are no error worth a traceback.
+    try:
+        app()
+    except BrokenPipeError:
+        os._exit(141)

@@ -1,0 +1,53 @@
+"""`edgenode check-config`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import typer
+
+from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, config_path, console, errors
+from edgenode.config import ConfigError, load
+from edgenode.config.errors import spell
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommand."""
+    app.command("check-config", rich_help_panel="Configuration")(check_config)
+
+
+def check_config(
+    context: typer.Context, config: ConfigPath = None, as_json: AsJson = False
+) -> None:
+    """Check a configuration file and say everything that is wrong with it.
+
+    Each problem is a line `FILE:LINE: KEY: what is wrong and what would be right`. Nothing is
+    touched. Exit status 2 where there is a problem.
+    """
+    path = config_path(context, config)
+    try:
+        loaded = load(path)
+    except ConfigError as error:
+        if as_json:
+            found = [{**dataclasses.asdict(p), "key": spell(p.key)} for p in error.problems]
+            for problem in found:
+                del problem["depends"]
+            json.dump({"file": str(path), "problems": found}, sys.stdout, indent=2)
+            sys.stdout.write("\n")
+        else:
+            for line in error.lines():
+                errors.print(line, markup=False)
+        raise typer.Exit(EXIT_USAGE) from None
+    if as_json:
+        json.dump({"file": str(path), "problems": []}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    prefixes = sum(len(group.prefixes) for group in loaded.groups)
+    console.print(
+        f"{path}: right: {len(loaded.groups)} groups with {prefixes} prefixes, "
+        f"{len(loaded.checks)} checks, {len(loaded.services)} services, "
+        f"{len(loaded.regions)} regions, {len(loaded.bgp.neighbors)} neighbors",
+        markup=False,
+    )

@@ -1,0 +1,89 @@
+"""`edgenode control`, `edgenode steering`, `edgenode lifeline`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from edgenode.cli.options import ConfigPath, fail, load_config
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step, not only events.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommands."""
+    app.command(rich_help_panel="Daemons")(control)
+    app.command(rich_help_panel="Daemons")(steering)
+    app.command(rich_help_panel="Daemons")(lifeline)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """One line an event: time (UTC), level, room, text."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = __import__("time").gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    for noisy in ("pyroute2", "aiohttp", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose = False) -> None:
+    """Check health, decide, and announce: the node's brain.
+
+    It needs BIRD's control socket, the lifeline, and the right to set addresses and routes
+    (CAP_NET_ADMIN). It may be restarted at any time: within the lifeline's grace no route moves.
+
+    SIGTERM ends it in order: with the lifeline's `leave`, all groups are withdrawn, except those
+    with `on_control_loss = "keep"`.
+    """
+    loaded = load_config(context, config)
+    log_to_stderr(verbose)
+    from edgenode.control.process import ControlError, main
+
+    try:
+        status = main(loaded)
+    except ControlError as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose = False) -> None:
+    """Accept users' connections and relay each to the nearest healthy region.
+
+    A supervisor and one relay worker per core. It takes its tables from control and serves from
+    the last one, which it keeps on disk, for as long as control is away.
+
+    The access log has one JSON line a connection.
+    """
+    loaded = load_config(context, config)
+    log_to_stderr(verbose)
+    from edgenode.steering.supervisor import SteeringError, main
+
+    try:
+        status = main(
+            loaded.node.run_dir,
+            loaded.node.state_dir,
+            loaded.steering.workers,
+            loaded.steering.max_connections,
+            loaded.steering.access_log,
+        )
+    except SteeringError as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+def lifeline(config: ConfigPath = None) -> None:
+    """Hold the TUN device that all announcements hang on, while control's heart beats.
+
+    When control dies, or does not beat for `heartbeat_timeout`, the device is closed after
+    `grace`; the kernel removes it, and BIRD withdraws every route that hangs on it. When this
+    process dies the same happens at once. It reads `[lifeline]` and `run_dir` of the
+    configuration, and loads nothing but the standard library.
+    """
+    raise AssertionError("dispatched before the libraries are loaded")

@@ -1,0 +1,63 @@
+"""What the subcommands share: the configuration's place, exit statuses, output in two forms."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from edgenode.config import Config, ConfigError, load
+
+DEFAULT_CONFIG = Path("/etc/edgenode/edgenode.toml")
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+ConfigPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help=f"The node's configuration. [default: {DEFAULT_CONFIG}, or $EDGENODE_CONFIG]",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(sentence: str, status: int = EXIT_FAILED) -> NoReturn:
+    """One clear sentence on standard error, and out."""
+    errors.print(f"edgenode: {sentence}", markup=False)
+    raise typer.Exit(status)
+
+
+def config_path(context: typer.Context, path: Path | None) -> Path:
+    """The option of the subcommand, else that of `edgenode`, else the default."""
+    return path or context.find_root().params.get("config") or DEFAULT_CONFIG
+
+
+def load_config(context: typer.Context, path: Path | None, *, check_secrets: bool = True) -> Config:
+    """The configuration, or every problem of it on standard error and exit status 2."""
+    try:
+        return load(config_path(context, path), check_secrets=check_secrets)
+    except ConfigError as error:
+        for line in error.lines():
+            errors.print(line, markup=False)
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+def show(data: Any, as_json: bool, human: Callable[[], None]) -> None:
+    """Print `data` as JSON, or let `human` print it."""
+    if as_json:
+        json.dump(data, sys.stdout, indent=2, default=str)
+        sys.stdout.write("\n")
+    else:
+        human()

@@ -1,0 +1,55 @@
+"""`edgenode render`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from edgenode.cli.options import EXIT_USAGE, ConfigPath, console, fail, load_config
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommand."""
+    app.command(rich_help_panel="Configuration")(render)
+
+
+def render(
+    context: typer.Context,
+    what: Annotated[Literal["bird", "wireguard"], typer.Argument(metavar="bird|wireguard")],
+    config: ConfigPath = None,
+    write: Annotated[
+        bool,
+        typer.Option(
+            "--write", help="bird: write the file that BIRD reads, and that of its secrets."
+        ),
+    ] = False,
+) -> None:
+    """Print the BIRD or WireGuard configuration that follows from ours, secrets redacted.
+
+    BIRD's has every group disabled: nothing is announced until control says so. `--write` is for
+    the first start, before BIRD runs; later control keeps the file.
+    """
+    loaded = load_config(context, config, check_secrets=write)
+    if what == "wireguard":
+        if write:
+            fail("--write goes with bird alone: control configures WireGuard", EXIT_USAGE)
+        if not loaded.mesh:
+            fail("the configuration has no [mesh]", EXIT_USAGE)
+        from edgenode.mesh.render import render as render_mesh
+
+        sys.stdout.write(render_mesh(loaded.mesh))
+        return
+    from edgenode.bgp.files import FilesError, write_files
+    from edgenode.bgp.render import render as render_bird
+
+    if not write:
+        sys.stdout.write(render_bird(loaded, {}))
+        return
+    try:
+        paths = write_files(loaded)
+    except FilesError as error:
+        fail(str(error))
+    for path in paths:
+        console.print(f"written: {path}", markup=False)

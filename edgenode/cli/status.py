@@ -1,0 +1,141 @@
+"""`edgenode status`, `edgenode history`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from edgenode.cli.options import AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.config import Config
+
+_COLOURS = {
+    "normal": "green",
+    "drained": "yellow",
+    "withdrawn": "red",
+    "up": "green",
+    "down": "red",
+    "Established": "green",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommands."""
+    app.command(rich_help_panel="Looking")(status)
+    app.command(rich_help_panel="Looking")(history)
+
+
+def ask(config: Config) -> dict[str, Any]:
+    """The node's status from control, or one clear sentence."""
+    from edgenode.api.client import ApiError, ControlAway, call
+
+    try:
+        answer: dict[str, Any] = call(config.node.run_dir / "control.sock", "GET", "/v1/status")
+    except (ApiError, ControlAway) as error:
+        fail(str(error))
+    return answer
+
+
+def status(context: typer.Context, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """What is announced and why, and the health of all that it hangs on.
+
+    Exit status 1 where control does not answer.
+    """
+    answer = ask(load_config(context, config, check_secrets=False))
+    show(answer, as_json, lambda: _print(answer))
+
+
+def _print(answer: Mapping[str, Any]) -> None:
+    bird, lifeline, steering = answer["bird"], answer["lifeline"], answer["steering"]
+    console.print(
+        f"[bold]{answer['node']}[/]  BIRD {bird['version'] or '?'} "
+        f"{_yes(bird['connected'], 'connected', 'away')}, "
+        f"lifeline {_yes(lifeline['held'], 'held', 'released')}, "
+        f"steering {_yes(steering['connected'], 'connected', 'away')}"
+    )
+    groups = _table("GROUP", "LEVEL", "IN FORCE", "PREFIXES", "WHY")
+    for group in answer["groups"]:
+        groups.add_row(
+            group["name"],
+            _coloured(group["level"]),
+            _yes(group["in_force"], "yes", "not yet"),
+            " ".join(group["prefixes"]),
+            "; ".join(group["reasons"]),
+        )
+    console.print(groups)
+    neighbors = _table("NEIGHBOR", "STATE", "ADDRESS", "SINCE", "NOTE")
+    for neighbor in answer["neighbors"]:
+        neighbors.add_row(
+            neighbor["name"],
+            _coloured(neighbor["state"]),
+            neighbor["address"],
+            neighbor["since"],
+            neighbor["info"],
+        )
+    console.print(neighbors)
+    checks = _table("CHECK", "STATE", "LAST ANSWER")
+    for check in answer["checks"]:
+        checks.add_row(check["name"], _coloured(check["state"]), check["reason"])
+    console.print(checks)
+    if answer["regions"]:
+        regions = _table("REGION", "ROUND-TRIP", "WORKERS UP")
+        for region in answer["regions"]:
+            rtt = region["rtt_ms"]
+            regions.add_row(
+                region["name"],
+                "?" if rtt is None else f"{rtt:.1f} ms",
+                f"{region['workers_up']} of {region['workers']}",
+            )
+        console.print(regions)
+    if answer["mesh"]["peers"]:
+        peers = _table("MESH PEER", "HANDSHAKE", "ENDPOINT")
+        for peer in answer["mesh"]["peers"]:
+            age = peer["handshake_age"]
+            peers.add_row(
+                peer["name"], "never" if age is None else f"{age:.0f} s ago", peer["endpoint"] or ""
+            )
+        console.print(peers)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _coloured(word: str) -> str:
+    colour = _COLOURS.get(word, "yellow")
+    return f"[{colour}]{word}[/]"
+
+
+def _yes(value: bool, right: str, wrong: str) -> str:
+    return f"[green]{right}[/]" if value else f"[red]{wrong}[/]"
+
+
+def history(
+    context: typer.Context,
+    config: ConfigPath = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many events.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """What happened on this node and when, newest last. It works with control dead."""
+    from edgenode.state import Journal, StateError
+
+    loaded = load_config(context, config, check_secrets=False)
+    try:
+        journal = Journal(loaded.node.state_dir)
+        events = journal.newest(count)
+        journal.close()
+    except StateError as error:
+        fail(str(error))
+
+    def human() -> None:
+        for event in events:
+            at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+            console.print(f"{at}  {event.kind:9} {event.subject}: {event.text}", markup=False)
+
+    show([vars(event) for event in events], as_json, human)
