@@ -1,0 +1,177 @@
+"""EXEC probe: a command decides, by its exit status.
+
+Run without a shell, in a session and process group of its own, which is killed as a whole when the
+command has ended, wrote too much or took too long. What it starts in yet another session escapes.
+
+The command gets none of this process's descriptors (all are close-on-exec, and `close_fds` closes
+the rest before exec), so that one left behind by a killed control holds no socket of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+from edgenode.health.observation import Observation, seconds
+from edgenode.health.sockets import OWN_FAULT
+
+KEPT = 4 * 1024
+"""Bytes of output that are kept for the reason."""
+
+FLOOD = 1024 * 1024
+"""Bytes of output at which the command is ended: a check has no use for more."""
+
+LINE = 200
+"""Characters of a reason taken from the output."""
+
+KILL_WAIT = 1.0
+"""Seconds to wait for the end of a killed command."""
+
+# A fixed environment: ours may hold secrets and the service manager's sockets.
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+class ExecProbe:
+    """Runs `command`; exit status 0 within `timeout` seconds is up."""
+
+    def __init__(self, command: Sequence[str], timeout: float) -> None:
+        self._command = tuple(command)
+        self._timeout = timeout
+        self._unkillable: subprocess.Popen[bytes] | None = None
+
+    async def __call__(self) -> Observation:
+        """Probe once. Raises OSError where this process is at fault."""
+        started = time.monotonic()
+        ok, timed, reason = False, False, ""
+        if self._unkillable is not None and self._unkillable.poll() is None:
+            # Stuck in the kernel (a dead disk or file server): no second one beside it.
+            reason = f"{self._command[0]}: process {self._unkillable.pid} does not end when killed"
+            return Observation(False, reason, 0.0)
+        try:
+            run = _Run(self._command)
+        except OSError as error:
+            if error.errno in OWN_FAULT:
+                raise
+            reason = f"{self._command[0]} could not be started: {error.strerror}"
+            return Observation(False, reason, time.monotonic() - started)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await run.ended
+            ok, reason = run.outcome()
+        except TimeoutError:
+            timed, reason = True, f"did not end within {seconds(self._timeout)}"
+        finally:
+            await run.close()
+            self._unkillable = run.process if run.process.returncode is None else None
+        reason = f"{self._command[0]}: {reason}"
+        return Observation(ok, reason, time.monotonic() - started, timed)
+
+
+class _Run:
+    """One run of a command: its process, its output, its end."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Done when the process is dead (and not yet reaped), or wrote too much."""
+        self._output = bytearray()
+        self._written = 0
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            close_fds=True,
+            start_new_session=True,
+            cwd="/",
+            env=_ENVIRONMENT,
+        )
+        assert self.process.stdout is not None
+        self._pipe = self.process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._dead = asyncio.Event()
+        try:
+            self._pidfd = os.pidfd_open(self.process.pid)
+        except OSError:
+            self._kill()
+            self.process.wait()
+            self._pipe.close()
+            raise
+        self._loop.add_reader(self._pidfd, self._on_death)
+        self._loop.add_reader(self._pipe, self._read)
+
+    def outcome(self) -> tuple[bool, str]:
+        """Up or not, and why, once `ended` is done."""
+        if self._written > FLOOD:
+            return False, f"wrote more than {FLOOD // 1024} KiB"
+        # WNOWAIT: as long as the leader is not reaped its process group's number cannot be reused.
+        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
+        assert result is not None
+        if result.si_code != os.CLD_EXITED:
+            number = result.si_status
+            return False, f"ended by signal {number} ({signal.strsignal(number)})"
+        line = _first_line(self._output)
+        status = result.si_status
+        if status == 0:
+            return True, line or "exit status 0"
+        return False, f"exit status {status}" + (f": {line}" if line else "")
+
+    async def close(self) -> None:
+        """Kill the whole group, whoever is left of it, and reap its leader."""
+        self._kill()
+        self._loop.remove_reader(self._pipe)
+        self._pipe.close()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILL_WAIT):
+                    await self._dead.wait()
+        finally:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self.process.poll()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def _on_death(self) -> None:
+        self._loop.remove_reader(self._pidfd)  # it stays readable
+        self._read()  # what was written just before the end
+        self._dead.set()
+        self._end()
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _read(self) -> None:
+        if self._pipe.closed:
+            return
+        try:
+            data = os.read(self._pipe.fileno(), 64 * 1024)
+        except BlockingIOError:
+            return
+        self._output += data[: KEPT - len(self._output)]
+        self._written += len(data)
+        if not data or self._written > FLOOD:
+            self._loop.remove_reader(self._pipe)
+        if self._written > FLOOD:
+            self._end()
+
+
+def _first_line(output: bytes | bytearray) -> str:
+    """The first line that says something, printable, cut to LINE characters."""
+    for line in output.decode("utf-8", "replace").splitlines():
+        text = "".join(c if c.isprintable() else " " for c in line).strip()
+        if text:
+            return text[:LINE]
+    return ""

@@ -1,0 +1,101 @@
+"""Raw TCP sockets for probes and tripwires: connect without waiting, close without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import socket
+import struct
+
+from edgenode.config import Endpoint
+from edgenode.health.observation import ProbeFailedError
+
+OWN_FAULT = frozenset(
+    {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.ENOBUFS,
+        errno.EAGAIN,
+        errno.EADDRNOTAVAIL,  # connect(2): all ephemeral ports are in use
+    }
+)
+"""Errors that tell of this process and not of the target."""
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # socket(7): SO_LINGER on, 0 seconds
+
+
+def open_tcp(target: Endpoint) -> socket.socket:
+    """A non-blocking socket of the target's family, not inherited by children (PEP 446).
+
+    It closes with RST, so that neither side keeps a TIME_WAIT for each probe (at one probe a second
+    and check these would be 60 for every check). RST is harmless to the proxy here: it never
+    discards data that somebody waits for, since a TCP probe sends none and an HTTP probe has its
+    answer by then. A proxy meets it as ECONNRESET on a connection without a request, which nginx
+    logs at `info` only; and one that still lies in the accept queue is dropped by the proxy's
+    first read. HAProxy ends its own checks in the same way.
+    """
+    family = socket.AF_INET if target.host.version == 4 else socket.AF_INET6
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    return sock
+
+
+def connect_now(sock: socket.socket, target: Endpoint) -> int | None:
+    """Start to connect; the result where there is one at once: 0 or an errno. None: not yet.
+
+    A local address answers within the call: the kernel delivers SYN and answer over loopback
+    before `connect` returns, but says EINPROGRESS all the same.
+    """
+    error = sock.connect_ex((str(target.host), target.port))
+    return connect_result(sock) if error in (0, errno.EINPROGRESS) else error
+
+
+def connect_result(sock: socket.socket) -> int | None:
+    """The result of a connect under way: 0, an errno, or None while there is none."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    if not poll.poll(0):
+        return None
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return errno.ECONNREFUSED if error == 0 and connected_to_itself(sock) else error
+
+
+def connected_to_itself(sock: socket.socket) -> bool:
+    """TCP's simultaneous open: nobody listens on a local port of the ephemeral range, the kernel
+    picks that very port as our own, and the socket connects to itself (RFC 9293, 3.5)."""
+    try:
+        return bool(sock.getsockname() == sock.getpeername())
+    except OSError:
+        return False  # reset already: connected it was, and to somebody else
+
+
+def explain(target: Endpoint, error: int) -> str:
+    """One sentence on a failed connect."""
+    if error == errno.ECONNREFUSED:
+        return f"connection to {target} refused"
+    return f"connection to {target} failed: {os.strerror(error)}"
+
+
+async def connect(sock: socket.socket, target: Endpoint) -> None:
+    """Connect; raises ProbeFailedError, and OSError where the fault is our own."""
+    error = connect_now(sock, target)
+    if error is None:
+        await _writable(sock)
+        error = connect_result(sock) or 0
+    if error in OWN_FAULT:
+        raise OSError(error, os.strerror(error))
+    if error:
+        raise ProbeFailedError(explain(target, error), timed=error == errno.ETIMEDOUT)
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(sock, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(sock)

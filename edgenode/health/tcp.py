@@ -1,0 +1,24 @@
+"""TCP probe: does the target accept a connection?"""
+
+from __future__ import annotations
+
+from edgenode.config import Endpoint
+from edgenode.health import sockets
+from edgenode.health.observation import Observation, observe
+
+
+class TcpProbe:
+    """Connects, and closes at once with RST (see `sockets.open_tcp`). `timeout` in seconds."""
+
+    def __init__(self, target: Endpoint, timeout: float) -> None:
+        self._target = target
+        self._timeout = timeout
+
+    async def __call__(self) -> Observation:
+        """Probe once. Raises OSError where this process is at fault."""
+        return await observe(self._attempt(), self._timeout, f"connection to {self._target}")
+
+    async def _attempt(self) -> str:
+        with sockets.open_tcp(self._target) as sock:
+            await sockets.connect(sock, self._target)
+        return f"{self._target} accepts connections"

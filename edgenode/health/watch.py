@@ -1,0 +1,146 @@
+"""One check at work: its polls, its tripwire, its state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgenode.config import Check, ExecCheck
+from edgenode.health.lag import StallMeter, was_late
+from edgenode.health.observation import Observation, Probe
+from edgenode.health.probes import probe_of, tripwire_target
+from edgenode.health.risefall import RiseFall, State, Verdict
+from edgenode.health.schedule import first_probe, next_probe
+from edgenode.health.wire import Wire
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals of one check since its start, for metrics."""
+
+    succeeded: int = 0
+    failed: int = 0
+    late: int = 0
+    """Failures set aside because our own loop was late."""
+    errors: int = 0
+    """Probes that could not be made, by our own fault, and verdicts that were not taken."""
+    observed_at: float | None = None
+    """Monotonic time of the last probe that told something about the target."""
+    duration: float = 0.0
+    """Seconds of that probe."""
+
+
+class Watch:
+    """Polls one check and holds its tripwire; `on_verdict` is called at each transition.
+
+    `on_verdict` runs within the event that caused it: it must not block. An exception from it is
+    logged and counted; the state stands in `verdict` all the same.
+    """
+
+    def __init__(
+        self,
+        check: Check,
+        on_verdict: Callable[[Verdict], None],
+        meter: StallMeter,
+        probe: Probe | None = None,
+    ) -> None:
+        self._check = check
+        self._on_verdict = on_verdict
+        self._meter = meter
+        self._probe = probe or probe_of(check)
+        self._state = RiseFall(check.name, check.rise, check.fall, time.monotonic())
+        self._proofs = 0
+        self._running = False
+        self.counters = Counters()
+        self._wire: Wire | None = None
+        target = tripwire_target(check)
+        if target is not None and not isinstance(check, ExecCheck):
+            self._wire = Wire(target, check.restart_grace, check.timeout, self._proved_down)
+
+    @property
+    def verdict(self) -> Verdict:
+        return self._state.verdict
+
+    @property
+    def tripped(self) -> int:
+        """How often the tripwire's connection ended."""
+        return self._wire.fired if self._wire else 0
+
+    def adopt(self, state: State, reason: str) -> None:
+        """Take over a state found earlier. No verdict is given."""
+        self._state.adopt(state, time.monotonic(), reason)
+        self._set_wire()
+
+    async def run(self) -> None:
+        """Until cancelled; leaves no socket and no process behind."""
+        self._running = True
+        try:
+            self._set_wire()
+            interval, jitter = self._check.interval, self._check.jitter
+            at = origin = first_probe(time.monotonic(), interval, random.random())
+            while True:
+                await asyncio.sleep(at - time.monotonic())
+                await self._poll()
+                at = next_probe(origin, interval, jitter, time.monotonic(), random.random())
+        finally:
+            self._running = False
+            self._set_wire()
+
+    async def _poll(self) -> None:
+        proofs, stalled = self._proofs, self._meter.total()
+        try:
+            observation = await self._probe()
+        except Exception:
+            # No verdict: the error tells of us, and one check's bug must not stop any.
+            self.counters.errors += 1
+            _log.exception("check %s: the probe could not be made", self._check.name)
+            return
+        if was_late(observation, self._meter.total() - stalled, self._check.timeout):
+            self.counters.late += 1
+            _log.warning(
+                "check %s: set aside, we were late: %s", self._check.name, observation.reason
+            )
+            return
+        if self._proofs == proofs:  # else it began before the proof, and what it saw is gone
+            self._observed(observation)
+
+    def _observed(self, observation: Observation) -> None:
+        now = time.monotonic()
+        self.counters.observed_at = now
+        self.counters.duration = observation.duration
+        if observation.ok:
+            self.counters.succeeded += 1
+        else:
+            self.counters.failed += 1
+            if self._wire is not None and self._wire.waits_out_restart:
+                return  # else `fall` failures would cut the grace short
+        self._tell(self._state.observe(observation.ok, now, observation.reason))
+
+    def _proved_down(self, reason: str) -> None:
+        self._proofs += 1
+        self._tell(self._state.confirm_down(time.monotonic(), reason))
+
+    def _tell(self, verdict: Verdict | None) -> None:
+        if verdict is None:
+            return
+        try:
+            self._on_verdict(verdict)
+        except Exception:
+            self.counters.errors += 1
+            _log.exception("check %s: its verdict was not taken", self._check.name)
+        self._set_wire()
+
+    def _set_wire(self) -> None:
+        """A tripwire is held while the check is up: only then has it something to tell."""
+        if self._wire is None:
+            return
+        if self._running and self._state.state is State.UP:
+            self._wire.arm()
+        else:
+            self._wire.disarm()

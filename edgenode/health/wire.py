@@ -1,0 +1,174 @@
+"""A tripwire's sockets: carries out what `tripwire.Tripwire` decides.
+
+The way from a proxy's death to `on_down` is one callback of the event loop: the held socket turns
+readable, and a local address answers the confirming connect within the same call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from edgenode.config import Endpoint
+from edgenode.health import sockets
+from edgenode.health.tripwire import LONGEST_PAUSE, Connect, Down, Pause, Step, Tripwire
+
+_log = logging.getLogger(__name__)
+
+
+class Wire:
+    """A tripwire to `target`, in the running loop.
+
+    `timeout`: seconds for a confirming connect that is not answered at once.
+    `on_down` is called with the reason when the target is proved to be down; the wire is disarmed
+    by then.
+    """
+
+    def __init__(
+        self, target: Endpoint, restart_grace: float, timeout: float, on_down: Callable[[str], None]
+    ) -> None:
+        self._target = target
+        self._timeout = timeout
+        self._on_down = on_down
+        self._logic = Tripwire(restart_grace)
+        self._held: socket.socket | None = None
+        self._trying: socket.socket | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = False
+        self.fired = 0
+        """How often a held connection ended."""
+
+    @property
+    def waits_out_restart(self) -> bool:
+        """Whether `restart_grace` is running: the wire itself watches for the proxy's return."""
+        return self._armed and self._logic.waits_out_restart
+
+    def arm(self) -> None:
+        """Hold a connection from now on. May call `on_down` at once."""
+        self.disarm()
+        self._armed = True
+        self._guarded(self._logic.arm)
+
+    def disarm(self) -> None:
+        """Close everything. Harmless where nothing is open."""
+        self._armed = False
+        self._stop_timer()
+        self._drop_trying()
+        self._drop_held()
+
+    def _guarded(self, event: Callable[[], Step]) -> None:
+        """Follow an event's steps. An error of ours must not end the watch: try again later."""
+        try:
+            self._follow(event())
+        except Exception:
+            _log.exception(
+                "tripwire to %s: error, armed again in %g s", self._target, LONGEST_PAUSE
+            )
+            if self._armed:
+                self._pause(LONGEST_PAUSE)
+
+    def _follow(self, step: Step) -> None:
+        while isinstance(step, Connect):
+            following = self._connect()
+            if following is None:
+                return  # the kernel will tell: _on_writable, or the time-out
+            step = following
+        if isinstance(step, Pause):
+            self._pause(step.seconds)
+        elif isinstance(step, Down):
+            self.disarm()
+            self._on_down(step.reason)
+
+    def _pause(self, seconds: float) -> None:
+        self._stop_timer()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(seconds, self._guarded, Connect)
+
+    # Connecting
+
+    def _connect(self) -> Step | None:
+        self._stop_timer()
+        self._drop_trying()
+        try:
+            self._trying = sockets.open_tcp(self._target)
+            result = sockets.connect_now(self._trying, self._target)
+        except OSError:
+            self._drop_trying()
+            return self._logic.undecided()
+        if result is not None:
+            return self._result(result)
+        loop = asyncio.get_running_loop()
+        loop.add_writer(self._trying, self._on_writable)
+        self._timer = loop.call_later(self._timeout, self._guarded, self._on_timeout)
+        return None
+
+    def _on_writable(self) -> None:
+        self._guarded(self._take_result)
+
+    def _take_result(self) -> Step:
+        assert self._trying is not None
+        self._stop_timer()
+        return self._result(sockets.connect_result(self._trying) or 0)
+
+    def _on_timeout(self) -> Step:
+        self._drop_trying()
+        return self._logic.undecided()
+
+    def _result(self, error: int) -> Step:
+        now = time.monotonic()
+        if error == 0:
+            self._hold()
+            return self._logic.connected(now)
+        self._drop_trying()
+        if error == errno.ECONNREFUSED:
+            # A connection that still stands serves nobody new: its proxy has stopped listening.
+            self._drop_held()
+            return self._logic.refused(now, sockets.explain(self._target, error))
+        return self._logic.undecided()
+
+    # Holding
+
+    def _hold(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._drop_held()
+        self._held, self._trying = self._trying, None
+        assert self._held is not None
+        loop.remove_writer(self._held)
+        loop.add_reader(self._held, self._on_readable)
+
+    def _on_readable(self) -> None:
+        assert self._held is not None
+        try:
+            # Some servers speak first, or say why they close ("408 Request Time-out").
+            if os.read(self._held.fileno(), 64 * 1024):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # RST
+        self._drop_held()
+        self.fired += 1
+        if self._trying is None:
+            self._guarded(lambda: self._logic.ended(time.monotonic()))
+
+    def _drop_held(self) -> None:
+        if self._held is not None:
+            asyncio.get_running_loop().remove_reader(self._held)
+            self._held.close()
+            self._held = None
+
+    def _drop_trying(self) -> None:
+        if self._trying is not None:
+            asyncio.get_running_loop().remove_writer(self._trying)
+            self._trying.close()
+            self._trying = None
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
