@@ -1,0 +1,132 @@
+"""WireGuard keys: made once, kept in a file that only its owner reads, never shown.
+
+A key is 32 bytes of Curve25519, in base64 as `wg genkey` and `wg pubkey` write it (wg(8)).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from edgenode.mesh.errors import KeyFileError
+
+KEY_BYTES = 32
+
+
+class PrivateKey:
+    """A private key that does not print itself; `public` is its public key in base64."""
+
+    __slots__ = ("_raw", "public")
+
+    def __init__(self, raw: bytes) -> None:
+        """Raises ValueError unless `raw` is 32 bytes."""
+        if len(raw) != KEY_BYTES:
+            raise ValueError(f"a WireGuard key has {KEY_BYTES} bytes, not {len(raw)}")
+        self._raw = raw
+        public = X25519PrivateKey.from_private_bytes(raw).public_key()
+        self.public = base64.b64encode(public.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        """A new key, clamped as `wg genkey` does (RFC 7748, section 5)."""
+        raw = bytearray(secrets.token_bytes(KEY_BYTES))
+        raw[0] &= 248
+        raw[31] = (raw[31] & 127) | 64
+        return cls(bytes(raw))
+
+    @classmethod
+    def from_base64(cls, text: str) -> PrivateKey:
+        """Raises ValueError, which never holds the text."""
+        return cls(decode(text))
+
+    def reveal_base64(self) -> str:
+        """The secret, for the kernel's netlink interface and the key file alone."""
+        return base64.b64encode(self._raw).decode()
+
+    def reveal_hex(self) -> str:
+        """The secret, for the UAPI socket alone."""
+        return self._raw.hex()
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(public={self.public!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a private key is not pickled")
+
+
+def decode(text: str) -> bytes:
+    """The 32 bytes of a key in canonical base64. Raises ValueError without the text."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != KEY_BYTES or base64.b64encode(raw).decode() != text:
+        raise ValueError("a WireGuard key is 44 characters of base64 that stand for 32 bytes")
+    return raw
+
+
+def load_or_create(path: Path) -> PrivateKey:
+    """The key in `path`; at the first start it is made there, mode 0600.
+
+    Raises KeyFileError when the file cannot be read, made, or is not for its owner alone.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            return _load(path)
+        _create(path)
+        return _load(path)
+    except OSError as error:
+        raise KeyFileError(
+            f"cannot use the WireGuard private key {path}: {error.strerror}; "
+            "make its directory writable for edgenode, or put a key there with `wg genkey`"
+        ) from error
+
+
+def _load(path: Path) -> PrivateKey:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(f"the WireGuard private key {path} is not a regular file")
+        if status.st_mode & 0o077:
+            raise KeyFileError(
+                f"others may read the WireGuard private key {path} "
+                f"(mode {stat.S_IMODE(status.st_mode):04o}): make a new key, "
+                f"or `chmod 600 {path}` if nobody has read it"
+            )
+        text = file.read(256)
+    try:
+        return PrivateKey.from_base64(text.decode("ascii", "replace").strip())
+    except ValueError as error:
+        raise KeyFileError(
+            f"the WireGuard private key {path} is damaged: {error}; "
+            "restore it, or remove it to have a new one made"
+        ) from None
+
+
+def _create(path: Path) -> None:
+    """Whole or not at all: written beside, then linked, which never replaces a key."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(PrivateKey.generate().reveal_base64() + "\n")
+            file.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):  # another start was first: its key stands
+            os.link(draft, path)
+    finally:
+        os.unlink(draft)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,149 @@
+"""The mesh as it shall be and as it is, and the single changes between the two. Only data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+
+from edgenode.config.values import Address, Endpoint
+
+Network = IPv4Network | IPv6Network
+Interface = IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer as it shall be."""
+
+    public_key: str
+    endpoint: Endpoint | None
+    """None: the peer calls us."""
+    allowed: frozenset[Network]
+    keepalive: int
+    """Seconds; 0: none."""
+
+
+@dataclass(frozen=True)
+class PeerState(Peer):
+    """A peer as the device has it. `endpoint` is where it last spoke from."""
+
+    handshake_at: float | None = None
+    """Seconds of UNIX time; None: never."""
+    rx: int = 0
+    tx: int = 0
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route through the device."""
+
+    to: Network
+    source: Address | None
+    """The preferred source."""
+
+
+@dataclass(frozen=True)
+class Desired:
+    public_key: str
+    """Of the node's own private key, which only the device's back end sees."""
+    listen_port: int
+    mtu: int
+    addresses: frozenset[Interface]
+    routes: frozenset[Route]
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """What WireGuard knows."""
+
+    public_key: str | None
+    listen_port: int
+    peers: tuple[PeerState, ...]
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """What the kernel's network stack knows of the device."""
+
+    mtu: int
+    up: bool
+    addresses: frozenset[Interface]
+    routes: frozenset[Route]
+
+
+@dataclass(frozen=True)
+class Current:
+    device: DeviceState
+    link: LinkState
+
+
+@dataclass(frozen=True)
+class SetKey:
+    """The device gets the node's private key."""
+
+
+@dataclass(frozen=True)
+class SetPort:
+    port: int
+
+
+@dataclass(frozen=True)
+class RemovePeer:
+    public_key: str
+
+
+@dataclass(frozen=True)
+class SetPeer:
+    """Add the peer or bring it in line; an `endpoint` of None leaves the present one."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True)
+class SetMtu:
+    mtu: int
+
+
+@dataclass(frozen=True)
+class SetUp:
+    pass
+
+
+@dataclass(frozen=True)
+class AddAddress:
+    address: Interface
+
+
+@dataclass(frozen=True)
+class RemoveAddress:
+    address: Interface
+
+
+@dataclass(frozen=True)
+class AddRoute:
+    route: Route
+
+
+@dataclass(frozen=True)
+class RemoveRoute:
+    route: Route
+
+
+DeviceChange = SetKey | SetPort | RemovePeer | SetPeer
+LinkChange = SetMtu | SetUp | AddAddress | RemoveAddress | AddRoute | RemoveRoute
+Change = DeviceChange | LinkChange
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Changes in the order in which they are safe to apply."""
+
+    leaving: tuple[RemoveRoute, ...]
+    """Routes first, so that no packet is sent to a peer that is gone."""
+    device: tuple[DeviceChange, ...]
+    link: tuple[LinkChange, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return (*self.leaving, *self.device, *self.link)

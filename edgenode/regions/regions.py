@@ -1,0 +1,124 @@
+"""The regions as control owns them: probes in, steering tables and reachability out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgenode.config import Config
+from edgenode.health.risefall import State
+from edgenode.regions.prober import Clock, Prober
+from edgenode.regions.publisher import Publisher
+from edgenode.regions.ranking import reachable, region_rtts
+from edgenode.regions.registry import from_config
+from edgenode.steering.table import Bind, Table
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at the distances; health is acted upon at once."""
+
+
+class Regions:
+    """Start with `run()`. The callbacks are plain functions and must not block."""
+
+    def __init__(
+        self,
+        config: Config,
+        bind: Bind,
+        on_table: Callable[[Table], None],
+        on_reachability: Callable[[str, bool | None], None] = lambda service, is_reachable: None,
+        *,
+        last: Table | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`last`: the table in force before, of which the revision goes on (see Publisher).
+
+        `on_reachability` gets each service's name when what `reachable` says has changed.
+        """
+        self._registry = from_config(config, bind)
+        self._services = {service.name: service for service in self._registry.services}
+        self._clock = clock
+        self._on_table = on_table
+        self._on_reachability = on_reachability
+        self._prober = Prober(self._registry, lambda key: self._update(), clock)
+        self._publisher = Publisher(self._registry, clock(), last)
+        self._reachable: dict[str, bool | None] = dict.fromkeys(self._services)
+        self._failures: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Probe and publish until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._prober.run())
+            while True:
+                self._update()
+                await asyncio.sleep(LOOK_INTERVAL)
+
+    @property
+    def table(self) -> Table | None:
+        """The table in force; None before there is evidence for a first one."""
+        return self._publisher.table
+
+    def reachable(self, service: str) -> bool | None:
+        """Whether a region can be reached for a service; None: no evidence yet.
+
+        Raises KeyError for a service that is not configured.
+        """
+        return reachable(self._registry, self._prober.states, self._services[service])
+
+    def report(self, message: Mapping[str, Any]) -> None:
+        """A report of the relays: a target with new connect failures is probed at once.
+
+        Its counters are totals since the relays' start, so a smaller one begins anew.
+        """
+        for name, counters in message.get("targets", {}).items():
+            failures = int(counters.get("connect_failures", 0))
+            if failures > 0 and failures != self._failures.get(name):
+                region, _, worker = name.partition("/")
+                for target in self._registry.targets:
+                    if target.key[:2] == (region, worker):
+                        self._prober.probe_soon(target.key)
+            self._failures[name] = failures
+
+    def status(self) -> dict[str, Any]:
+        """For people and the admin API: regions in their order, with distance and workers."""
+        states = self._prober.states
+        rtts = region_rtts(states)
+        table = self._publisher.table
+        return {
+            "revision": table.revision if table else None,
+            "order": list(self._publisher.order),
+            "reachable": {name: self.reachable(name) for name in self._services},
+            "regions": {
+                region: {
+                    "rtt_ms": round(rtts[region] * 1000, 2) if region in rtts else None,
+                    "healthy": sum(
+                        target.state is State.UP
+                        for key, target in states.items()
+                        if key.region == region
+                    ),
+                    "targets": {
+                        f"{key.worker}:{key.port}": {
+                            "state": str(target.state),
+                            "rtt_ms": round(target.rtt * 1000, 2) if target.rtt else None,
+                            "reason": target.reason,
+                            "for": round(self._clock() - target.since, 1),
+                        }
+                        for key, target in states.items()
+                        if key.region == region
+                    },
+                }
+                for region in self._publisher.order
+            },
+        }
+
+    def _update(self) -> None:
+        states = self._prober.states
+        table = self._publisher.update(states, self._clock())
+        if table is not None:
+            self._on_table(table)
+        for name, service in self._services.items():
+            now_reachable = reachable(self._registry, states, service)
+            if now_reachable is not self._reachable[name]:
+                self._reachable[name] = now_reachable
+                self._on_reachability(name, now_reachable)
