@@ -1,0 +1,56 @@
+"""The configuration files on disk: whole or not at all, and readable for BIRD."""
+
+from __future__ import annotations
+
+import grp
+import os
+import tempfile
+from pathlib import Path
+
+BIRD_GROUP = "bird"
+"""Debian's BIRD runs as this user and group."""
+
+
+class FileError(Exception):
+    """A file could not be written; the text is a sentence for the operator."""
+
+
+def write_atomically(path: Path, text: str, *, mode: int, group: str | None = None) -> None:
+    """Replace `path` by a file with this text, this mode and, where it exists, this group.
+
+    Raises FileError.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+                file.flush()
+                if (gid := _gid(group)) is not None and gid != os.stat(descriptor).st_gid:
+                    os.fchown(descriptor, -1, gid)
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise FileError(
+            f"{path} cannot be written ({error.strerror}): "
+            "edgenode needs a directory there in which it may write (bgp.config)"
+        ) from error
+
+
+def read_or_none(path: Path) -> str | None:
+    """The text of a file, or None if it cannot be read."""
+    try:
+        return path.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _gid(group: str | None) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid if group else None
+    except KeyError:
+        return None

@@ -1,0 +1,41 @@
+"""What things of ours are called in BIRD.
+
+Names of the configuration have no underscore, so ``-`` → ``_`` cannot make two of them one; and
+the endings keep groups, sessions and constants apart from each other and from BIRD's keywords.
+"""
+
+from __future__ import annotations
+
+import re
+
+from edgenode.bgp.levels import STANDING, Level
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_STATIC = re.compile(r"[a-z][a-z0-9_]*_v[46]_(?:" + "|".join(STANDING) + ")")
+
+
+def symbol(name: str) -> str:
+    """A name of the configuration as a BIRD symbol. Raises ValueError for anything else."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name: a-z, 0-9 and '-', a letter first")
+    return name.replace("-", "_")
+
+
+def static_name(group: str, version: int, level: Level) -> str:
+    """The static protocol of a group (IP version 4 or 6) at a level."""
+    return f"{symbol(group)}_v{version}_{level.value}"
+
+
+def session_name(neighbor: str) -> str:
+    """The BGP protocol of a neighbor."""
+    return f"{symbol(neighbor)}_bgp"
+
+
+def password_name(neighbor: str) -> str:
+    """The constant that holds a neighbor's password."""
+    return f"{symbol(neighbor)}_password"
+
+
+def is_static_name(name: str) -> bool:
+    """Whether a protocol is called like one of ours that announces, of whatever configuration."""
+    return _STATIC.fullmatch(name) is not None

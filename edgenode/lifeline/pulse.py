@@ -1,0 +1,107 @@
+"""Control's end of the lifeline's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_RETRY = 0.2
+"""Seconds between tries to connect: a local socket, and each beat missed counts."""
+
+
+class Pulse:
+    """Connects, and connects again when the lifeline was restarted.
+
+    `beat` belongs behind a round of decisions that was on time, and never before BIRD is in order:
+    it lets the device be made, and with it all that BIRD has enabled is announced.
+    """
+
+    def __init__(
+        self, socket_path: Path, *, on_state: Callable[[bool], None] = lambda held: None
+    ) -> None:
+        """`on_state` is called with whether the device is up, on connect and when it changes."""
+        self._path = socket_path
+        self._on_state = on_state
+        self._socket: socket.socket | None = None
+        self._held: bool | None = None
+        self._said = asyncio.Event()
+        self._problem = ""
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the device is up; None: there is no connection to the lifeline."""
+        return self._held
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection, as a sentence; empty: there is one."""
+        return self._problem
+
+    async def run(self) -> None:
+        """Keep connected, for ever; cancelled, it closes the connection (which is no `leave`)."""
+        while True:
+            try:
+                await self._connection()
+            except OSError as error:
+                self._complain(
+                    f"the lifeline cannot be reached on {self._path} "
+                    f"({error.strerror or error}): start edgenode lifeline"
+                )
+            await asyncio.sleep(_RETRY)
+
+    async def wait_state(self) -> bool:
+        """Wait until the lifeline has said whether it holds the device."""
+        while self._held is None:
+            await self._said.wait()
+        return self._held
+
+    def beat(self) -> bool:
+        """Send a heartbeat without waiting; False: it could not be sent."""
+        return self._send(b"beat")
+
+    def leave(self) -> bool:
+        """Say that control stops for good: the device goes at once. False: could not be sent."""
+        return self._send(b"leave")
+
+    async def _connection(self) -> None:
+        """One connection, from its start to its end. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as own:
+            await loop.sock_connect(own, str(self._path))
+            self._socket = own
+            try:
+                while message := await loop.sock_recv(own, 64):
+                    if message in {b"held", b"released"}:
+                        self._learn(message == b"held")
+                self._complain(f"the lifeline closed its socket {self._path}")
+            finally:
+                self._socket = None
+                self._held = None
+                self._said.clear()
+
+    def _learn(self, held: bool) -> None:
+        self._problem = ""
+        if held is not self._held:
+            self._held = held
+            self._on_state(held)
+        self._said.set()
+
+    def _send(self, message: bytes) -> bool:
+        if self._socket is None:
+            return False
+        try:
+            self._socket.send(message)
+        except OSError as error:
+            self._complain(f"the lifeline does not take a {message.decode()} ({error.strerror})")
+            return False
+        return True
+
+    def _complain(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("%s", problem)
+        self._problem = problem
