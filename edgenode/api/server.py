@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 class Node(Protocol):
     """What the API needs of control."""
 
+    async def refresh(self) -> None:
+        """Ask anew for what changes without being told."""
+
     def status(self) -> Mapping[str, Any]:
         """The node's whole state, as JSON values."""
 
@@ -44,6 +47,7 @@ def admin_app(node: Node) -> web.Application:
     app = web.Application(client_max_size=64 * 1024)
 
     async def status(_: web.Request) -> web.Response:
+        await node.refresh()
         return web.json_response(node.status())
 
     async def intent(request: web.Request) -> web.Response:
@@ -64,6 +68,7 @@ def admin_app(node: Node) -> web.Application:
                 await node.intend(groups, kind, reason)
         except StateError as error:
             return _error(507, str(error))
+        await node.refresh()
         return web.json_response(node.status())
 
     app.add_routes([web.get("/v1/status", status), web.post("/v1/intent", intent)])
@@ -74,11 +79,14 @@ def _error(status: int, sentence: str) -> web.Response:
     return web.json_response({"error": sentence}, status=status)
 
 
-def metrics_app(registry: CollectorRegistry) -> web.Application:
-    """``GET /metrics`` in the text format of Prometheus."""
+def metrics_app(
+    registry: CollectorRegistry, refresh: Callable[[], Awaitable[None]]
+) -> web.Application:
+    """``GET /metrics`` in the text format of Prometheus; `refresh` comes before each answer."""
     app = web.Application()
 
     async def metrics(_: web.Request) -> web.Response:
+        await refresh()
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
 
     app.add_routes([web.get("/metrics", metrics)])

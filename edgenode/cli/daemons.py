@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -26,7 +27,7 @@ def log_to_stderr(verbose: bool) -> None:
     formatter = logging.Formatter(
         "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
-    formatter.converter = __import__("time").gmtime
+    formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     for noisy in ("pyroute2", "aiohttp", "asyncio"):
@@ -39,8 +40,8 @@ def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose 
     It needs BIRD's control socket, the lifeline, and the right to set addresses and routes
     (CAP_NET_ADMIN). It may be restarted at any time: within the lifeline's grace no route moves.
 
-    SIGTERM ends it in order: with the lifeline's `leave`, all groups are withdrawn, except those
-    with `on_control_loss = "keep"`.
+    SIGTERM ends it. The lifeline withdraws after its grace what no other control has taken over
+    by then, except groups with `on_control_loss = "keep"`.
     """
     loaded = load_config(context, config)
     log_to_stderr(verbose)

@@ -39,7 +39,7 @@ def render(
             fail("the configuration has no [mesh]", EXIT_USAGE)
         from edgenode.mesh.render import render as render_mesh
 
-        sys.stdout.write(render_mesh(loaded.mesh))
+        sys.stdout.write(render_mesh(loaded.mesh, loaded.private_key_file))
         return
     from edgenode.bgp.files import FilesError, write_files
     from edgenode.bgp.render import render as render_bird

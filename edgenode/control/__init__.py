@@ -1,0 +1,1 @@
+"""The control process: wires the rooms together, and owns nothing else."""

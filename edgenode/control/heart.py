@@ -1,0 +1,43 @@
+"""When control's heart may beat. Pure.
+
+A beat says to the lifeline: what is announced was decided just now, and BIRD obeys. Whatever
+breaks that must stop the heart, for the lifeline is the only one left to act on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OBEDIENCE = 2.0
+"""Seconds that BIRD may take to confirm a withdraw before the lifeline has to do it."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What is known at the end of a round of decisions; times in seconds of one clock."""
+
+    due: float
+    """When this round should have been."""
+    now: float
+    interval: float
+    settled: bool
+    """BIRD was reached since the start, and does what was decided, or did so before."""
+    withdraw_since: float | None
+    """When a withdraw was asked for that BIRD has not confirmed."""
+    lifeline_held: bool
+    bird_agrees: bool
+    """BIRD is connected and was brought to the wanted levels."""
+
+
+def may_beat(pulse: Pulse) -> str | None:
+    """None where it may, else the reason why not."""
+    if not pulse.settled:
+        return "BIRD was not reached yet"
+    if pulse.now - pulse.due > pulse.interval:
+        return f"the round of decisions came {pulse.now - pulse.due:.1f} s late"
+    if pulse.withdraw_since is not None and pulse.now - pulse.withdraw_since > OBEDIENCE:
+        return f"BIRD has not confirmed a withdraw for {pulse.now - pulse.withdraw_since:.1f} s"
+    if not pulse.lifeline_held and not pulse.bird_agrees:
+        # The first beat makes the device, and all that BIRD has enabled goes out with it.
+        return "BIRD is not as wanted, and the device is not to be made before it is"
+    return None

@@ -1,0 +1,54 @@
+"""Keeps the mesh in line, in a thread: a netlink call that hangs holds up nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from edgenode.config import Config
+from edgenode.mesh import Mesh, MeshError, PeerStatus
+
+OBSERVE = 5.0
+"""Seconds between two looks at the peers."""
+ENSURE = 30.0
+"""Seconds until a mesh that is right is brought in line again."""
+RETRY = 1.0
+PATIENCE = 10.0
+"""Seconds for one operation."""
+
+
+class MeshKeeper:
+    """`note(kind, subject, text)` is told what changed and what is wrong, once each."""
+
+    def __init__(self, config: Config, note: Callable[[str, str, str], None]) -> None:
+        self._mesh = Mesh(config.mesh, config.private_key_file) if config.mesh else None
+        self._device = config.mesh.device if config.mesh else ""
+        self._note = note
+        self.peers: tuple[PeerStatus, ...] = ()
+        self.problem = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if self._mesh is None:
+            return
+        loop = asyncio.get_running_loop()
+        ensured = -ENSURE
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    if loop.time() - ensured >= ENSURE:
+                        changes = await asyncio.to_thread(self._mesh.ensure)
+                        ensured = loop.time()
+                        if changes:
+                            self._note("mesh", self._device, f"{len(changes)} changes made")
+                    self.peers = await asyncio.to_thread(self._mesh.observe)
+                self.problem = ""
+            except (MeshError, TimeoutError) as error:
+                self._complain(str(error) or f"no answer within {PATIENCE:g} s")
+                ensured = -ENSURE
+            await asyncio.sleep(RETRY if self.problem else OBSERVE)
+
+    def _complain(self, problem: str) -> None:
+        if problem != self.problem:
+            self._note("mesh", self._device, problem)
+        self.problem = problem

@@ -1,0 +1,92 @@
+"""`edgenode control` as a process: its lock, its signals, the order in which things start."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+from edgenode.api.metrics import registry
+from edgenode.api.server import AddressInUse, admin_app, metrics_app, serve_tcp, serve_unix
+from edgenode.bgp.files import FileError
+from edgenode.bgp.kernel import KernelError, prepare
+from edgenode.config import Config
+from edgenode.config.secrets import SecretError
+from edgenode.control.control import Control
+from edgenode.state import Intents, Journal, StateError
+from edgenode.steering.table import Table
+
+log = logging.getLogger(__name__)
+
+
+class ControlError(Exception):
+    """Control cannot start; the text says why and what to do."""
+
+
+def main(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises ControlError."""
+    # Writing a core of this process would keep its sockets open, and delay the lifeline.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        with _alone(config.node.run_dir):
+            return asyncio.run(_run(config))
+    except (StateError, SecretError, KernelError, FileError, AddressInUse) as error:
+        raise ControlError(str(error)) from None
+
+
+@contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of this node's control. Raises ControlError where another one has it."""
+    path = run_dir / "control.lock"
+    try:
+        run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ControlError(f"{path} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ControlError(f"another edgenode control runs on this node ({path})") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+async def _run(config: Config) -> int:
+    loop = asyncio.get_running_loop()
+    intents, journal = Intents(config.node.state_dir), Journal(config.node.state_dir)
+    # Addresses and blackholes stand before anything is announced, and stay when we end.
+    prepare(config.groups)
+    control = Control(config, intents, journal, _last_table(config.node.state_dir))
+    async with AsyncExitStack() as stack:
+        stack.callback(journal.close)
+        stack.callback(intents.close)
+        stop = await serve_unix(admin_app(control), config.node.run_dir / "control.sock")
+        stack.push_async_callback(stop)
+        if config.metrics:
+            metrics = metrics_app(registry(control.status), control.refresh)
+            stack.push_async_callback(await serve_tcp(metrics, config.metrics.listen))
+        running = loop.create_task(control.run(), name="control")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.cancel)
+        log.info("edgenode control runs for node %s", config.node.name)
+        try:
+            await running
+        except asyncio.CancelledError:
+            log.info("ended by a signal: the lifeline waits for its grace, then withdraws")
+    return 0
+
+
+def _last_table(state_dir: Path) -> Table | None:
+    """What steering serves from now: it keeps it there. Nothing usable is no harm."""
+    try:
+        return Table.from_json((state_dir / "steering-table.json").read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,110 @@
+"""The node's state as JSON values, for the admin API, the command and the metrics. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgenode import __version__
+from edgenode.bgp.announcer import Status
+from edgenode.bgp.levels import Level
+from edgenode.bgp.policy import Decision
+from edgenode.config import Config
+from edgenode.health.risefall import Verdict
+from edgenode.mesh import PeerStatus
+from edgenode.state import Intent
+
+
+def status(
+    config: Config,
+    *,
+    levels: Mapping[str, Level],
+    decisions: Mapping[str, Decision],
+    intents: Mapping[str, Intent],
+    bird: Status | None,
+    verdicts: Mapping[str, Verdict],
+    regions: Mapping[str, Any],
+    peers: Sequence[PeerStatus],
+    mesh_problem: str,
+    steering_connected: bool,
+    report: Mapping[str, Any] | None,
+    lifeline: bool | None,
+    heart: str | None,
+) -> dict[str, Any]:
+    """Everything that `edgenode status --json` prints."""
+    actual = bird.actual if bird else {}
+    sessions = {session.neighbor: session for session in bird.sessions} if bird else {}
+    return {
+        "node": config.node.name,
+        "version": __version__,
+        "bird": {
+            "connected": bool(bird and bird.connected),
+            "version": bird.version if bird else "",
+            "problem": bird.problem if bird else "not reached yet",
+        },
+        "lifeline": {"held": bool(lifeline), "connected": lifeline is not None, "no_beat": heart},
+        "groups": [
+            {
+                "name": group.name,
+                "prefixes": [str(prefix) for prefix in group.prefixes],
+                "level": levels[group.name].value,
+                "in_force": actual.get(group.name) is levels[group.name],
+                "reasons": list(decisions[group.name].reasons),
+                "intent": _intent(intents.get(group.name)),
+            }
+            for group in config.groups
+        ],
+        "neighbors": [
+            {
+                "name": neighbor.name,
+                "address": str(neighbor.address),
+                "asn": neighbor.asn,
+                "state": session.state if session else "unknown",
+                "since": session.since if session else "",
+                "info": session.error if session else "",
+            }
+            for neighbor in config.bgp.neighbors
+            for session in [sessions.get(neighbor.name)]
+        ],
+        "checks": [
+            {"name": name, "state": verdict.state.value, "reason": verdict.reason}
+            for name, verdict in verdicts.items()
+        ],
+        "table_revision": regions["revision"],
+        "services": [
+            {"name": name, "reachable": reachable}
+            for name, reachable in regions["reachable"].items()
+        ],
+        "regions": [
+            {
+                "name": name,
+                "rtt_ms": region["rtt_ms"],
+                "workers_up": region["healthy"],
+                "workers": len(region["targets"]),
+                "targets": region["targets"],
+            }
+            for name, region in regions["regions"].items()
+        ],
+        "mesh": {
+            "device": config.mesh.device if config.mesh else None,
+            "problem": mesh_problem,
+            "peers": [
+                {
+                    "name": peer.name,
+                    "handshake_age": peer.handshake_age,
+                    "stale": peer.stale,
+                    "rx": peer.rx,
+                    "tx": peer.tx,
+                    "endpoint": peer.endpoint,
+                }
+                for peer in peers
+            ],
+        },
+        "steering": {"connected": steering_connected, "report": report},
+    }
+
+
+def _intent(intent: Intent | None) -> dict[str, Any] | None:
+    if intent is None:
+        return None
+    return {"kind": intent.kind.value, "since": intent.since, "reason": intent.reason}
