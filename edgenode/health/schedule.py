@@ -25,4 +25,6 @@ def next_probe(origin: float, interval: float, jitter: float, now: float, draw: 
     `jitter` is a share of the interval, below 1.
     """
     slot = floor((now - origin) / interval) + 1
+    if origin + slot * interval <= now:  # rounding: this slot is the present one
+        slot += 1
     return origin + (slot + jitter * draw) * interval

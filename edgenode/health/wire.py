@@ -36,7 +36,7 @@ class Wire:
         self._timeout = timeout
         self._on_down = on_down
         self._logic = Tripwire(restart_grace)
-        self._held: socket.socket | None = None
+        self._held: list[socket.socket] = []
         self._trying: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed = False
@@ -126,7 +126,7 @@ class Wire:
             return self._logic.connected(now)
         self._drop_trying()
         if error == errno.ECONNREFUSED:
-            # A connection that still stands serves nobody new: its proxy has stopped listening.
+            # Connections that still stand serve nobody new: their proxy has stopped listening.
             self._drop_held()
             return self._logic.refused(now, sockets.explain(self._target, error))
         return self._logic.undecided()
@@ -134,39 +134,48 @@ class Wire:
     # Holding
 
     def _hold(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._drop_held()
-        self._held, self._trying = self._trying, None
-        assert self._held is not None
-        loop.remove_writer(self._held)
-        loop.add_reader(self._held, self._on_readable)
+        """The new connection is the tripwire, with its predecessor until the next renewal.
 
-    def _on_readable(self) -> None:
-        assert self._held is not None
+        A listener with TCP_DEFER_ACCEPT (tcp(7)) keeps an idle connection as a mere request for
+        its first second, and these die without a word: a new connection may still be deaf.
+        """
+        assert self._trying is not None
+        sock, self._trying = self._trying, None
+        loop = asyncio.get_running_loop()
+        loop.remove_writer(sock)
+        self._drop_held(keep=1)
+        self._held.append(sock)
+        loop.add_reader(sock, self._on_readable, sock)
+
+    def _on_readable(self, sock: socket.socket) -> None:
         try:
             # Some servers speak first, or say why they close ("408 Request Time-out").
-            if os.read(self._held.fileno(), 64 * 1024):
+            if os.read(sock.fileno(), 64 * 1024):
                 return
         except BlockingIOError:
             return
         except OSError:
             pass  # RST
-        self._drop_held()
+        self._held.remove(sock)
+        self._close(sock)
         self.fired += 1
         if self._trying is None:
             self._guarded(lambda: self._logic.ended(time.monotonic()))
 
-    def _drop_held(self) -> None:
-        if self._held is not None:
-            asyncio.get_running_loop().remove_reader(self._held)
-            self._held.close()
-            self._held = None
+    def _drop_held(self, keep: int = 0) -> None:
+        while len(self._held) > keep:
+            self._close(self._held.pop(0))
 
     def _drop_trying(self) -> None:
         if self._trying is not None:
-            asyncio.get_running_loop().remove_writer(self._trying)
-            self._trying.close()
+            self._close(self._trying)
             self._trying = None
+
+    def _close(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock)
+        loop.remove_writer(sock)
+        sock.close()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
