@@ -1,0 +1,135 @@
+"""The mesh on real devices of wireguard-go, in namespaces of its own."""
+
+import base64
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgenode.lab import netns
+from edgenode.mesh import MeshError, MeshUnavailable
+from edgenode.mesh.state import AddRoute, SetPeer
+from edgenode.mesh.uapi import socket_path
+from tests.lab.mesh.pair import Node, pair, server
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
+    with pair(tmp_path) as (edge, worker):
+        edge.ensure(worker)
+        worker.ensure(edge)
+        yield edge, worker
+
+
+def addresses_and_routes(node: Node) -> str:
+    shown = [
+        netns.run(["ip", "-n", node.namespace, *what.split(), "show", "dev", node.device])
+        for what in ("addr", "route", "-6 route")
+    ]
+    return "".join(shown)
+
+
+def test_ensured_once_is_enough(nodes: tuple[Node, Node]) -> None:
+    edge, worker = nodes
+    assert edge.ensure(worker) == ()
+    shown = addresses_and_routes(edge)
+    assert "mtu 1420" in shown
+    assert f"inet {edge.v4}/32" in shown
+    assert f"inet6 {edge.v6}/128" in shown
+    assert f"{worker.v4} proto static scope link src {edge.v4}" in shown
+    assert f"{worker.v6} proto static src {edge.v6}" in shown
+    assert not any(line.startswith("default") for line in shown.splitlines())
+
+
+def test_both_families_pass_and_the_handshake_is_seen(nodes: tuple[Node, Node]) -> None:
+    edge, worker = nodes
+    seen: list[str] = []
+    with server(worker, seen):
+        for address in (worker.v4, worker.v6):
+            with edge.dial(address) as stream:
+                stream.sendall(b"through")
+                assert stream.recv(100) == b"through"
+    assert seen == [edge.v4, edge.v6]
+    status = edge.observe(worker)
+    assert status.handshake_age is not None
+    assert status.handshake_age < 60
+    assert not status.stale
+    assert (status.rx > 0, status.tx > 0) == (True, True)
+    assert status.endpoint == "192.0.2.2:51820"
+
+
+def test_a_session_survives_another_peer(nodes: tuple[Node, Node]) -> None:
+    edge, worker = nodes
+    gaps: list[float] = []
+    stop = threading.Event()
+
+    def talk() -> None:
+        with edge.dial(worker.v4) as stream:
+            while not stop.is_set():
+                began = time.monotonic()
+                stream.sendall(b"x" * 1000)
+                left = 1000
+                while left:
+                    left -= len(stream.recv(left))
+                gaps.append(time.monotonic() - began)
+
+    with server(worker, []):
+        thread = threading.Thread(target=talk)
+        thread.start()
+        try:
+            time.sleep(0.5)
+            before = edge.observe(worker)
+            rounds = len(gaps)
+            other = base64.b64encode(b"\7" * 32).decode()
+            edge.extra = [{"name": "c", "public_key": other, "allowed": ["203.0.113.0/29"]}]
+            changes = edge.ensure(worker)
+            edge.extra = []
+            edge.ensure(worker)
+            after = edge.observe(worker)
+            time.sleep(0.3)
+        finally:
+            stop.set()
+            thread.join(10)
+    assert [type(change) for change in changes] == [SetPeer, AddRoute]
+    assert before.handshake_age is not None
+    assert after.handshake_age is not None
+    assert after.handshake_age > before.handshake_age, "a new handshake: the session was lost"
+    assert after.rx > before.rx
+    assert len(gaps) > rounds + 10
+    assert max(gaps) < 1
+
+
+def test_a_restarted_wireguard_go_is_set_up_again(nodes: tuple[Node, Node]) -> None:
+    edge, worker = nodes
+    edge.stop_wireguard()
+    with pytest.raises(MeshUnavailable, match=r"install wireguard-go and start it with"):
+        edge.ensure(worker)
+    with netns.inside(edge.namespace), pytest.raises(MeshUnavailable, match="is not there"):
+        edge.mesh(worker).observe()
+    edge.start_wireguard()
+    assert edge.ensure(worker)
+    with server(worker, []), edge.dial(worker.v6) as stream:
+        stream.sendall(b"again")
+        assert stream.recv(100) == b"again"
+
+
+def test_somebody_elses_device_is_not_taken(tmp_path: Path) -> None:
+    with pair(tmp_path) as (edge, worker):
+        edge.stop_wireguard()
+        netns.configure(edge.namespace, [f"link add {edge.device} type veth peer name tvx"])
+        with pytest.raises(MeshUnavailable, match=r"is no WireGuard device \(veth\)"):
+            edge.ensure(worker)
+        assert not socket_path(edge.device).exists()
+
+
+def test_somebody_elses_route_is_not_taken(tmp_path: Path) -> None:
+    with pair(tmp_path) as (edge, worker):
+        netns.configure(edge.namespace, [f"route add {worker.v4}/32 via {worker.underlay}"])
+        said = f"cannot add a route to {worker.v4}/32 through {edge.device}: File exists; remove"
+        with pytest.raises(MeshError, match=said):
+            edge.ensure(worker)
+        netns.configure(edge.namespace, [f"route del {worker.v4}/32 via {worker.underlay}"])
+        assert edge.ensure(worker)
+        assert edge.ensure(worker) == ()
