@@ -126,7 +126,7 @@ async def serve_tcp(app: web.Application, endpoint: Endpoint) -> Callable[[], Aw
 
 
 async def _serve(app: web.Application, listener: socket.socket) -> Callable[[], Awaitable[None]]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    await web.SockSite(runner, listener, shutdown_timeout=1.0).start()
+    await web.SockSite(runner, listener).start()
     return runner.cleanup

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,12 +19,12 @@ from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision, decide
 from edgenode.config import Config, Group
 from edgenode.control import view
-from edgenode.control.heart import Pulse, may_beat
+from edgenode.control.heart import Round, may_beat
 from edgenode.control.intent import asked
 from edgenode.control.mesh import MeshKeeper
 from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
-from edgenode.lifeline.pulse import Lifeline
+from edgenode.lifeline.pulse import Pulse
 from edgenode.regions import Regions
 from edgenode.state import Event, Intent, IntentKind, Intents, Journal
 from edgenode.steering.link import SteeringLink
@@ -55,7 +55,7 @@ class Control:
         self._sessions: dict[str, str] = {}
         self._checker = Checker(config.checks, self._on_verdict)
         self._announcer = Announcer(config, BirdClient(config.bgp.socket))
-        self._lifeline = Lifeline(config.node.run_dir / "lifeline.sock", on_state=self._on_lifeline)
+        self._lifeline = Pulse(config.node.run_dir / "lifeline.sock", on_state=self._on_lifeline)
         self._mesh = MeshKeeper(config, self._note)
         self._steering = SteeringLink(config.node.run_dir / "steering.sock")
         self._regions = Regions(
@@ -82,7 +82,7 @@ class Control:
 
     async def _start(self, tasks: asyncio.TaskGroup) -> None:
         """Take over what is announced, or begin from nothing; only then check and beat."""
-        held = await self._lifeline.connected()
+        held = await self._lifeline.wait_state()
         levels = await self._found() if held else dict(self._levels)
         if held:
             self._note("control", self.config.node.name, f"takes over: {_spell(levels)}")
@@ -111,16 +111,15 @@ class Control:
         words = {True: "has a reachable region", False: "has no reachable region", None: "unknown"}
         self._note("service", service, words[reachable])
 
-    def _on_lifeline(self, held: bool | None) -> None:
-        words = {True: "held", False: "released", None: "away"}
-        self._note("lifeline", self.config.lifeline.device, words[held])
+    def _on_lifeline(self, held: bool) -> None:
+        self._note("lifeline", self.config.lifeline.device, "held" if held else "released")
 
     # -- decisions --------------------------------------------------------------------------
 
     def _decide_all(self) -> None:
         self._decide(self.config.groups)
 
-    def _decide(self, groups: Any) -> None:
+    def _decide(self, groups: Iterable[Group]) -> None:
         if not self._settled:
             return
         states = {name: verdict.state for name, verdict in self._checker.states().items()}
@@ -172,7 +171,7 @@ class Control:
             if agrees and self._bird is not None and self._bird.agrees:
                 self._withdraw_since = None
             refused = may_beat(
-                Pulse(
+                Round(
                     due=due,
                     now=now,
                     interval=interval,

@@ -13,7 +13,7 @@ OBEDIENCE = 2.0
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Round:
     """What is known at the end of a round of decisions; times in seconds of one clock."""
 
     due: float
@@ -29,15 +29,15 @@ class Pulse:
     """BIRD is connected and was brought to the wanted levels."""
 
 
-def may_beat(pulse: Pulse) -> str | None:
+def may_beat(last: Round) -> str | None:
     """None where it may, else the reason why not."""
-    if not pulse.settled:
+    if not last.settled:
         return "BIRD was not reached yet"
-    if pulse.now - pulse.due > pulse.interval:
-        return f"the round of decisions came {pulse.now - pulse.due:.1f} s late"
-    if pulse.withdraw_since is not None and pulse.now - pulse.withdraw_since > OBEDIENCE:
-        return f"BIRD has not confirmed a withdraw for {pulse.now - pulse.withdraw_since:.1f} s"
-    if not pulse.lifeline_held and not pulse.bird_agrees:
+    if last.now - last.due > last.interval:
+        return f"the round of decisions came {last.now - last.due:.1f} s late"
+    if last.withdraw_since is not None and last.now - last.withdraw_since > OBEDIENCE:
+        return f"BIRD has not confirmed a withdraw for {last.now - last.withdraw_since:.1f} s"
+    if not last.lifeline_held and not last.bird_agrees:
         # The first beat makes the device, and all that BIRD has enabled goes out with it.
         return "BIRD is not as wanted, and the device is not to be made before it is"
     return None

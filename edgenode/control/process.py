@@ -63,7 +63,8 @@ async def _run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     intents, journal = Intents(config.node.state_dir), Journal(config.node.state_dir)
     # Addresses and blackholes stand before anything is announced, and stay when we end.
-    prepare(config.groups)
+    for group in config.groups:
+        prepare(group)
     control = Control(config, intents, journal, _last_table(config.node.state_dir))
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)
