@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -48,46 +51,60 @@ def descriptors() -> Callable[[], int]:
     return lambda: len(os.listdir("/proc/self/fd"))
 
 
-@pytest.fixture
-def answering() -> Iterator[Callable[..., Endpoint]]:
-    """Starts a server that reads a request and sends the given bytes, then closes or holds on."""
-    stop = threading.Event()
-    servers: list[socket.socket] = []
-    threads: list[threading.Thread] = []
+class Answerer:
+    """A server that reads a request and sends the given bytes, `delay` seconds later, then closes
+    or (`hold`) holds on. One connection at a time."""
 
-    def serve(server: socket.socket, answer: bytes, hold: bool, seen: list[bytes] | None) -> None:
+    def __init__(
+        self,
+        answer: bytes,
+        *,
+        hold: bool = False,
+        seen: list[bytes] | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        self._answer = answer
+        self._hold = hold
+        self._seen = [] if seen is None else seen
+        self._delay = delay
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = Endpoint(ip_address("127.0.0.1"), self._server.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join(timeout=5)
+
+    def _serve(self) -> None:
         held = []
-        while not stop.is_set():
+        while True:
             try:
-                connection, _ = server.accept()
+                connection, _ = self._server.accept()
             except OSError:
                 break
-            try:
-                request = connection.recv(4096)
-                if seen is not None:
-                    seen.append(request)
-                connection.sendall(answer)
-            except OSError:
-                pass
-            if hold:
+            with contextlib.suppress(OSError):
+                self._seen.append(connection.recv(4096))
+                time.sleep(self._delay)
+                connection.sendall(self._answer)
+            if self._hold:
                 held.append(connection)
             else:
                 connection.close()
         for connection in held:
             connection.close()
 
-    def start(answer: bytes, *, hold: bool = False, seen: list[bytes] | None = None) -> Endpoint:
-        server = socket.create_server(("127.0.0.1", 0))
-        thread = threading.Thread(target=serve, args=(server, answer, hold, seen), daemon=True)
-        servers.append(server)
-        threads.append(thread)
-        thread.start()
-        return Endpoint(ip_address("127.0.0.1"), server.getsockname()[1])
+
+@pytest.fixture
+def answering() -> Iterator[Callable[..., Endpoint]]:
+    """Starts an Answerer with these arguments; its endpoint."""
+    servers = []
+
+    def start(answer: bytes, **options: Any) -> Endpoint:
+        servers.append(Answerer(answer, **options))
+        return servers[-1].endpoint
 
     yield start
-    stop.set()
     for server in servers:
-        server.shutdown(socket.SHUT_RDWR)
-        server.close()
-    for thread in threads:
-        thread.join(timeout=5)
+        server.stop()

@@ -1,0 +1,346 @@
+"""The checker: from configuration to verdicts, and what must never become one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from edgenode.config import Check, Endpoint
+from edgenode.health import Checker, State, Verdict
+from edgenode.health.observation import Observation
+
+EndpointOf = Callable[[socket.socket], Endpoint]
+check_of: TypeAdapter[Any] = TypeAdapter(Check)
+
+
+def check(**values: object) -> Check:
+    quick = {"name": "c", "interval": 0.05, "jitter": 0.1, "timeout": 0.5, "rise": 2, "fall": 3}
+    made: Check = check_of.validate_python(quick | values)
+    return made
+
+
+class Verdicts:
+    def __init__(self) -> None:
+        self.all: list[Verdict] = []
+        self._new = asyncio.Event()
+
+    def __call__(self, verdict: Verdict) -> None:
+        self.all.append(verdict)
+        self._new.set()
+
+    async def wait(self, name: str, state: State) -> Verdict:
+        async with asyncio.timeout(3):
+            while True:
+                for verdict in reversed(self.all):
+                    if (verdict.check, verdict.state) == (name, state):
+                        return verdict
+                self._new.clear()
+                await self._new.wait()
+
+    def of(self, name: str) -> list[State]:
+        return [verdict.state for verdict in self.all if verdict.check == name]
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within 3 s")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    checks: Sequence[Check], on_verdict: Callable[[Verdict], None]
+) -> AsyncIterator[Checker]:
+    checker = Checker(checks, on_verdict)
+    task = asyncio.ensure_future(checker.run())
+    try:
+        yield checker
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_each_check_has_its_own_verdict(
+    listener: socket.socket, closed: Endpoint, endpoint_of: EndpointOf
+) -> None:
+    checks = [
+        check(name="good", type="tcp", target=str(endpoint_of(listener))),
+        check(name="bad", type="tcp", target=str(closed)),
+        check(name="script", type="exec", command=("/bin/true",)),
+    ]
+    verdicts = Verdicts()
+    async with running(checks, verdicts) as checker:
+        assert {v.state for v in checker.states().values()} == {State.UNKNOWN}
+        await verdicts.wait("good", State.UP)
+        await verdicts.wait("script", State.UP)
+        down = await verdicts.wait("bad", State.DOWN)
+        assert down.reason == f"connection to {closed} refused"
+        assert checker.states()["bad"] == down
+        assert checker.counters()["bad"].failed >= 3
+        assert checker.counters()["good"].observed_at is not None
+    assert [len(verdicts.of(name)) for name in ("good", "bad", "script")] == [1, 1, 1]
+
+
+async def test_tripwire_beats_the_poll(
+    listener: socket.socket, endpoint_of: EndpointOf, answering: Callable[..., Endpoint]
+) -> None:
+    target = str(endpoint_of(listener))
+    verdicts = Verdicts()
+    async with running([check(type="tcp", target=target, fall=100)], verdicts):
+        await verdicts.wait("c", State.UP)
+        died = time.monotonic()
+        listener.close()
+        down = await verdicts.wait("c", State.DOWN)
+        assert down.since - died < 0.1
+
+
+async def test_without_tripwire_the_polls_decide(
+    listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    target = str(endpoint_of(listener))
+    verdicts = Verdicts()
+    async with running([check(type="tcp", target=target, tripwire=False)], verdicts):
+        await verdicts.wait("c", State.UP)
+        died = time.monotonic()
+        listener.close()
+        down = await verdicts.wait("c", State.DOWN)
+        assert 0.08 < down.since - died < 0.5
+
+
+async def test_return_is_seen_and_the_wire_is_armed_again(
+    listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    target = endpoint_of(listener)
+    verdicts = Verdicts()
+    async with running([check(type="tcp", target=str(target), fall=100)], verdicts):
+        await verdicts.wait("c", State.UP)
+        listener.close()
+        await verdicts.wait("c", State.DOWN)
+        verdicts.all.clear()
+        with socket.create_server((str(target.host), target.port)):
+            await verdicts.wait("c", State.UP)
+        await verdicts.wait("c", State.DOWN)
+
+
+async def test_restart_grace_outlasts_the_polls(
+    listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    """Failing polls do not cut the grace short."""
+    target = endpoint_of(listener)
+    verdicts = Verdicts()
+    checks = [check(type="tcp", target=str(target), fall=1, restart_grace=2.0)]
+    async with running(checks, verdicts) as checker:
+        await verdicts.wait("c", State.UP)
+        listener.close()
+        await asyncio.sleep(0.4)
+        assert checker.counters()["c"].failed > 2
+        with socket.create_server((str(target.host), target.port)):
+            await asyncio.sleep(0.3)
+            assert verdicts.of("c") == [State.UP]
+
+
+@pytest.mark.parametrize("adopted", [State.UP, State.DOWN])
+async def test_adopted_state_stands_until_observed_otherwise(
+    adopted: State, listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    verdicts = Verdicts()
+    checker = Checker([check(type="tcp", target=str(endpoint_of(listener)), fall=100)], verdicts)
+    checker.adopt("c", adopted)
+    assert checker.states()["c"].state is adopted
+    task = asyncio.ensure_future(checker.run())
+    try:
+        if adopted is State.UP:
+            await asyncio.sleep(0.01)
+            listener.close()  # the wire is held from the start
+            await verdicts.wait("c", State.DOWN)
+        else:
+            await verdicts.wait("c", State.UP)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_blocked_loop_is_no_verdict(
+    answering: Callable[..., Endpoint],
+) -> None:
+    """Even with fall = 1: that the answer came too late for us says nothing of the target."""
+    endpoint = answering(b"HTTP/1.1 200 OK\r\n\r\n", delay=0.03)
+    verdicts = Verdicts()
+    checks = [check(type="http", url=f"http://{endpoint}/", timeout=0.1, fall=1, tripwire=False)]
+    async with running(checks, verdicts) as checker:
+        await verdicts.wait("c", State.UP)
+        # A probe is under way for most of the time: most of these blocks fall into one.
+        for _ in range(5):
+            time.sleep(0.15)  # noqa: ASYNC251 (the very thing that is tested)
+            await asyncio.sleep(0.071)
+        time.sleep(2)  # noqa: ASYNC251
+        await asyncio.sleep(0.2)
+        assert verdicts.of("c") == [State.UP]
+        assert checker.counters()["c"].late > 0
+
+
+async def test_hung_target_is_down_after_its_timeouts(
+    answering: Callable[..., Endpoint],
+) -> None:
+    endpoint = answering(b"", hold=True)
+    verdicts = Verdicts()
+    started = time.monotonic()
+    checks = [check(type="http", url=f"http://{endpoint}/", timeout=0.1, interval=0.1)]
+    async with running(checks, verdicts) as checker:
+        down = await verdicts.wait("c", State.DOWN)
+        assert 0.3 < down.since - started < 1.5
+        assert "no answer within 100 ms" in down.reason
+        assert checker.counters()["c"].late == 0
+
+
+async def test_a_bug_in_one_probe_is_no_verdict_and_stops_no_other_check(
+    listener: socket.socket, endpoint_of: EndpointOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: object) -> Observation:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("edgenode.health.exec.ExecProbe.__call__", broken)
+    checks = [
+        check(name="broken", type="exec", command=("/bin/true",), fall=1),
+        check(name="good", type="tcp", target=str(endpoint_of(listener))),
+    ]
+    verdicts = Verdicts()
+    async with running(checks, verdicts) as checker:
+        checker.adopt("broken", State.UP)
+        await verdicts.wait("good", State.UP)
+        await asyncio.sleep(0.2)
+        assert verdicts.of("broken") == []
+        assert checker.counters()["broken"].errors >= 2
+        assert checker.states()["broken"].state is State.UP
+
+
+async def test_verdict_that_is_not_taken_is_counted_and_stands(
+    listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    def refuse(verdict: Verdict) -> None:
+        raise RuntimeError("no room")
+
+    checks = [check(type="tcp", target=str(endpoint_of(listener)))]
+    async with running(checks, refuse) as checker:
+        await eventually(lambda: checker.states()["c"].state is State.UP)
+        listener.close()
+        await eventually(lambda: checker.states()["c"].state is State.DOWN)
+        assert checker.counters()["c"].errors == 2
+
+
+async def test_success_from_before_the_proof_counts_for_nothing(
+    listener: socket.socket, endpoint_of: EndpointOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll that was under way when the tripwire proved the death, and ends well after it."""
+    release = asyncio.Event()
+
+    async def slow(self: object) -> Observation:
+        await release.wait()
+        return Observation(True, "connected, back then", 0.1)
+
+    monkeypatch.setattr("edgenode.health.tcp.TcpProbe.__call__", slow)
+    verdicts = Verdicts()
+    checks = [check(type="tcp", target=str(endpoint_of(listener)), rise=1, interval=0.5)]
+    async with running(checks, verdicts) as checker:
+        checker.adopt("c", State.UP)
+        await asyncio.sleep(0.55)  # the first probe began
+        listener.close()
+        await verdicts.wait("c", State.DOWN)
+        release.set()
+        await asyncio.sleep(0.01)
+        assert verdicts.of("c") == [State.DOWN]
+
+
+async def test_cancelled_checker_leaves_nothing(
+    listener: socket.socket,
+    endpoint_of: EndpointOf,
+    answering: Callable[..., Endpoint],
+    descriptors: Callable[[], int],
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "pid"
+    hung = answering(b"", hold=True)
+    await asyncio.sleep(0)
+    before, tasks = descriptors(), asyncio.all_tasks()
+    checks = [
+        check(name="tcp", type="tcp", target=str(endpoint_of(listener)), rise=1),
+        check(name="http", type="http", url=f"http://{hung}/", timeout=5),
+        check(
+            name="exec",
+            type="exec",
+            command=("/bin/sh", "-c", f"echo $$ > {file}; exec sleep 60"),
+            timeout=30,
+        ),
+    ]
+    verdicts = Verdicts()
+    async with running(checks, verdicts):
+        await verdicts.wait("tcp", State.UP)
+        await eventually(lambda: file.exists() and file.read_text().endswith("\n"))
+        assert descriptors() > before
+    assert asyncio.all_tasks() == tasks
+    # The server of this test holds its end of the HTTP probe's connection.
+    assert descriptors() <= before + 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+
+
+ORPHAN = """
+import asyncio, socket, sys
+from pydantic import TypeAdapter
+from edgenode.config import Check
+from edgenode.health import Checker
+
+async def main():
+    server = socket.create_server(("127.0.0.1", 0))
+    script = f"echo $$ > {sys.argv[1]}.new; mv {sys.argv[1]}.new {sys.argv[1]}; exec sleep 60"
+    checks = [
+        {"name": "e", "type": "exec", "command": ["/bin/sh", "-c", script], "timeout": 50},
+        {"name": "t", "type": "tcp", "target": f"127.0.0.1:{server.getsockname()[1]}", "rise": 1,
+         "interval": 0.01},
+    ]
+    await Checker([TypeAdapter(Check).validate_python(c) for c in checks], print).run()
+
+asyncio.run(main())
+"""
+
+
+def test_command_left_behind_by_a_killed_process_holds_nothing_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    process = subprocess.Popen([sys.executable, "-c", ORPHAN, str(file)])
+    orphan = 0
+    try:
+        for _ in range(500):
+            if file.exists():
+                break
+            time.sleep(0.01)
+        orphan = int(file.read_text())
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(timeout=5)
+        links = {
+            int(fd): os.readlink(f"/proc/{orphan}/fd/{fd}")
+            for fd in os.listdir(f"/proc/{orphan}/fd")
+        }
+        assert set(links) == {0, 1, 2}
+        assert links[0] == "/dev/null"
+        assert links[1] == links[2]
+        assert links[1].startswith("pipe:")
+    finally:
+        process.kill()
+        process.wait()
+        if orphan:
+            os.kill(orphan, signal.SIGKILL)
