@@ -1,0 +1,120 @@
+"""Distances and the order that follows from them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.config import Endpoint
+from edgenode.health.risefall import State
+from edgenode.regions.ranking import reachable, region_rtts, reorder, steer
+from edgenode.regions.registry import TargetKey, from_config
+from edgenode.regions.rtt import Rtt, smooth
+from edgenode.steering.table import Bind, Table
+from tests.unit.regions.worlds import BIND, REGISTRY, config, names, states
+
+REGIONS = ["fra", "iad", "sin", "nrt"]
+distances = st.dictionaries(st.sampled_from(REGIONS), st.floats(0.0001, 0.4))
+orders = st.permutations(REGIONS)
+
+
+@given(orders, distances)
+def test_the_order_is_total_and_stable(previous: list[str], rtts: dict[str, float]) -> None:
+    order = reorder(previous, rtts)
+    assert sorted(order) == sorted(REGIONS)
+    assert reorder(order, rtts) == order
+
+
+@given(orders, distances)
+def test_the_first_measured_is_near_enough(previous: list[str], rtts: dict[str, float]) -> None:
+    first = next((name for name in reorder(previous, rtts) if name in rtts), None)
+    if first is not None:
+        margin = max(0.002, 0.1 * rtts[first])
+        assert rtts[first] - min(rtts.values()) <= margin
+
+
+@given(orders, distances, st.data())
+def test_no_flapping_under_jitter(
+    previous: list[str], bases: dict[str, float], data: st.DataObject
+) -> None:
+    """Under ±1 ms of noise no region that was left for another is ever first again."""
+    firsts: list[str] = []
+    order: tuple[str, ...] = tuple(previous)
+    for _ in range(12):
+        noise = {name: data.draw(st.floats(-0.001, 0.001)) for name in bases}
+        order = reorder(order, {name: max(0.0, bases[name] + noise[name]) for name in bases})
+        first = next((name for name in order if name in bases), "")
+        if not firsts or firsts[-1] != first:
+            firsts.append(first)
+    assert len(firsts) == len(set(firsts))
+
+
+def test_a_region_without_a_distance_keeps_its_place() -> None:
+    assert reorder(("fra", "iad"), {"iad": 0.01}) == ("fra", "iad")
+    assert reorder(("fra", "iad"), {"iad": 0.01, "fra": 0.0115}) == ("fra", "iad")
+    assert reorder(("fra", "iad"), {"iad": 0.01, "fra": 0.0125}) == ("iad", "fra")
+    assert reorder(("fra", "iad"), {"iad": 0.091, "fra": 0.1}) == ("fra", "iad")
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1))
+def test_smoothing_stays_within_what_was_seen(samples: list[float]) -> None:
+    rtt: Rtt | None = None
+    for sample in samples:
+        rtt = smooth(rtt, sample)
+    assert rtt is not None
+    assert min(samples) * 0.999 <= rtt.smoothed <= max(samples) * 1.001
+
+
+def test_one_slow_connect_is_no_distance() -> None:
+    rtt = smooth(None, 0.060)  # waited for the tunnel's handshake
+    for sample in (0.020, 0.020, 0.500, 0.021, 0.020, 0.300, 0.020):
+        rtt = smooth(rtt, sample)
+    assert abs(rtt.smoothed - 0.020) < 0.0001
+    for _ in range(40):  # a longer way for good
+        rtt = smooth(rtt, 0.080)
+    assert rtt.smoothed > 0.078
+
+
+def test_each_service_has_its_regions_and_its_port() -> None:
+    assert [str(t.key) for t in REGISTRY.targets[:4]] == [
+        "fra/fra-1:8080",
+        "fra/fra-1:2525",
+        "fra/fra-2:8080",
+        "fra/fra-2:2525",
+    ]
+    up = [t.key for t in REGISTRY.targets]
+    web, mail = steer(REGISTRY, up, ("sin", "iad", "fra"))
+    assert names(web) == ["sin", "iad", "fra"]
+    assert names(mail) == ["iad", "fra"]
+    assert mail.regions[0].workers[1].address == "198.51.100.210"
+    assert mail.regions[0].workers[1].port == 2525
+    table = Table(1, "lon1", BIND, (web, mail))
+    assert Table.from_json(table.to_json()) == table
+
+
+def test_the_first_usable_family_is_taken() -> None:
+    v6, v4 = "2001:db8:ffff:f1::1", "198.51.100.201"
+    workers = [{"name": "fra-1", "addresses": [v6, v4]}, {"name": "fra-2", "addresses": [v6]}]
+    dual = config(regions=[{"name": "fra", "workers": workers}])
+    assert from_config(dual, BIND).targets[0].endpoint == Endpoint.parse(f"[{v6}]:8080")
+    only_v4 = from_config(dual, Bind("wg0", "198.51.100.193", None))
+    assert {str(t.endpoint.host) for t in only_v4.targets} == {v4}
+    assert {t.key.worker for t in only_v4.targets} == {"fra-1"}
+
+
+def test_the_nearest_healthy_worker_is_the_regions_distance() -> None:
+    known = dict(states({"fra": 10, "iad": 20}))
+    near = TargetKey("iad", "iad-1", 8080)
+    known[near] = type(known[near])(State.UP, 0.005, "", 0.0)
+    assert region_rtts(known) == {"fra": 0.010, "iad": 0.005}
+    known[near] = type(known[near])(State.DOWN, 0.005, "", 0.0)
+    assert region_rtts(known) == {"fra": 0.010, "iad": 0.020}
+
+
+def test_reachable_needs_evidence() -> None:
+    web, mail = REGISTRY.services
+    assert reachable(REGISTRY, states({}), web) is None
+    assert reachable(REGISTRY, states({"fra": None, "iad": None}), web) is None
+    assert reachable(REGISTRY, states({"fra": None, "iad": None}), mail) is False
+    assert reachable(REGISTRY, states({"fra": 1}), mail) is True
+    assert reachable(REGISTRY, states({"sin": 1, "fra": None, "iad": None}), mail) is False
+    nowhere = from_config(config(), Bind("wg0", None, "2001:db8::1"))
+    assert reachable(nowhere, {}, web) is False

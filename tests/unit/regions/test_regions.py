@@ -1,0 +1,135 @@
+"""The regions over real sockets on loopback, without a mesh."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from edgenode.config import Config
+from edgenode.regions import Regions
+from edgenode.steering.table import Bind, Table
+from tests.unit.regions.worlds import config, names
+
+UNBOUND = Bind()
+
+
+@dataclass
+class Worker:
+    """A port of the loopback range that is refused unless `listener` is there."""
+
+    address: str
+    port: int
+    listener: socket.socket | None = None
+
+    def start(self) -> None:
+        self.listener = socket.create_server((self.address, self.port), backlog=64)
+
+    def stop(self) -> None:
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+
+
+@dataclass
+class Seen:
+    tables: list[Table] = field(default_factory=list)
+    reachable: list[tuple[str, bool | None]] = field(default_factory=list)
+
+    @property
+    def order(self) -> list[str]:
+        return names(self.tables[-1].services[0]) if self.tables else ["none yet"]
+
+
+@pytest.fixture
+def workers() -> Iterator[tuple[Worker, Worker]]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    pair = Worker("127.0.71.1", port), Worker("127.0.71.2", port)
+    yield pair
+    for worker in pair:
+        worker.stop()
+
+
+def two_regions(port: int, interval: str = "50ms") -> Config:
+    regions = [
+        {
+            "name": name,
+            "workers": [{"name": f"{name}-1", "addresses": [f"127.0.71.{n}"]}],
+            "probe": {"interval": interval, "timeout": "500ms", "rise": 2, "fall": 2},
+        }
+        for n, name in enumerate(("fra", "iad"), 1)
+    ]
+    service = {"name": "web", "group": "web", "listen": ["203.0.113.1:80"], "port": port}
+    return config(services=[service], regions=regions)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"waited 5 s in vain: {what}")
+
+
+async def test_workers_come_and_go(workers: tuple[Worker, Worker]) -> None:
+    fra, iad = workers
+    seen = Seen()
+    regions = Regions(
+        two_regions(fra.port),
+        UNBOUND,
+        seen.tables.append,
+        lambda service, is_reachable: seen.reachable.append((service, is_reachable)),
+    )
+    assert regions.reachable("web") is None
+    assert regions.table is None
+    running = asyncio.create_task(regions.run())
+    fra.start()
+    try:
+        await until(lambda: seen.order == ["fra"], "fra in the table")
+        assert regions.reachable("web") is True
+        iad.start()
+        await until(lambda: sorted(seen.order) == ["fra", "iad"], "iad too")
+        status = regions.status()
+        assert status["regions"]["fra"]["rtt_ms"] < 100
+        assert status["regions"]["fra"]["targets"][f"fra-1:{fra.port}"]["state"] == "up"
+        fra.stop()
+        iad.stop()
+        await until(lambda: seen.order == [], "no region left")
+        assert regions.reachable("web") is False
+        target = regions.status()["regions"]["fra"]["targets"][f"fra-1:{fra.port}"]
+        assert target["reason"] == f"connection to 127.0.71.1:{fra.port} refused"
+        iad.start()
+        await until(lambda: seen.order == ["iad"], "iad again")
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert [is_reachable for _, is_reachable in seen.reachable] == [True, False, True]
+    revisions = [table.revision for table in seen.tables]
+    assert revisions == list(range(1, len(revisions) + 1))
+
+
+async def test_a_relays_failure_is_looked_into_at_once(workers: tuple[Worker, Worker]) -> None:
+    fra, iad = workers
+    fra.start()
+    iad.start()
+    seen = Seen()
+    slow = two_regions(fra.port, interval="600ms")
+    regions = Regions(slow, UNBOUND, seen.tables.append)
+    running = asyncio.create_task(regions.run())
+    try:
+        await until(lambda: sorted(seen.order) == ["fra", "iad"], "both in the table")
+        fra.stop()
+        began = asyncio.get_running_loop().time()
+        for failures in (1, 2):
+            regions.report({"targets": {"fra/fra-1": {"connect_failures": failures, "live": 0}}})
+            await asyncio.sleep(0.05)
+        await until(lambda: seen.order == ["iad"], "fra out of the table")
+        assert asyncio.get_running_loop().time() - began < 0.5
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
