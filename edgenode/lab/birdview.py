@@ -1,10 +1,10 @@
-"""A transit's BIRD, as its operator sees it: a tiny client of the control socket, and its routes."""
+"""A transit's BIRD: a tiny client of its control socket, and its routes as it holds them."""
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ GRACEFUL_SHUTDOWN = (65535, 0)
 
 @dataclass(frozen=True)
 class Route:
-    """A route as a transit holds it. `edge` is the number of the edge that it came from."""
+    """A route as a transit holds it; `edge` is where it came from in the end, whoever told."""
 
     prefix: str
     protocol: str
@@ -24,7 +24,7 @@ class Route:
     communities: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     local_pref: int | None = None
     med: int | None = None
-    edge: int | None = None
+    edge: str | None = None
 
     @property
     def drained(self) -> bool:
@@ -63,8 +63,8 @@ _TABLE = re.compile(r"^Table \S+:$")
 _ROUTE = re.compile(r"^(?P<prefix>\S+)?\s+\w+ \[(?P<protocol>\S+) [^]]*\](?P<rest>.*)$")
 
 
-def parse_routes(text: str) -> tuple[Route, ...]:
-    """The routes in the reply to `show route … all` (BIRD 2)."""
+def parse_routes(text: str, edges: Mapping[int, str]) -> tuple[Route, ...]:
+    """The routes in the reply to `show route … all` (BIRD 2); `edges` by their numbers."""
     found: list[dict[str, object]] = []
     prefix = ""
     for line in text.splitlines():
@@ -74,12 +74,12 @@ def parse_routes(text: str) -> tuple[Route, ...]:
             prefix = head["prefix"] or prefix
             best = head["rest"].lstrip().startswith("*")
             found.append({"prefix": prefix, "protocol": head["protocol"], "best": best})
-        elif found and (attribute := _attribute(line.strip())):
+        elif found and (attribute := _attribute(line.strip(), edges)):
             found[-1].update(attribute)
     return tuple(Route(**route) for route in found)  # type: ignore[arg-type]
 
 
-def _attribute(line: str) -> dict[str, object]:
+def _attribute(line: str, edges: Mapping[int, str]) -> dict[str, object]:
     name, _, value = line.partition(":")
     match name:
         case "BGP.as_path":
@@ -93,5 +93,14 @@ def _attribute(line: str) -> dict[str, object]:
             return {"communities": frozenset((int(a), int(b)) for a, b in pairs)}
         case "BGP.large_community":
             triples = re.findall(r"\((\d+),\s*(\d+),\s*(\d+)\)", value)
-            return {"edge": int(triples[0][2])} if triples else {}
+            return {"edge": edges.get(int(triples[0][2]))} if triples else {}
     return {}
+
+
+_SESSION = re.compile(r"^(?P<name>\S+)\s+BGP\s+\S+\s+\S+\s+.*?\s(?P<state>[A-Z]\w+)\s*$")
+
+
+def established(text: str) -> dict[str, bool]:
+    """From the reply to `show protocols`: BGP session → whether it is established."""
+    found = (_SESSION.match(line) for line in text.splitlines())
+    return {m["name"]: m["state"] == "Established" for m in found if m}

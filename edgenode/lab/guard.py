@@ -61,9 +61,8 @@ def main() -> None:
         watched = []  # it died before we looked: that pid is somebody else's
     if watched:
         select.select([0, *watched], (), ())
-        ready = select.select([0], (), (), 0)[0]
-        if ready and os.read(0, len(DONE)) == DONE:
-            return
+    if select.select([0], (), (), 0)[0] and os.read(0, len(DONE)) == DONE:
+        return
     clean(name)
     remove(Lock(name).path)
 

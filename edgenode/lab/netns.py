@@ -13,6 +13,7 @@ from edgenode.lab.errors import LabError
 from edgenode.lab.names import NETNS_ROOT
 
 CLONE_NEWNET = 0x40000000
+LIMIT = 20.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,22 +51,27 @@ def inside(namespace: str) -> Iterator[None]:
         os.close(target)
 
 
-def run(argv: Iterable[str], text: str | None = None, namespace: str | None = None) -> str:
-    """Run a short command (10 s at most), optionally inside a namespace; return its output.
+def run(
+    argv: Iterable[str],
+    text: str | None = None,
+    namespace: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Run a command, for LIMIT seconds at most, maybe inside a namespace; return its output.
 
     Raises LabError with the command and what it said, or when the command is not installed.
     """
     command = list(argv)
     try:
         if namespace is None:
-            done = _run(command, text)
+            done = _run(command, text, environment)
         else:
             with inside(namespace):
-                done = _run(command, text)
+                done = _run(command, text, environment)
     except FileNotFoundError:
         raise LabError(f"{command[0]} is not installed: the lab needs it") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"{' '.join(command)} did not end within 10 s") from None
+        raise LabError(f"{' '.join(command)} did not end within {LIMIT:g} s") from None
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
         place = f" in {namespace}" if namespace else ""
@@ -73,9 +79,17 @@ def run(argv: Iterable[str], text: str | None = None, namespace: str | None = No
     return done.stdout
 
 
-def _run(command: list[str], text: str | None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], text: str | None, environment: Mapping[str, str] | None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, input=text or "", capture_output=True, text=True, timeout=10, check=False
+        command,
+        input=text or "",
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        env={**os.environ, **(environment or {})},
     )
 
 
