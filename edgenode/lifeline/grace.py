@@ -9,8 +9,8 @@
 
 Grace is an allowance, not a right: each loss of control uses up the time that it took, at least a
 third of `grace`, and only `SETTLED` seconds without a loss fill it up again. A control that is
-restarted or upgraded keeps the routes; one that crashes again and again loses them at the third
-time in a minute, however quickly it is back each time.
+restarted or upgraded keeps the routes; one that crashes again and again loses them at the fourth
+time in a row, however quickly it is back each time.
 """
 
 from __future__ import annotations

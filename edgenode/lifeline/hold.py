@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import selectors
@@ -140,7 +141,9 @@ def listen(path: Path) -> socket.socket:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_socket():
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
-                if other.connect_ex(str(path)) == 0:
+                other.setblocking(False)
+                # Also EAGAIN: its queue is full, so it hangs, and is alive all the same.
+                if other.connect_ex(str(path)) != errno.ECONNREFUSED:
                     raise HoldError(f"{path} is in use: another lifeline is running, stop it first")
             path.unlink()
         before = os.umask(0o177)

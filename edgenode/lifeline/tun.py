@@ -1,7 +1,7 @@
 """The TUN device: there as long as its descriptor is open, gone in the moment it is closed.
 
 ``Documentation/networking/tuntap.rst`` of Linux; the numbers are those of ``linux/if_tun.h`` and
-``linux/sockios.h`` on all architectures of which Debian has a release with ``asm-generic/ioctl.h``.
+``linux/sockios.h`` on x86 and ARM.
 """
 
 from __future__ import annotations

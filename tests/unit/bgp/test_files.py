@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgenode.bgp.files import FileError, write_atomically
+
+
+def test_the_whole_file_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("old")
+    write_atomically(path, "new\n", mode=0o640, group="no-such-group")
+    assert path.read_text() == "new\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot be written"):
+        write_atomically(tmp_path / "none" / "a.conf", "", mode=0o644)
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "é", mode=0o644)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

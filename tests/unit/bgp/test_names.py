@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.bgp.levels import STANDING, Level
+from edgenode.bgp.names import is_static_name, password_name, session_name, static_name, symbol
+
+names = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
+things = st.one_of(
+    st.tuples(st.just("static"), names, st.sampled_from([4, 6]), st.sampled_from([*STANDING])),
+    st.tuples(st.just("session"), names),
+    st.tuples(st.just("password"), names),
+)
+
+
+def called(thing: tuple[object, ...]) -> str:
+    match thing:
+        case ("static", str(name), int(version), Level() as level):
+            return static_name(name, version, level)
+        case ("session", str(name)):
+            return session_name(name)
+        case ("password", str(name)):
+            return password_name(name)
+    raise AssertionError(thing)
+
+
+@given(things, things)
+def test_different_things_have_different_names(
+    one: tuple[object, ...], other: tuple[object, ...]
+) -> None:
+    assert (called(one) == called(other)) == (one == other)
+
+
+@given(things)
+def test_static_protocols_are_told_by_their_name(thing: tuple[object, ...]) -> None:
+    assert is_static_name(called(thing)) == (thing[0] == "static")
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "a b", "a;b", "a\n", "é", "-a", "9a", "a" * 32])
+def test_what_is_no_name_never_becomes_a_symbol(name: str) -> None:
+    with pytest.raises(ValueError, match="is no name"):
+        symbol(name)
