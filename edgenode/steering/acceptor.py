@@ -1,0 +1,142 @@
+"""Taking connections from the listeners, in bursts, and pausing when there is no room."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgenode.steering import sysio
+from edgenode.steering.connection import Route
+from edgenode.steering.counters import Counters
+
+BURST = 64  # connections from one listener before others get their turn
+PAUSE = 0.1  # seconds until accept(2) is tried again when descriptors or memory ran out
+
+_LAST_BURSTS = 64  # before a listener is closed: a full queue of 4096
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@dataclass(slots=True)
+class Listener:
+    """`host` is None for a wildcard address: then each connection is asked for its own."""
+
+    socket: socket.socket
+    host: str | None
+    port: int
+    route: Route | None = None  # None: parked until a table names its address
+
+
+Opened = Callable[[Listener, int, str, int], None]
+
+
+class Acceptor:
+    """Calls `opened(listener, fd, host, port)` for each new connection.
+
+    Listeners are level-triggered: what a burst leaves is reported again. While there is no room
+    they are not watched, and their queues fill: a health check then sees it, as it should.
+    """
+
+    def __init__(
+        self, epoll: select.epoll, counters: Counters, room: Callable[[], int], opened: Opened
+    ) -> None:
+        self.listeners: dict[str, Listener] = {}
+        self._ready: dict[int, Listener] = {}
+        self._by_fd: dict[int, Listener] = {}
+        self._epoll = epoll
+        self._counters = counters
+        self._room = room
+        self._opened = opened
+        self._resume_at: float | None = None  # not None: paused
+
+    def add(self, listen: str, listener: socket.socket) -> None:
+        """Take over a listening socket; nothing is accepted until it has a route."""
+        host, port = listener.getsockname()[:2]
+        listener.setblocking(False)
+        wildcard = host in ("0.0.0.0", "::")
+        self.listeners[listen] = Listener(listener, None if wildcard else host, port)
+
+    def route(self, routes: dict[str, Route], now: float) -> None:
+        """Give each listener its new route; close those that have none any more."""
+        for listen, listener in list(self.listeners.items()):
+            route = routes.get(listen)
+            if route is None:
+                self._remove(listen, listener)
+                continue
+            parked = listener.route is None
+            listener.route = route
+            if parked:
+                self._by_fd[listener.socket.fileno()] = listener
+                paused = self._resume_at is not None
+                self._epoll.register(listener.socket.fileno(), 0 if paused else select.EPOLLIN)
+
+    def close(self) -> None:
+        """Take what is in the queues, then accept no more."""
+        self.route({}, 0.0)
+
+    def on_event(self, fd: int) -> bool:
+        """Note that a listener has connections; False if the descriptor is none of ours."""
+        listener = self._by_fd.get(fd)
+        if listener is None:
+            return False
+        self._ready[fd] = listener
+        return True
+
+    def accept(self, now: float) -> None:
+        """Take connections from the listeners that have some. To be called last in a round."""
+        if self._resume_at is not None and now >= self._resume_at and self._room() > 0:
+            self._resume_at = None
+            self._watch(select.EPOLLIN)
+        ready, self._ready = self._ready, {}
+        for listener in ready.values():
+            if self._resume_at is not None:
+                return
+            self._burst(listener, now)
+
+    def next_due(self) -> float | None:
+        """When `accept` is to be called although no event came."""
+        return self._resume_at if self._room() > 0 else None
+
+    def _burst(self, listener: Listener, now: float) -> bool:
+        """Take a burst; True if the queue may hold more."""
+        for _ in range(BURST):
+            if self._room() <= 0:
+                self._pause(now)
+                return False
+            try:
+                fd, host, port = sysio.accept(listener.socket)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                # Other errors are those of one connection that broke in the queue, see accept(2).
+                if error.errno in _NO_ROOM:
+                    self._counters.accept_errors += 1
+                    self._pause(now + PAUSE)
+                    return False
+                continue
+            self._opened(listener, fd, host, port)
+        return True
+
+    def _pause(self, until: float) -> None:
+        self._resume_at = until
+        self._watch(0)
+
+    def _watch(self, events: int) -> None:
+        for fd in self._by_fd:
+            self._epoll.modify(fd, events)
+
+    def _remove(self, listen: str, listener: Listener) -> None:
+        del self.listeners[listen]
+        fd = listener.socket.fileno()
+        if listener.route is not None:
+            # Closing resets what is in the queue; those users came while the service was there.
+            for _ in range(_LAST_BURSTS):
+                if self._resume_at is not None or not self._burst(listener, 0.0):
+                    break
+            self._by_fd.pop(fd)
+            self._ready.pop(fd, None)
+            # The supervisor may still hold the socket: closing would not end the events.
+            self._epoll.unregister(fd)
+        listener.socket.close()

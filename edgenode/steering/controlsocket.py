@@ -1,0 +1,187 @@
+"""The Unix socket on which control finds steering: newline-delimited JSON objects."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import selectors
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_PIECE = 256 * 1024
+_LONGEST = 64 << 20  # bytes of a line; a table of 100,000 targets is a tenth of it
+_BEHIND = 1 << 20  # unread bytes from which on a client gets no reports
+_PATIENCE = 1.0
+
+
+class SocketTaken(Exception):
+    """Another steering answers on the socket."""
+
+
+def listen(path: Path) -> socket.socket:
+    """Open the socket (mode 0600), over a stale one if nobody answers there.
+
+    Raises SocketTaken and OSError.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(_PATIENCE)
+        try:
+            trial.connect(str(path))
+        except FileNotFoundError:
+            pass
+        except ConnectionRefusedError:
+            path.unlink()
+        except OSError as error:
+            if error.errno not in (
+                errno.EAGAIN,
+                errno.ETIMEDOUT,
+            ):  # it is there, but does not keep up
+                raise
+            raise SocketTaken(_taken(path)) from None
+        else:
+            raise SocketTaken(_taken(path))
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        server.bind(str(path))
+        server.listen(16)
+        server.setblocking(False)
+    except OSError:
+        server.close()
+        raise
+    finally:
+        os.umask(mask)
+    return server
+
+
+def _taken(path: Path) -> str:
+    return f"another edgenode steering runs (it answers on {path}); stop it first"
+
+
+class Client:
+    """One that has connected: control, or a tool that asks for the status."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.socket.setblocking(False)
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+
+    @property
+    def blocked(self) -> bool:
+        return bool(self._outgoing)
+
+    @property
+    def behind(self) -> bool:
+        """Whether it reads too slowly to be sent what it did not ask for."""
+        return len(self._outgoing) > _BEHIND
+
+    def receive(self) -> list[bytes]:
+        """Return the lines that have come. Raises EOFError at the end, OSError, and ValueError."""
+        try:
+            data = self.socket.recv(_PIECE)
+        except BlockingIOError:
+            return []
+        if not data:
+            raise EOFError
+        self._incoming += data
+        *lines, rest = self._incoming.split(b"\n") if b"\n" in data else [self._incoming]
+        if len(rest) > _LONGEST:
+            raise ValueError(f"a line of more than {_LONGEST} bytes")
+        self._incoming = rest
+        return [bytes(line) for line in lines]
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message, or keep what the socket does not take. Raises OSError."""
+        self._outgoing += json.dumps(message).encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is kept, as far as the socket takes it. Raises OSError."""
+        try:
+            while self._outgoing:
+                size = self.socket.send(self._outgoing, socket.MSG_NOSIGNAL)
+                del self._outgoing[:size]
+        except BlockingIOError:
+            return
+
+
+class ControlSocket:
+    """Serves the socket; each line of a client is passed to `on_line(client, line)`."""
+
+    def __init__(
+        self,
+        path: Path,
+        selector: selectors.BaseSelector,
+        on_line: Callable[[Client, bytes], None],
+    ) -> None:
+        self._path = path
+        self._selector = selector
+        self._on_line = on_line
+        self._clients: set[Client] = set()
+        self._server = listen(path)
+        self._selector.register(self._server, selectors.EVENT_READ, self._on_connect)
+
+    def send(self, client: Client, message: dict[str, Any]) -> None:
+        """Send to one client; nothing happens if it is gone."""
+        if client not in self._clients:
+            return
+        try:
+            client.send(message)
+        except OSError:
+            self._drop(client)
+            return
+        self._watch(client)
+
+    def publish(self, message: dict[str, Any]) -> None:
+        """Send to all clients that keep up."""
+        for client in list(self._clients):
+            if not client.behind:
+                self.send(client, message)
+
+    def close(self) -> None:
+        """Remove the socket, leave the clients."""
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.unregister(self._server)
+        self._server.close()
+        self._path.unlink(missing_ok=True)
+
+    def _on_connect(self, _events: int, _now: float) -> None:
+        try:
+            connection, _ = self._server.accept()
+        except OSError:  # it has left again, or descriptors have run out: it tries again
+            return
+        client = Client(connection)
+        self._clients.add(client)
+        self._selector.register(connection, selectors.EVENT_READ, self._callback(client))
+
+    def _callback(self, client: Client) -> Callable[[int, float], None]:
+        return lambda events, _now: self._on_client(client, events)
+
+    def _on_client(self, client: Client, events: int) -> None:
+        if client not in self._clients:  # dropped earlier in this round
+            return
+        try:
+            lines = client.receive() if events & selectors.EVENT_READ else []
+            if events & selectors.EVENT_WRITE:
+                client.flush()
+        except (EOFError, ValueError, OSError):
+            self._drop(client)
+            return
+        for line in lines:
+            self._on_line(client, line)
+        self._watch(client)
+
+    def _watch(self, client: Client) -> None:
+        if client in self._clients:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.blocked else 0)
+            self._selector.modify(client.socket, events, self._callback(client))
+
+    def _drop(self, client: Client) -> None:
+        self._clients.discard(client)
+        self._selector.unregister(client.socket)
+        client.socket.close()

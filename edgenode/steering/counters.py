@@ -1,0 +1,98 @@
+"""Counters of one relay worker: totals since it started, and what is live now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgenode.steering.dial import TargetKey
+
+
+@dataclass(slots=True)
+class Meter:
+    """Bytes in one direction."""
+
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class RegionCount:
+    """`failures` are attempts, not connections."""
+
+    connections: int = 0
+    failures: int = 0
+    live: int = 0
+
+
+@dataclass(slots=True)
+class ServiceCount:
+    """`failed` connections reached no worker; `local_probes` closed without a byte."""
+
+    live: int = 0
+    accepted: int = 0
+    failed: int = 0
+    local_probes: int = 0
+    up: Meter = field(default_factory=Meter)
+    down: Meter = field(default_factory=Meter)
+    regions: dict[str, RegionCount] = field(default_factory=dict)
+
+    def region(self, name: str) -> RegionCount:
+        return self.regions.setdefault(name, RegionCount())
+
+
+class Counters:
+    """All counters; names that left the table stay, since their connections may live on."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, ServiceCount] = {}
+        self.connect_failures: dict[TargetKey, int] = {}
+        self.target_live: dict[TargetKey, int] = {}
+        self.accept_errors = 0
+
+    def service(self, name: str) -> ServiceCount:
+        return self.services.setdefault(name, ServiceCount())
+
+    def attempt_failed(self, service: ServiceCount, key: TargetKey) -> None:
+        service.region(key[0]).failures += 1
+        self.connect_failures[key] = self.connect_failures.get(key, 0) + 1
+
+    def connected(self, service: ServiceCount, key: TargetKey) -> None:
+        region = service.region(key[0])
+        region.connections += 1
+        region.live += 1
+        self.target_live[key] = self.target_live.get(key, 0) + 1
+
+    def closed(self, service: ServiceCount, key: TargetKey) -> None:
+        service.region(key[0]).live -= 1
+        self.target_live[key] -= 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return "services" and "targets" as they stand in a report."""
+        return {
+            "services": {
+                name: {
+                    "live": one.live,
+                    "accepted": one.accepted,
+                    "failed": one.failed,
+                    "local_probes": one.local_probes,
+                    "bytes_up": one.up.bytes,
+                    "bytes_down": one.down.bytes,
+                    "regions": {
+                        region: {
+                            "connections": count.connections,
+                            "failures": count.failures,
+                            "live": count.live,
+                        }
+                        for region, count in one.regions.items()
+                    },
+                }
+                for name, one in self.services.items()
+            },
+            "targets": {
+                f"{key[0]}/{key[1]}": {
+                    "connect_failures": self.connect_failures.get(key, 0),
+                    "live": self.target_live.get(key, 0),
+                }
+                for key in sorted(self.connect_failures.keys() | self.target_live.keys())
+            },
+        }

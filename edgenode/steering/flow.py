@@ -1,0 +1,161 @@
+"""Moving bytes between the two sides of a live connection.
+
+Epoll is edge-triggered: an event comes once, so each is acted upon until the kernel says "would
+block", or is remembered. Memory is bounded: a side is read only if all that was read from it
+before has been taken by the other.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+
+from edgenode.steering import sysio
+from edgenode.steering.connection import CHUNK, Connection, Side
+
+INPUT = select.EPOLLIN
+OUTPUT = select.EPOLLOUT
+ERROR = select.EPOLLERR
+END = select.EPOLLRDHUP | select.EPOLLHUP
+READABLE = INPUT | END | ERROR
+WATCH_INPUT = INPUT | select.EPOLLRDHUP | select.EPOLLET
+WATCH_BOTH = WATCH_INPUT | OUTPUT
+
+BULK_CHUNK = 128 * 1024
+BUDGET = 256 * 1024  # bytes a side may move before the others get their turn
+
+SideTable = dict[int, Side]
+
+
+class Flow:
+    """Moves bytes; `end(connection, why)` is called when a connection is over.
+
+    `why` is "closed" if both sides have ended and all has been passed on.
+    """
+
+    def __init__(
+        self, epoll: select.epoll, sides: SideTable, end: Callable[[Connection, str], None]
+    ) -> None:
+        self.now = 0.0
+        self.unfinished: list[Side] = []  # sides whose budget ran out; no event will come for them
+        self._epoll = epoll
+        self._sides = sides
+        self._end = end
+
+    def on_event(self, side: Side, event: int) -> None:
+        """Act on an epoll event of a live connection's side."""
+        if event & END:
+            side.ended = True
+        if event & OUTPUT:
+            peer = self._sides[side.peer_fd]
+            if peer.held:
+                self.pump(peer)
+                if self._sides.get(side.fd) is not side:
+                    return
+        if event & READABLE:
+            if side.eof:
+                if event & ERROR:  # reset after its end: it can take nothing more
+                    self._end(side.connection, _reset_by(side))
+            elif not side.held and not side.queued:  # else `pump` goes on by itself, see there
+                self.pump(side)
+
+    def resume(self) -> None:
+        """Give another turn to the sides whose budget ran out."""
+        sides, self.unfinished = self.unfinished, []
+        for side in sides:
+            side.queued = False
+            if self._sides.get(side.fd) is side and not side.held:
+                self.pump(side)
+
+    def pump(self, side: Side) -> None:
+        """Move bytes from the side to its peer until one of them would block.
+
+        It goes on when the peer can take more (bytes are held), or in the next round (queued).
+        """
+        peer = self._sides[side.peer_fd]
+        if peer.broken or side.end_passed:
+            return
+        moved = 0
+        fresh = 0  # bytes of the last read, 0 if what is held is older
+        while True:
+            # Reading and writing must not share a `try`: bytes would be sent twice.
+            if side.held:
+                try:
+                    # The end is known to follow: it leaves in one segment with the last bytes.
+                    write = sysio.write_more if side.ended else sysio.write
+                    size = write(peer.fd, side.held)
+                except BlockingIOError:
+                    self.watch_output(peer)
+                    return
+                except OSError:
+                    self._write_failed(side, peer)
+                    return
+                side.moved += size
+                side.meter.bytes += size
+                side.connection.active = self.now
+                moved += size
+                if size < len(side.held):
+                    side.held = side.held[size:]
+                    self.watch_output(peer)
+                    return
+                side.held = b""
+                # A read that was not filled took all there was; what comes later is a new event.
+                if 0 < fresh < side.chunk and not side.ended and not side.broken:
+                    side.chunk = CHUNK
+                    return
+                if fresh == side.chunk:
+                    side.chunk = BULK_CHUNK
+            if side.eof:
+                self._pass_end(side, peer)
+                return
+            if moved >= BUDGET:
+                if not side.queued:
+                    side.queued = True
+                    self.unfinished.append(side)
+                return
+            try:
+                side.held = sysio.read(side.fd, side.chunk)
+            except BlockingIOError:
+                if side.broken:
+                    self._end(side.connection, _reset_by(side))
+                return
+            except OSError:
+                self._end(side.connection, _reset_by(side))
+                return
+            fresh = len(side.held)
+            side.eof = fresh == 0
+
+    def watch_output(self, side: Side) -> None:
+        """From now on have events when the side can take bytes again (never undone)."""
+        if not side.watches_output:
+            side.watches_output = True
+            if side.watched:
+                self._epoll.modify(side.fd, WATCH_BOTH)
+
+    def _pass_end(self, side: Side, peer: Side) -> None:
+        if side.broken:  # it ended by a reset that the failed write has already reported
+            self._end(side.connection, _reset_by(side))
+            return
+        if peer.end_passed:
+            self._end(side.connection, "closed")
+            return
+        try:
+            sysio.end_writing(peer.fd)
+        except OSError:
+            self._write_failed(side, peer)
+            return
+        side.end_passed = True
+
+    def _write_failed(self, side: Side, peer: Side) -> None:
+        """The peer takes no more bytes; what it sent before that still goes to the side."""
+        side.held = b""
+        peer.broken = True
+        if side.broken or peer.end_passed:
+            self._end(side.connection, _reset_by(peer))
+        elif not peer.held:
+            self.pump(peer)
+
+
+def _reset_by(side: Side) -> str:
+    client = side.fd == side.connection.client_fd
+    return "client-reset" if client else "worker-reset"

@@ -1,0 +1,46 @@
+"""Opening the sockets that users connect to."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from edgenode.steering.table import split_endpoint
+
+BACKLOG = 4096
+
+_IPV6_FREEBIND = 78  # linux/in6.h; not in Python's socket module
+_IP_FREEBIND = 15  # linux/in.h
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the message says why."""
+
+
+def open_listener(listen: str) -> socket.socket:
+    """Open one listener of those that share the address (SO_REUSEPORT). Raises ListenError.
+
+    The address need not be on the machine yet (IP_FREEBIND, ip(7)).
+    """
+    address, port = split_endpoint(listen)
+    ipv6 = address.version == 6
+    listener = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if ipv6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        else:
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited when accepted
+        listener.bind((str(address), port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        reason = os.strerror(error.errno or 0)
+        raise ListenError(
+            f"cannot listen on {listen}: {reason}; is another process there?"
+        ) from None
+    return listener

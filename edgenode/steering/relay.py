@@ -1,0 +1,396 @@
+"""The relay: the life of each connection, and the loop that drives it.
+
+accepted → (waiting →) dialing → live → closed. Bytes are moved by `flow`, connections are taken by
+`acceptor`, targets are chosen by `dial`; here is what ties them to descriptors and time.
+
+In each round: events, sides whose budget ran out, timers, closing, accepting. Descriptors are
+closed only after all events of a round, so that none is reused while events may still name it.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import time
+from collections.abc import Callable
+from socket import socket
+
+from edgenode.steering import proxyprotocol, sysio
+from edgenode.steering.acceptor import Acceptor, Listener
+from edgenode.steering.accesslog import FLUSH_INTERVAL, AccessLog, describe
+from edgenode.steering.connection import CHUNK, Connection, Phase, Route, Side
+from edgenode.steering.counters import Counters
+from edgenode.steering.dial import DEFAULT_LIMITS, Attempt, Dial, Failure, Limits, Memory
+from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow, SideTable
+from edgenode.steering.table import Table
+from edgenode.steering.timers import Timers
+
+_MAX_EVENTS = 512
+_IDLE_SLACK = 1 / 16  # an idle connection may be closed later by this share of the timeout
+# The node itself has run out: another target would not help.
+_OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Relay:
+    """One relay worker's connections. `limit` is the number of connections at a time."""
+
+    def __init__(self, log: AccessLog, limit: int, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.counters = Counters()
+        self.live = 0
+        self.now = time.monotonic()
+        self._log = log
+        self._limit = limit
+        self._memory = Memory(limits)
+        self._epoll = select.epoll()
+        self._sides: SideTable = {}
+        self._connections: dict[int, Connection] = {}
+        self._next_number = 0
+        self._flow = Flow(self._epoll, self._sides, self._end)
+        self._acceptor = Acceptor(self._epoll, self.counters, self._room, self._opened)
+        self._timers = Timers()
+        self._closing: list[tuple[int, bool]] = []
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._flush_at = 0.0
+        self._wall = time.time() - self.now
+
+    # --- what the process around it calls
+
+    def add_listener(self, listen: str, listener: socket) -> None:
+        """Take over a listening socket; it is accepted from once a table names its address."""
+        self._acceptor.add(listen, listener)
+
+    def apply(self, table: Table) -> None:
+        """Use the table for new connections, and close the listeners that it does not name."""
+        routes = {}
+        for service in table.services:
+            route = Route(service, self.counters.service(service.name), table.bind)
+            routes.update(dict.fromkeys(service.listen, route))
+        self._acceptor.route(routes, self.now)
+        self._memory.forgive(table, self.now)
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back at the end of each round in which the descriptor is readable."""
+        self._watched[fd] = callback
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def stop_accepting(self) -> None:
+        """Accept no more; connections that wait for their first bytes are closed."""
+        self._acceptor.close()
+        for connection in list(self._connections.values()):
+            if connection.phase is Phase.WAITING:
+                self._end(connection, "local-probe")
+
+    def abort_all(self, why: str) -> None:
+        """Reset all connections."""
+        for connection in list(self._connections.values()):
+            self._end(connection, why)
+        self._close_descriptors()
+        self._log.flush()
+
+    def close(self) -> None:
+        """Give up everything."""
+        self._acceptor.close()
+        self.abort_all("stopped")
+        self._epoll.close()
+
+    def step(self, until: float) -> None:
+        """One round; waits for events until the given time at the latest."""
+        events = self._epoll.poll(self._wait(until), _MAX_EVENTS)
+        self.now = self._flow.now = now = time.monotonic()
+        sides, flow = self._sides, self._flow
+        called: list[Callable[[], None]] = []
+        for fd, event in events:
+            side = sides.get(fd)
+            if side is None:
+                if not self._acceptor.on_event(fd) and fd in self._watched:
+                    called.append(self._watched[fd])
+            elif side.connection.phase is Phase.LIVE:
+                flow.on_event(side, event)
+            else:
+                self._on_early_event(side, event)
+        if flow.unfinished:
+            flow.resume()
+        for number in self._timers.expired(now):
+            self._on_timer(self._connections[number])
+        self._close_descriptors()
+        self._acceptor.accept(now)
+        for callback in called:
+            callback()
+        self._close_descriptors()
+        if self._log.waiting and now >= self._flush_at:
+            self._flush_at = now + FLUSH_INTERVAL
+            self._log.flush()
+            self._wall = time.time() - now
+
+    # --- the life of a connection
+
+    def _opened(self, listener: Listener, fd: int, host: str, port: int) -> None:
+        route = listener.route
+        if route is None:
+            raise RuntimeError("a parked listener was accepted from")
+        count = route.count
+        count.accepted += 1
+        count.live += 1
+        self.live += 1
+        local = (listener.host, listener.port) if listener.host else sysio.local_address(fd)
+        number = self._next_number = self._next_number + 1
+        connection = Connection(
+            number, route, (host, port), local, fd, started=self.now, active=self.now
+        )
+        self._connections[number] = connection
+        client = self._sides[fd] = Side(fd, -1, connection, count.up)
+        # No other host can use our address as its own: this is a health probe or a tripwire of
+        # this node, and no worker is to be troubled with it unless it speaks.
+        if host != local[0]:
+            self._begin_dial(connection, client)
+        if connection.phase is not Phase.CLOSED:
+            client.watched = True
+            self._epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
+
+    def _begin_dial(self, connection: Connection, client: Side) -> None:
+        service = connection.route.service
+        if not service.regions:
+            self._end(connection, "no-region")
+            return
+        connection.phase = Phase.DIALING
+        if service.proxy_protocol == "v2":
+            header = proxyprotocol.encode(connection.client, connection.local)
+            connection.header_size = len(header)
+            client.held = header + client.held
+        connection.dial = Dial(service, self._memory, self.now)
+        if self._take_first_bytes(connection, client):
+            self._next_attempt(connection, client)
+
+    def _next_attempt(self, connection: Connection, client: Side) -> None:
+        """Try targets until one is under way; end the connection if there is none left."""
+        dial = connection.dial
+        assert dial is not None
+        while (attempt := dial.next(self.now, self.counters.target_live)) is not None:
+            connection.attempts += 1
+            connection.attempt = attempt
+            failed = self._try(connection, client, attempt)
+            if failed == 0:
+                return
+            if failed in _OWN_FAULTS:
+                connection.errors.append(errno.errorcode[failed])
+                break
+            self._note_failure(connection, failed)
+        connection.route.count.failed += 1
+        self._end(connection, "no-target")
+
+    def _try(self, connection: Connection, client: Side, attempt: Attempt) -> int:
+        """Start an attempt; return an error number, 0 if it is under way or has succeeded."""
+        bind, target = connection.route.bind, attempt.target
+        ipv6 = ":" in target.address
+        source = bind.ipv6 if ipv6 else bind.ipv4
+        if bind.device is not None and source is None:
+            return errno.EAFNOSUPPORT  # it would leave with an address that is not of the mesh
+        try:
+            fd = sysio.open_upstream(ipv6, bind.device, source)
+        except OSError as error:
+            return error.errno or errno.EIO
+        failed = sysio.connect(fd, target.address, target.port)
+        if failed not in (0, errno.EINPROGRESS):
+            self._closing.append((fd, False))
+            return failed
+        connection.worker_fd = client.peer_fd = fd
+        worker = self._sides[fd] = Side(
+            fd, client.fd, connection, connection.route.count.down, watches_output=True
+        )
+        # On a short way the connection stands already, and the bytes go without another round.
+        failed = self._send_first_bytes(connection, client, worker)
+        if failed:
+            return failed
+        if connection.phase is Phase.DIALING:
+            self._timers.set(connection.number, self.now + attempt.timeout)
+        worker.watched = True
+        self._epoll.register(fd, WATCH_BOTH if worker.watches_output else WATCH_INPUT)
+        return 0
+
+    def _take_first_bytes(self, connection: Connection, client: Side) -> bool:
+        """Read what the user has sent so far, once; False if the user is gone."""
+        if len(client.held) > connection.header_size or client.eof:
+            return True
+        try:
+            data = sysio.read(client.fd, CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            self._end(connection, "client-reset")
+            return False
+        client.eof = not data
+        client.held += data
+        return True
+
+    def _send_first_bytes(self, connection: Connection, client: Side, worker: Side) -> int:
+        """Send the header and the first bytes at once; return an error number.
+
+        Nothing happens if the worker has not answered yet. Once a byte was taken the connection
+        is live, and never tries another target.
+        """
+        if not client.held:
+            return 0  # it cannot be told here whether the worker has answered: an event tells
+        try:
+            size = sysio.write(worker.fd, client.held)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            return error.errno or errno.EIO
+        client.held = client.held[size:]
+        self._established(connection, client, worker, size)
+        return 0
+
+    def _established(self, connection: Connection, client: Side, worker: Side, sent: int) -> None:
+        dial, attempt = connection.dial, connection.attempt
+        assert dial is not None
+        assert attempt is not None
+        dial.connected(self.now)
+        connection.dial = None
+        connection.phase = Phase.LIVE
+        connection.connected = connection.active = self.now
+        self.counters.connected(connection.route.count, attempt.key)
+        client.moved = sent - connection.header_size
+        client.meter.bytes += client.moved
+        # Watching both ways has begun if the worker had to be waited for; else input is enough.
+        worker.watches_output = worker.watched or bool(client.held)
+        self._set_idle_timer(connection)
+        if client.watched or client.eof:
+            self._flow.pump(client)  # events that came while dialing were left alone
+
+    def _on_early_event(self, side: Side, event: int) -> None:
+        """An event of a connection that is not live yet."""
+        connection = side.connection
+        client = self._sides[connection.client_fd]
+        if side is not client:
+            self._on_answer(connection, client, side, event)
+            return
+        if event & END:
+            client.ended = True
+        if event & ERROR:
+            quiet = connection.phase is Phase.WAITING
+            self._end(connection, "local-probe" if quiet else "client-reset")
+        elif connection.phase is Phase.WAITING:
+            self._on_local_client(connection, client)
+
+    def _on_local_client(self, connection: Connection, client: Side) -> None:
+        try:
+            client.held = sysio.read(client.fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            client.held = b""
+        if client.held:
+            self._begin_dial(connection, client)
+        else:
+            self._end(connection, "local-probe")
+
+    def _on_answer(self, connection: Connection, client: Side, worker: Side, event: int) -> None:
+        """The worker has accepted or refused."""
+        if event & (ERROR | END) and (failed := sysio.take_error(worker.fd)):
+            self._attempt_failed(connection, client, failed)
+        elif event & OUTPUT:
+            if not self._take_first_bytes(connection, client):
+                return
+            failed = self._send_first_bytes(connection, client, worker)
+            if failed:
+                self._attempt_failed(connection, client, failed)
+                return
+            if connection.phase is Phase.DIALING and not client.held:
+                self._established(connection, client, worker, 0)
+            if connection.phase is Phase.LIVE and event & ~OUTPUT:
+                self._flow.on_event(worker, event & ~OUTPUT)
+
+    def _attempt_failed(self, connection: Connection, client: Side, failed: int) -> None:
+        self._note_failure(connection, failed)
+        self._next_attempt(connection, client)
+
+    def _note_failure(self, connection: Connection, failed: int) -> None:
+        dial, attempt = connection.dial, connection.attempt
+        assert dial is not None
+        assert attempt is not None
+        self._timers.cancel(connection.number)
+        self._drop_worker(connection)
+        name = errno.errorcode.get(failed, str(failed))
+        connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
+        self.counters.attempt_failed(connection.route.count, attempt.key)
+        dial.failed(_kind(failed), self.now)
+
+    def _drop_worker(self, connection: Connection) -> None:
+        fd = connection.worker_fd
+        if fd >= 0:
+            del self._sides[fd]
+            self._closing.append((fd, False))
+            connection.worker_fd = -1
+
+    def _on_timer(self, connection: Connection) -> None:
+        if connection.phase is Phase.DIALING:
+            self._attempt_failed(connection, self._sides[connection.client_fd], errno.ETIMEDOUT)
+        elif self.now - connection.active >= connection.route.service.idle_timeout:
+            self._end(connection, "idle")
+        else:
+            self._set_idle_timer(connection)
+
+    def _set_idle_timer(self, connection: Connection) -> None:
+        idle = connection.route.service.idle_timeout
+        self._timers.set(connection.number, connection.active + idle, idle * _IDLE_SLACK)
+
+    def _end(self, connection: Connection, why: str) -> None:
+        """Close both sides: in order if all has been passed on, else with RST.
+
+        A FIN would tell the peer that it has everything.
+        """
+        if connection.phase is Phase.CLOSED:
+            return
+        reset = why not in ("closed", "local-probe")
+        count, attempt = connection.route.count, connection.attempt
+        if connection.connected is not None and attempt is not None:
+            self.counters.closed(count, attempt.key)
+        connection.phase = Phase.CLOSED
+        count.live -= 1
+        self.live -= 1
+        self._timers.cancel(connection.number)
+        del self._connections[connection.number]
+        client = self._sides.pop(connection.client_fd)
+        self._closing.append((client.fd, reset))
+        connection.bytes_up = client.moved
+        if connection.worker_fd >= 0:
+            worker = self._sides.pop(connection.worker_fd)
+            self._closing.append((worker.fd, reset))
+            connection.bytes_down = worker.moved
+        if why == "local-probe":
+            count.local_probes += 1
+        else:
+            self._log.add(describe(connection, why, self.now, self._wall))
+
+    # --- the small things
+
+    def _room(self) -> int:
+        return self._limit - self.live
+
+    def _wait(self, until: float) -> float:
+        """How long the loop may wait for events, in seconds."""
+        if self._flow.unfinished:
+            return 0.0
+        due = until
+        for other in (
+            self._timers.next_due(),
+            self._acceptor.next_due(),
+            self._flush_at if self._log.waiting else None,
+        ):
+            if other is not None and other < due:
+                due = other
+        return max(0.0, due - time.monotonic())
+
+    def _close_descriptors(self) -> None:
+        for fd, reset in self._closing:
+            try:
+                (sysio.reset if reset else sysio.close)(fd)
+            except OSError:  # the peer has reset it before us; it is closed all the same
+                continue
+        self._closing.clear()
+
+
+def _kind(failed: int) -> Failure:
+    if failed in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE):
+        return Failure.REFUSED
+    return Failure.TIMEOUT if failed == errno.ETIMEDOUT else Failure.UNREACHABLE

@@ -1,0 +1,105 @@
+"""What steering tells control about once a second.
+
+Counters are totals since the supervisor started: those of replaced relay workers are kept. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Union
+
+Tree = Mapping[str, Union[int, "Tree"]]
+"""Nested counters; "live" is a present number, all others are totals."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionReport:
+    """One service in one region; `failures` are attempts, not connections."""
+
+    connections: int = 0
+    failures: int = 0
+    live: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReport:
+    """`failed` connections reached no worker; `local_probes` came from the node itself."""
+
+    live: int = 0
+    accepted: int = 0
+    failed: int = 0
+    local_probes: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    regions: Mapping[str, RegionReport] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    connect_failures: int = 0
+    live: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RelayReport:
+    """One relay worker; `since` is when it became healthy or ceased to be (Unix time)."""
+
+    pid: int
+    healthy: bool
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`at` is Unix time; the keys of `targets` are "region/worker"."""
+
+    at: float
+    services: Mapping[str, ServiceReport] = field(default_factory=dict)
+    targets: Mapping[str, TargetReport] = field(default_factory=dict)
+    relays: tuple[RelayReport, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the message, its "type" included."""
+        return {"type": "report", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Report:
+        """The inverse of `to_json`. Raises KeyError, TypeError or AttributeError."""
+        return cls(
+            at=value["at"],
+            services={
+                name: ServiceReport(
+                    **{
+                        **service,
+                        "regions": {
+                            region: RegionReport(**count)
+                            for region, count in service["regions"].items()
+                        },
+                    }
+                )
+                for name, service in value["services"].items()
+            },
+            targets={name: TargetReport(**target) for name, target in value["targets"].items()},
+            relays=tuple(RelayReport(**relay) for relay in value["relays"]),
+        )
+
+
+def add(left: Tree, right: Tree) -> dict[str, Any]:
+    """Add counters name by name."""
+    result: dict[str, Any] = dict(left)
+    for name, value in right.items():
+        known = result.get(name)
+        if isinstance(value, Mapping):
+            result[name] = add(known or {}, value)
+        else:
+            result[name] = (known or 0) + value
+    return result
+
+
+def retire(counters: Tree) -> dict[str, Any]:
+    """The counters of a relay worker that is gone: the totals stay, nothing is live."""
+    return {
+        name: retire(value) if isinstance(value, Mapping) else 0 if name == "live" else value
+        for name, value in counters.items()
+    }

@@ -1,0 +1,240 @@
+"""The place of one relay worker: its listeners, and the process that serves them now.
+
+Times are of the monotonic clock and passed in, in seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from edgenode.steering.channel import MAX_DESCRIPTORS, Channel, Message
+from edgenode.steering.report import RelayReport, add, retire
+from edgenode.steering.table import Table
+
+BEAT_TIMEOUT = 5.0
+"""Seconds without a heartbeat until a relay worker is killed and replaced."""
+
+_DELAYS = (0.0, 0.1, 0.3, 1.0, 3.0, 5.0)
+_STEADY = 10.0  # seconds after which an end is not an early one
+
+logger = logging.getLogger("edgenode.steering")
+
+
+def restart_delay(early_ends: int) -> float:
+    """Seconds to wait before the next start, after so many early ends in a row."""
+    return _DELAYS[min(early_ends, len(_DELAYS) - 1)]
+
+
+class Process:
+    """A relay worker's process, and our end of its channel. Raises OSError if it cannot start."""
+
+    def __init__(self, limit: int, access_log: Path | None, now: float) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            log = "-" if access_log is None else str(access_log)
+            arguments = [str(theirs.fileno()), str(limit), log]
+            try:
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-m", "edgenode.steering.worker", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                )
+            except OSError:
+                ours.close()
+                raise
+        self.pid = self._popen.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        self.channel = Channel(ours)
+        self.started = now
+        self.beat = now
+        self.applied = 0  # the number of the last table that it has confirmed
+        self.counters: dict[str, Any] = {}
+
+    def kill(self) -> None:
+        self._popen.kill()
+
+    def reap(self) -> int:
+        """Free what belongs to the ended process; return its status as `subprocess` gives it."""
+        os.close(self.pidfd)
+        self.channel.close()
+        return self._popen.wait()
+
+
+class Slot:
+    """Keeps one relay worker running: one that ends is followed by the next.
+
+    The listeners stay, with the users in their queues.
+    """
+
+    def __init__(
+        self, selector: selectors.BaseSelector, limit: int, access_log: Path | None
+    ) -> None:
+        self.listeners: dict[str, socket.socket] = {}
+        self.process: Process | None = None
+        self._selector = selector
+        self._limit = limit
+        self._access_log = access_log
+        self._table: Table | None = None
+        self._number = 0
+        self._healthy = False
+        self._since = time.time()
+        self._retired: dict[str, Any] = {}
+        self._early_ends = 0
+        self._draining = False
+        self._start_at: float | None = 0.0  # None: it runs, or is not to run any more
+
+    def tend(self, now: float) -> None:
+        """Start the process if it is time, kill it if it hangs.
+
+        `now` is when the present round of events was read, so that a heartbeat that has come while
+        the supervisor itself was stopped is not overlooked.
+        """
+        process = self.process
+        if self._start_at is not None and now >= self._start_at:
+            self._start(now)
+        elif process is not None and now - process.beat > BEAT_TIMEOUT:
+            logger.warning(
+                "relay worker %d has not answered for %.1f s: it is killed and replaced",
+                process.pid,
+                now - process.beat,
+            )
+            self._mark(False)
+            process.kill()
+            process.beat = now  # that it has ended is an event of its own
+
+    def next_due(self) -> float:
+        """When `tend` is needed next although no event came."""
+        if self._start_at is not None:
+            return self._start_at
+        return self.process.beat + BEAT_TIMEOUT + 0.01 if self.process else float("inf")
+
+    def apply(self, table: Table, number: int, opened: dict[str, socket.socket]) -> None:
+        """Hand over a table, and the listeners opened for it; `number` comes back as `applied`."""
+        self._table, self._number = table, number
+        self.listeners.update(opened)
+        # Ours is closed first: the relay worker then has the last copy, and takes what is in its
+        # queue before it closes it too.
+        for listen in self.listeners.keys() - set(table.listen):
+            self.listeners.pop(listen).close()
+        if self.process is not None:
+            self._hand_over(list(opened))
+
+    def drain(self, seconds: float) -> None:
+        """Let the process accept no more, and end with its last connection or after `seconds`."""
+        self._draining = True
+        self._start_at = None
+        for listener in self.listeners.values():
+            listener.close()
+        self.listeners.clear()
+        if self.process is not None:
+            self._send({"type": "drain", "seconds": seconds})
+
+    def counters(self) -> dict[str, Any]:
+        """Totals of all processes that were here, and what is live."""
+        return add(self._retired, self.process.counters) if self.process else self._retired
+
+    def report(self) -> RelayReport:
+        return RelayReport(self.process.pid if self.process else 0, self._healthy, self._since)
+
+    def _start(self, now: float) -> None:
+        self._start_at = None
+        try:
+            process = self.process = Process(self._limit, self._access_log, now)
+        except OSError as error:
+            self._early_ends += 1
+            self._start_at = now + max(0.1, restart_delay(self._early_ends))
+            logger.error("cannot start a relay worker: %s; it is tried again", error)
+            return
+        self._selector.register(process.pidfd, selectors.EVENT_READ, self._on_exit)
+        self._selector.register(process.channel, selectors.EVENT_READ, self._on_channel)
+        self._hand_over(list(self.listeners))
+
+    def _hand_over(self, new: list[str]) -> None:
+        for at in range(0, len(new), MAX_DESCRIPTORS):
+            some = new[at : at + MAX_DESCRIPTORS]
+            descriptors = tuple(self.listeners[listen].fileno() for listen in some)
+            self._send({"type": "listeners", "listen": some}, descriptors)
+        if self._table is not None:
+            table = self._table.to_json()
+            self._send({"type": "table", "number": self._number, "table": table})
+
+    def _send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        assert self.process is not None
+        try:
+            self.process.channel.send(message, descriptors)
+        except OSError:  # it is about to end
+            return
+        self._watch(self.process.channel)
+
+    def _watch(self, channel: Channel) -> None:
+        if channel.fileno() in self._selector.get_map():
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if channel.blocked else 0)
+            self._selector.modify(channel, events, self._on_channel)
+
+    def _on_channel(self, events: int, now: float) -> None:
+        process = self.process
+        if process is None:
+            return
+        if events & selectors.EVENT_READ and not self._read(process, now):
+            self._selector.unregister(process.channel)
+            return
+        if events & selectors.EVENT_WRITE:
+            try:
+                process.channel.flush()
+            except OSError:
+                self._selector.unregister(process.channel)
+                return
+            self._watch(process.channel)
+
+    def _read(self, process: Process, now: float) -> bool:
+        """Take what the process has sent; False if it has closed its end: it is about to exit."""
+        try:
+            messages = process.channel.receive()
+        except OSError:
+            messages = None
+        if messages is None:
+            return False
+        for message, _ in messages:
+            if message["type"] == "applied":
+                process.applied = message["number"]
+            else:
+                process.counters = message["counters"]
+            process.beat = now
+            self._mark(True)
+        return True
+
+    def _on_exit(self, events: int, now: float) -> None:
+        process = self.process
+        if process is None:
+            return
+        self._read(process, now)  # its last report
+        self._selector.unregister(process.pidfd)
+        if process.channel.fileno() in self._selector.get_map():
+            self._selector.unregister(process.channel)
+        status = process.reap()
+        self.process = None
+        self._retired = add(self._retired, retire(process.counters))
+        self._mark(False)
+        if self._draining:
+            return
+        self._early_ends = self._early_ends + 1 if now - process.started < _STEADY else 0
+        delay = restart_delay(self._early_ends)
+        self._start_at = now + delay
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        logger.warning(
+            "relay worker %d has ended %s: the next one starts in %.1f s", process.pid, how, delay
+        )
+
+    def _mark(self, healthy: bool) -> None:
+        if healthy != self._healthy:
+            self._healthy = healthy
+            self._since = time.time()
