@@ -73,6 +73,19 @@ class Machines:
         daemon.session = child.pid
         self._processes[child.pid] = child
 
+    def check_alive(self) -> None:
+        """Raise LabError, with its last words, if a daemon ended that nobody killed."""
+        for node, daemons in self._state.daemons.items():
+            for name, daemon in daemons.items():
+                child = self._processes.get(daemon.session or 0)
+                if child is not None and child.poll() is not None:
+                    log = daemon.command.log
+                    words = log.read_text(encoding="utf-8", errors="replace").strip()
+                    raise LabError(
+                        f"{name} on {node} ended with status {child.returncode}: "
+                        f"{words[-500:] or 'it said nothing'}"
+                    )
+
     def daemons(self, node: str) -> tuple[str, ...]:
         """The daemons that were started on a node."""
         return tuple(self._state.daemons.get(node, {}))

@@ -65,6 +65,7 @@ class Observed(Machines):
             )
 
     def _sessions_up(self, transit: str, without: set[str]) -> bool:
+        self.check_alive()
         with contextlib.suppress(LabError):
             sessions = birdview.established(self.birdc(transit, "show protocols"))
             return all(

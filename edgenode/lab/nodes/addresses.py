@@ -39,6 +39,6 @@ def links(topology: Topology, node: Node) -> list[str]:
         device = link.end(node.name).interface
         commands += [
             f"route add default via {gateway.ipv4.ip} dev {device}",
-            f"-6 route add default via {gateway.ipv6.ip} dev {device}",
+            f"route add ::/0 via {gateway.ipv6.ip} dev {device}",
         ]
     return commands

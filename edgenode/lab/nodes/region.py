@@ -44,7 +44,7 @@ def commands(topology: Topology, region: Region, device: str) -> list[str]:
     lines.append(f"link set {device} up")
     for edge in topology.edges:
         v4, v6 = edge.mesh
-        lines += [f"route add {v4}/32 dev {device}", f"-6 route add {v6}/128 dev {device}"]
+        lines += [f"route add {v4}/32 dev {device}", f"route add {v6}/128 dev {device}"]
     return lines
 
 

@@ -75,7 +75,7 @@ function underlay() {{
 
 # Accept with the distance so far, in microseconds of round-trip; of little worth when its
 # origin says that it is about to go.
-function receive(int distance) {{
+function take_in(int distance) {{
     if defined(bgp_med) then bgp_med = bgp_med + distance; else bgp_med = distance;
     if bgp_med > {top} - 1 then bgp_med = {top} - 1;
     bgp_local_pref = {top} - bgp_med;
@@ -87,12 +87,12 @@ function from_edge(int distance; int edge) {{
     if ! anycast() then reject "not an anycast prefix: ", net;
     bgp_large_community.delete([({asn}, *, *)]);
     bgp_large_community.add(({asn}, {origin}, edge));
-    receive(distance + {prepend} * (bgp_path.len - 1));
+    take_in(distance + {prepend} * (bgp_path.len - 1));
 }}
 
 function from_neighbor(int distance) {{
     if ! (anycast() || underlay()) then reject;
-    receive(distance);
+    take_in(distance);
 }}
 
 # BIRD passes a MED on to another AS only if the export filter sets it.
@@ -175,7 +175,7 @@ def commands(topology: Topology) -> list[str]:
     Routers drop it instead: hence a route of last resort for each anycast prefix.
     """
     return [
-        f"-6 route add blackhole {group.prefixes[1]} metric 100000" for group in topology.groups
+        f"route add blackhole {group.prefixes[1]} metric 100000" for group in topology.groups
     ]
 
 

@@ -1,0 +1,120 @@
+"""The tunnel to the nearest region drops every packet: users get the next region, then return."""
+
+from __future__ import annotations
+
+import time
+
+from edgenode.lab.scenes.outcome import Outcome
+from edgenode.lab.scenes.stage import Stage, address, shown
+from edgenode.lab.topology import WEB
+from edgenode.lab.users import Request
+
+NAME = "region-cut"
+TITLE = "the nearest region's tunnel is cut: packets vanish, nothing is reset"
+
+EVERY = 0.1
+"""Seconds between two requests of the user."""
+STEADY = 4.0
+"""Seconds for which the return is watched."""
+
+
+def play(stage: Stage, outcome: Outcome) -> None:
+    """Figures: how long the first connection after the cut took, the next region's round-trip."""
+    user = stage.topology.users[0].name
+    edge = stage.topology.edges_by_distance(user)[0]
+    nearest, following = stage.topology.regions_by_distance(edge)[:2]
+    rtts = {region["name"]: region["rtt_ms"] for region in stage.status(edge)["regions"]}
+    stage.get(user)  # the relay knows what is usual
+    cut = stage.mark(NAME, "cut")
+    stage.lab.cut_region(edge, nearest)
+    stage.narrator.say(f"cut: the tunnel between {edge} and {nearest}")
+    answer = stage.get(user)
+    load = stage.lab.requests(user, address(WEB, 4), every=EVERY)
+    first = round(answer.total_ms, 3)
+    outcome.figures |= {
+        "first_connection_ms": first if answer.ok else None,
+        "next_region_rtt_ms": rtts[following],
+        "user_edge_rtt_ms": stage.topology.rtt(user, edge),
+    }
+    stage.mark(NAME, "user", user)
+    stage.mark(NAME, "first_connection", [answer.started, answer.finished])
+    stage.claim(
+        outcome,
+        f"the first connection after the cut is served by {following}",
+        bool(answer.body and answer.body["region"] == following),
+        f"{shown(first)} from SYN to the whole answer; "
+        f"round-trip {edge}–{following} {shown(rtts[following])}",
+    )
+    _explain(stage, user, edge, rtts, nearest, following, first)
+
+    def out_of_the_table() -> bool:
+        regions = {r["name"]: r["workers_up"] for r in stage.status(edge)["regions"]}
+        return regions[nearest] == 0
+
+    found = stage.until(out_of_the_table, 20, f"{edge} knows that {nearest} is gone")
+    stage.claim(
+        outcome,
+        f"{nearest} is out of the steering table",
+        found is not None,
+        f"{time.time() - cut:.1f} s after the cut",
+    )
+    stage.claim(outcome, f"{edge} goes on announcing", stage.announced(edge, WEB))
+
+    healed = stage.mark(NAME, "healed")
+    stage.lab.heal_region(edge, nearest)
+    stage.narrator.say(f"healed: the tunnel between {edge} and {nearest}")
+
+    def back() -> bool:
+        return any(_region(r) == nearest for r in load.requests() if r.started > healed)
+
+    returned = stage.until(back, 30, f"users are steered to {nearest} again")
+    outcome.figures["return_ms"] = None if returned is None else round(returned * 1000, 3)
+    time.sleep(STEADY)
+    load.stop()
+    changes = _changes([r for r in load.requests() if r.started > cut])
+    outcome.figures["region_changes"] = len(changes) - 1
+    stage.claim(
+        outcome,
+        f"{user} is served by {nearest} again, and stays there",
+        changes == [following, nearest],
+        f"{shown(returned, 's')} after it healed; regions in turn: {' → '.join(changes)}",
+    )
+    failed = [r for r in load.requests() if not r.ok]
+    outcome.figures["failed_requests"] = len(failed)
+    stage.claim(
+        outcome,
+        "no request failed",
+        not failed,
+        f"{len(load.requests())} requests" + (f", first: {failed[0].error}" if failed else ""),
+    )
+
+
+def _region(request: Request) -> str | None:
+    return str(request.body["region"]) if request.body else None
+
+
+def _changes(requests: list[Request]) -> list[str]:
+    """The regions that answered, one entry for each time that it became another."""
+    regions: list[str] = []
+    for region in map(_region, requests):
+        if region and regions[-1:] != [region]:
+            regions.append(region)
+    return regions
+
+
+def _explain(
+    stage: Stage,
+    user: str,
+    edge: str,
+    rtts: dict[str, float],
+    nearest: str,
+    following: str,
+    measured: float,
+) -> None:
+    # User: SYN and request; edge: SYN and request to the next region.
+    physics = 2 * stage.topology.rtt(user, edge) + 2 * rtts[following]
+    stage.narrator.say(
+        f"   physics asks {physics:.1f} ms (two round-trips {user}–{edge}, two {edge}–{following}); "
+        f"{measured - physics:.1f} ms is the wait for {nearest}, given up after a few times "
+        f"its usual {rtts[nearest]:.1f} ms"
+    )
