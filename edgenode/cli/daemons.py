@@ -64,18 +64,15 @@ def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose
     """
     loaded = load_config(context, config)
     log_to_stderr(verbose)
-    from edgenode.steering.supervisor import SteeringError, main
+    from edgenode.steering.supervisor import main
 
-    try:
-        status = main(
-            loaded.node.run_dir,
-            loaded.node.state_dir,
-            loaded.steering.workers,
-            loaded.steering.max_connections,
-            loaded.steering.access_log,
-        )
-    except SteeringError as error:
-        fail(str(error))
+    status = main(
+        loaded.node.run_dir,
+        loaded.node.state_dir,
+        loaded.steering.workers,
+        loaded.steering.max_connections,
+        loaded.steering.access_log,
+    )
     raise typer.Exit(status)
 
 

@@ -41,15 +41,16 @@ def render(
 
         sys.stdout.write(render_mesh(loaded.mesh, loaded.private_key_file))
         return
-    from edgenode.bgp.files import FilesError, write_files
+    from edgenode.bgp.announcer import Announcer
+    from edgenode.bgp.client import BirdClient
+    from edgenode.bgp.files import FileError
     from edgenode.bgp.render import render as render_bird
 
     if not write:
         sys.stdout.write(render_bird(loaded, {}))
         return
     try:
-        paths = write_files(loaded)
-    except FilesError as error:
+        Announcer(loaded, BirdClient(loaded.bgp.socket)).write_config()
+    except FileError as error:
         fail(str(error))
-    for path in paths:
-        console.print(f"written: {path}", markup=False)
+    console.print(f"written: {loaded.bgp.config}", markup=False)

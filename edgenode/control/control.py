@@ -65,7 +65,7 @@ class Control:
             self._on_reachability,
             last=last_table,
         )
-        self._steering.on_report = self._regions.report
+        self._steering.on_report = lambda report: self._regions.report(report.to_json())
 
     async def run(self) -> None:
         """Everything at once; the first part that fails ends it all, loudly."""
@@ -252,7 +252,7 @@ class Control:
             peers=self._mesh.peers,
             mesh_problem=self._mesh.problem,
             steering_connected=self._steering.connected,
-            report=self._steering.report,
+            report=self._steering.report.to_json() if self._steering.report else None,
             lifeline=self._lifeline.held,
             heart=self._beat_refused,
         )

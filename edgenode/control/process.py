@@ -20,6 +20,7 @@ from edgenode.config import Config
 from edgenode.config.secrets import SecretError
 from edgenode.control.control import Control
 from edgenode.state import Intents, Journal, StateError
+from edgenode.steering import tablefile
 from edgenode.steering.table import Table
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,6 @@ async def _run(config: Config) -> int:
 def _last_table(state_dir: Path) -> Table | None:
     """What steering serves from now: it keeps it there. Nothing usable is no harm."""
     try:
-        return Table.from_json((state_dir / "steering-table.json").read_text())
+        return tablefile.load(state_dir / "steering-table.json")
     except (OSError, ValueError):
         return None

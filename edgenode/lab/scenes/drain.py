@@ -19,7 +19,7 @@ def play(stage: Stage, outcome: Outcome) -> None:
     """Figures: requests that failed, connections that were under way when the route moved."""
     user = stage.topology.users[0].name
     edge, following = stage.topology.edges_by_distance(user)[:2]
-    transit = stage.transit_of(edge)
+    transit = stage.lab.transit_of(edge)
     prefix = WEB.prefixes[0]
     load = stage.lab.requests(user, address(WEB, 4), every=EVERY)
     stage.until(lambda: len(load.requests()) >= 20, 10, "the user is being served")
@@ -86,8 +86,10 @@ def play(stage: Stage, outcome: Outcome) -> None:
     stage.narrator.say(f"{edge}# edgenode undrain web")
     undone = stage.command(edge, "undrain", "web")
     back = stage.until(
-        lambda: undone.returncode == 0
-        and any(r.edge == edge and r.best and not r.drained for r in stage.routes(transit, WEB)),
+        lambda: (
+            undone.returncode == 0
+            and any(r.edge == edge and r.best and not r.drained for r in stage.routes(transit, WEB))
+        ),
         10,
         f"{transit} prefers {edge} again",
     )

@@ -21,7 +21,7 @@ def play(stage: Stage, outcome: Outcome) -> None:
     """Figures: kill → withdraw on the wire, the user's outage, return → announce."""
     user = stage.topology.users[0].name
     edge, following = stage.topology.edges_by_distance(user)[:2]
-    transit = stage.transit_of(edge)
+    transit = stage.lab.transit_of(edge)
     prefix = STATIC.prefixes[0]
     stage.narrator.say(
         f"{user} asks {address(STATIC, 4)} every {EVERY * 1000:.0f} ms; "
@@ -33,8 +33,9 @@ def play(stage: Stage, outcome: Outcome) -> None:
     stage.mark(NAME, "edge", edge)
     stage.mark(NAME, "transit", transit)
     stage.mark(NAME, "prefix", str(prefix))
-    killed = stage.mark(NAME, "killed")
-    victims = stage.lab.kill(edge, "nginx", signal.SIGKILL)
+    victims = stage.lab.pids(edge, "nginx")
+    killed = stage.lab.kill(edge, "nginx", signal.SIGKILL)
+    stage.mark(NAME, "killed", killed)
     stage.narrator.say(f"killed: {len(victims)} processes of nginx on {edge}")
 
     def moved() -> bool:
@@ -74,8 +75,8 @@ def play(stage: Stage, outcome: Outcome) -> None:
         stage.announced(edge, WEB),
     )
 
-    returned = stage.mark(NAME, "returned")
-    stage.lab.start(edge, "nginx")
+    returned = stage.lab.start(edge, "nginx")
+    stage.mark(NAME, "returned", returned)
     stage.until(lambda: stage.announced(edge, STATIC), 20, f"{edge} announces {prefix} again")
     announced = milliseconds(
         returned, first(stage.updates(transit, edge, returned), prefix, withdrawn=False)

@@ -25,8 +25,8 @@ def play(stage: Stage, outcome: Outcome) -> None:
     nearest, following = stage.topology.regions_by_distance(edge)[:2]
     rtts = {region["name"]: region["rtt_ms"] for region in stage.status(edge)["regions"]}
     stage.get(user)  # the relay knows what is usual
-    cut = stage.mark(NAME, "cut")
-    stage.lab.cut_region(edge, nearest)
+    cut = stage.lab.cut_region(edge, nearest)
+    stage.mark(NAME, "cut", cut)
     stage.narrator.say(f"cut: the tunnel between {edge} and {nearest}")
     answer = stage.get(user)
     load = stage.lab.requests(user, address(WEB, 4), every=EVERY)
@@ -49,7 +49,7 @@ def play(stage: Stage, outcome: Outcome) -> None:
 
     def out_of_the_table() -> bool:
         regions = {r["name"]: r["workers_up"] for r in stage.status(edge)["regions"]}
-        return regions[nearest] == 0
+        return bool(regions[nearest] == 0)
 
     found = stage.until(out_of_the_table, 20, f"{edge} knows that {nearest} is gone")
     stage.claim(
@@ -60,8 +60,8 @@ def play(stage: Stage, outcome: Outcome) -> None:
     )
     stage.claim(outcome, f"{edge} goes on announcing", stage.announced(edge, WEB))
 
-    healed = stage.mark(NAME, "healed")
-    stage.lab.heal_region(edge, nearest)
+    healed = stage.lab.heal_region(edge, nearest)
+    stage.mark(NAME, "healed", healed)
     stage.narrator.say(f"healed: the tunnel between {edge} and {nearest}")
 
     def back() -> bool:
@@ -114,7 +114,7 @@ def _explain(
     # User: SYN and request; edge: SYN and request to the next region.
     physics = 2 * stage.topology.rtt(user, edge) + 2 * rtts[following]
     stage.narrator.say(
-        f"   physics asks {physics:.1f} ms (two round-trips {user}–{edge}, two {edge}–{following}); "
+        f"   physics asks {physics:.1f} ms: two round-trips each {user}–{edge}, {edge}–{following}; "
         f"{measured - physics:.1f} ms is the wait for {nearest}, given up after a few times "
         f"its usual {rtts[nearest]:.1f} ms"
     )

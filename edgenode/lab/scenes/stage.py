@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgenode.lab.birdview import Route
-from edgenode.lab.capture import Capture
 from edgenode.lab.errors import LabTimeout
 from edgenode.lab.instance import Lab
-from edgenode.lab.names import namespace
-from edgenode.lab.nodes.edge import command_line
 from edgenode.lab.scenes.narration import Narrator
 from edgenode.lab.scenes.outcome import Claim, Outcome
 from edgenode.lab.topology import STATIC, WEB, Group, Topology
@@ -44,21 +41,16 @@ class Stage:
     @contextmanager
     def capturing(self) -> Iterator[None]:
         """Capture at every transit and user; at the end the marks lie beside the captures."""
-        running: list[Capture] = []
+        transits = [transit.name for transit in self.topology.transits]
+        users = [user.name for user in self.topology.users]
         try:
-            for transit in self.topology.transits:
-                running.append(self._capture(transit.name, "tcp port 179"))
-            for user in self.topology.users:
-                running.append(self._capture(user.name, "tcp port 80"))
-            yield
+            with (
+                self.lab.captures(transits, self.captures, "tcp port 179"),
+                self.lab.captures(users, self.captures, "tcp port 80"),
+            ):
+                yield
         finally:
-            for capture in running:
-                capture.stop()
             (self.captures / "marks.json").write_text(json.dumps(self.marks, indent=2) + "\n")
-
-    def _capture(self, node: str, expression: str) -> Capture:
-        path = self.captures / f"{node}.pcap"
-        return Capture(namespace(self.lab.name, node), path, expression)
 
     def mark(self, scene: str, name: str, value: Any = None) -> float:
         """Note what a figure is counted from; `value` absent: now. Returns now."""
@@ -72,10 +64,6 @@ class Stage:
         addresses = {own.ipv4.ip, own.ipv6.ip}
         found = updates(self.captures / f"{transit}.pcap")
         return [u for u in found if u.time >= since and u.source in addresses]
-
-    def transit_of(self, edge: str) -> str:
-        """The edge's upstream."""
-        return self.topology.uplink(edge).other(edge).node
 
     def get(self, user: str, group: Group = WEB, version: int = 4, timeout: float = 5.0) -> Request:
         """One request of a user to a group's service address."""
@@ -92,14 +80,11 @@ class Stage:
 
     def announced(self, edge: str, group: Group) -> bool:
         """Whether the edge's upstream has both prefixes of the group from it."""
-        return all(
-            any(route.edge == edge for route in self.routes(self.transit_of(edge), group, version))
-            for version in (4, 6)
-        )
+        return all(self.lab.edge_route(edge, prefix) for prefix in group.prefixes)
 
     def command(self, edge: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `edgenode` on an edge."""
-        return self.lab.run(edge, command_line(self.lab.config(edge), *arguments))
+        return self.lab.edgenode(edge, *arguments)
 
     def status(self, edge: str) -> dict[str, Any]:
         """An edge's `edgenode status --json`."""
