@@ -32,6 +32,10 @@ class Checker:
         """Every check's totals, for metrics."""
         return {name: watch.counters for name, watch in self._watches.items()}
 
+    def tripped(self) -> Mapping[str, int]:
+        """How often each check's tripwire ended, whatever came of it."""
+        return {name: watch.tripped for name, watch in self._watches.items()}
+
     def adopt(self, name: str, state: State, reason: str = "taken over") -> None:
         """Start a check from a state found earlier, without a verdict. Raises KeyError."""
         self._watches[name].adopt(state, reason)
