@@ -7,12 +7,25 @@ import sys
 
 def main() -> None:
     """Entry point of the console script."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["lifeline"] and not {"--help", "-h"} & set(arguments):
+    arguments = lifeline_arguments(sys.argv[1:])
+    if arguments is None:
+        from edgenode.cli.app import run
+
+        run()
+    else:
         # The lifeline must stay tiny: none of the command's libraries are loaded into it.
         from edgenode.lifeline.hold import main as lifeline
 
-        sys.exit(lifeline(arguments[1:]))
-    from edgenode.cli.app import run
+        sys.exit(lifeline(arguments))
 
-    run()
+
+def lifeline_arguments(arguments: list[str]) -> list[str] | None:
+    """What `edgenode lifeline` was given, with the options before the subcommand; else None."""
+    if {"-h", "--help"} & set(arguments):
+        return None
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("--config"):
+        position += 1 if "=" in arguments[position] else 2
+    if arguments[position : position + 1] != ["lifeline"]:
+        return None
+    return arguments[:position] + arguments[position + 1 :]

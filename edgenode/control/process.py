@@ -36,6 +36,9 @@ def main(config: Config) -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         with _alone(config.node.run_dir):
+            # Addresses and blackholes stand before anything is announced, and stay when we end.
+            for group in config.groups:
+                prepare(group)
             return asyncio.run(_run(config))
     except (StateError, SecretError, KernelError, FileError, AddressInUse) as error:
         raise ControlError(str(error)) from None
@@ -63,9 +66,6 @@ def _alone(run_dir: Path) -> Iterator[None]:
 async def _run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     intents, journal = Intents(config.node.state_dir), Journal(config.node.state_dir)
-    # Addresses and blackholes stand before anything is announced, and stay when we end.
-    for group in config.groups:
-        prepare(group)
     control = Control(config, intents, journal, _last_table(config.node.state_dir))
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)

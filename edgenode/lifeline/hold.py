@@ -167,7 +167,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="edgenode lifeline", description="Hold the device on which all announcements hang."
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get("EDGENODE_CONFIG", "/etc/edgenode/edgenode.toml")),
+        metavar="FILE",
+    )
     options = parser.parse_args(arguments)
     _no_core_dump()
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
