@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, check
 from edgenode.bgp.files import BIRD_GROUP, FileError, write_atomically
 from edgenode.bgp.levels import Level, steps
-from edgenode.bgp.names import static_name
+from edgenode.bgp.names import static_pattern
 from edgenode.bgp.protocols import (
     Protocol,
     Session,
     agrees,
-    families,
     level_in_force,
     parse_protocols,
     sessions,
@@ -279,7 +278,4 @@ class Announcer:
 
 
 def _commands(group: Group, level: Level) -> Iterable[str]:
-    """All families' first step, then all families' second: neither family waits for the other."""
-    for verb, each in steps(level):
-        for version in families(group):
-            yield f"{verb} {static_name(group.name, version, each)}"
+    return (f"{verb} {static_pattern(group.name, each)}" for verb, each in steps(level))

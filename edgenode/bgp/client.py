@@ -6,10 +6,11 @@ asyncio, and end a reply on a fixed list of codes: a ``configure check`` that fa
 protocol says (`replies`), commands go out at once on an open connection, and replies are matched
 to them in order.
 
-**Commands may not pile up in BIRD's socket.** BIRD reads into a buffer of 4096 bytes, several times
-before it looks at the commands; when the buffer is full it takes the read of zero bytes for the
-end of the connection and closes it (``sk_read`` in ``sysdep/unix/io.c``; seen with 2.0.12). So no
-more than `WINDOW` bytes are ever unanswered, and the rest waits here.
+**Commands may not pile up in BIRD's socket.** BIRD reads into a buffer of 1024 bytes, which it
+starts to fill anew only when it has carried out all that is in it; when the buffer is full, the
+next read (of zero bytes) looks like the end of the connection, and BIRD closes it (``cli_connect``
+and ``cli_get_command`` in ``sysdep/unix/main.c``, ``sk_read`` in ``io.c``; seen with 2.0.12). So
+commands go out in bursts of at most `BURST` bytes, and the next one waits until all are answered.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from edgenode.bgp.replies import Notice, ProtocolError, Reply, ReplyParser
 
 log = logging.getLogger(__name__)
 
-WINDOW = 4000
-"""Bytes of commands that may be unanswered."""
+BURST = 480
+"""Bytes of commands: less than half of BIRD's buffer, since a burst may come before BIRD, which
+has just answered the one before, has begun a new buffer."""
 
 OLDEST = (2, 0, 12)
 """Debian 12's; what comes before has not been tried."""
@@ -110,7 +112,7 @@ class BirdClient:
         return version
 
     def submit(self, commands: Iterable[str]) -> list[asyncio.Future[Reply]]:
-        """Write commands at once, in one piece as far as `WINDOW` allows.
+        """Write commands at once, in one piece as far as `BURST` allows.
 
         The futures give replies, failed ones too, or BirdUnavailable. Raises BirdUnavailable if
         there is no connection.
@@ -183,10 +185,10 @@ class _Link(asyncio.Protocol):
         self._timeout = timeout
         self._loop = loop
         self._parser = ReplyParser()
-        # (bytes, future) of what BIRD has and has not answered, and of what still waits here
-        self._waiting: deque[tuple[int, asyncio.Future[Reply]]] = deque([(0, self.greeting)])
+        # What BIRD has and has not answered, and what still waits here
+        self._waiting: deque[asyncio.Future[Reply]] = deque([self.greeting])
         self._unsent: deque[tuple[bytes, asyncio.Future[Reply]]] = deque()
-        self._outstanding = 0
+        self._burst = 0
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -195,11 +197,13 @@ class _Link(asyncio.Protocol):
         return self._transport is not None and not self.lost.done()
 
     def submit(self, commands: Sequence[str]) -> list[asyncio.Future[Reply]]:
+        if self.lost.done():
+            raise BirdUnavailable(self.lost.result())
         futures = []
         for command in commands:
             raw = command.encode("ascii") + b"\n"
-            if raw.count(b"\n") != 1 or len(raw) > WINDOW:
-                raise ValueError(f"no single command of at most {WINDOW} bytes: {command[:80]!r}")
+            if raw.count(b"\n") != 1 or len(raw) > BURST:
+                raise ValueError(f"no single command of at most {BURST} bytes: {command[:80]!r}")
             future: asyncio.Future[Reply] = self._loop.create_future()
             self._unsent.append((raw, future))
             futures.append(future)
@@ -241,19 +245,20 @@ class _Link(asyncio.Protocol):
     def _answer(self, reply: Reply) -> None:
         if not self._waiting:
             raise ProtocolError(f"a reply that nobody asked for: {reply.code:04d}")
-        size, future = self._waiting.popleft()
-        self._outstanding -= size
+        future = self._waiting.popleft()
+        if not self._waiting:
+            self._burst = 0
         if not future.done():
             future.set_result(reply)
         self._watch()
 
     def _pump(self) -> None:
         portion = bytearray()
-        while self._unsent and self._outstanding + len(self._unsent[0][0]) <= WINDOW:
+        while self._unsent and self._burst + len(self._unsent[0][0]) <= BURST:
             raw, future = self._unsent.popleft()
             portion += raw
-            self._outstanding += len(raw)
-            self._waiting.append((len(raw), future))
+            self._burst += len(raw)
+            self._waiting.append(future)
         if portion and self._transport is not None:
             if self._timer is None:
                 self._watch()
@@ -274,7 +279,7 @@ class _Link(asyncio.Protocol):
             return
         self.lost.set_result(reason)
         self._watch()
-        for _, future in (*self._waiting, *self._unsent):
+        for future in (*self._waiting, *(future for _, future in self._unsent)):
             if not future.done():
                 future.set_exception(BirdUnavailable(reason))
                 future.exception()  # whoever waits gets it; nobody has to

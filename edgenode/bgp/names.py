@@ -26,6 +26,14 @@ def static_name(group: str, version: int, level: Level) -> str:
     return f"{symbol(group)}_v{version}_{level.value}"
 
 
+def static_pattern(group: str, level: Level) -> str:
+    """A pattern of BIRD's commands for a group's protocols of both families at a level.
+
+    ``?`` is one character: it cannot match the protocols of a group with a longer name.
+    """
+    return f'"{symbol(group)}_v?_{level.value}"'
+
+
 def session_name(neighbor: str) -> str:
     """The BGP protocol of a neighbor."""
     return f"{symbol(neighbor)}_bgp"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgenode.bgp.client import (
-    WINDOW,
+    BURST,
     BirdClient,
     BirdError,
     BirdRestricted,
@@ -78,12 +78,12 @@ async def test_commands_are_answered_in_their_order(bird: FakeBird) -> None:
     assert not client.connected
 
 
-async def test_no_more_than_the_window_is_ever_unanswered(bird: FakeBird) -> None:
+async def test_commands_go_out_in_bursts_that_bird_can_hold(bird: FakeBird) -> None:
     client = BirdClient(bird.path)
     await client.connect()
     await client.ask_all([f"enable group_{i}_v4_normal" for i in range(2000)])
     assert len(bird.commands) == 2000
-    assert bird.largest <= WINDOW
+    assert bird.largest <= BURST
 
 
 async def test_a_refusal_is_an_error_and_the_others_are_carried_out(bird: FakeBird) -> None:
@@ -96,7 +96,7 @@ async def test_a_refusal_is_an_error_and_the_others_are_carried_out(bird: FakeBi
     assert client.connected
 
 
-@pytest.mark.parametrize("command", ["a\nb", "x" * WINDOW])
+@pytest.mark.parametrize("command", ["a\nb", "x" * BURST])
 async def test_one_command_is_one_line(bird: FakeBird, command: str) -> None:
     client = BirdClient(bird.path)
     await client.connect()

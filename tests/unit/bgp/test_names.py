@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.bgp.levels import STANDING, Level
-from edgenode.bgp.names import is_static_name, password_name, session_name, static_name, symbol
+from edgenode.bgp.names import (
+    is_static_name,
+    password_name,
+    session_name,
+    static_name,
+    static_pattern,
+    symbol,
+)
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
 things = st.one_of(
@@ -36,6 +45,16 @@ def test_different_things_have_different_names(
 @given(things)
 def test_static_protocols_are_told_by_their_name(thing: tuple[object, ...]) -> None:
     assert is_static_name(called(thing)) == (thing[0] == "static")
+
+
+@given(names, names, st.sampled_from([4, 6]), st.sampled_from([*STANDING]))
+def test_a_pattern_is_for_one_group(one: str, other: str, version: int, level: Level) -> None:
+    pattern = static_pattern(one, level).strip('"').replace("?", "[46]")
+    assert bool(re.fullmatch(pattern, static_name(other, version, level))) == (one == other)
+
+
+def test_names_that_look_like_more_of_a_pattern() -> None:
+    assert not re.fullmatch("web_v._normal", static_name("web-v4", 4, Level.NORMAL))
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "a b", "a;b", "a\n", "é", "-a", "9a", "a" * 32])
