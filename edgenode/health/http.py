@@ -49,7 +49,9 @@ class HttpProbe:
         try:
             await asyncio.get_running_loop().sock_sendall(sock, self._request)
             status = await self._read_status(sock)
-        except ConnectionError as error:
+        except OSError as error:
+            if error.errno in sockets.OWN_FAULT:
+                raise
             # The target may have given up on us because we were slow: hence `timed`.
             raise ProbeFailedError(f"{self._what}: {error.strerror}", timed=True) from None
         except ValueError as error:

@@ -18,10 +18,6 @@ def probe_of(check: Check) -> Probe:
     return ExecProbe(check.command, check.timeout)
 
 
-def tripwire_target(check: Check) -> Endpoint | None:
-    """Where this check's tripwire is held; None where it has none."""
-    if isinstance(check, TcpCheck) and check.tripwire:
-        return check.target
-    if isinstance(check, HttpCheck) and check.tripwire:
-        return check.url.endpoint
-    return None
+def endpoint_of(check: TcpCheck | HttpCheck) -> Endpoint:
+    """Where this check connects to, and its tripwire is held."""
+    return check.target if isinstance(check, TcpCheck) else check.url.endpoint

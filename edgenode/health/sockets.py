@@ -82,9 +82,9 @@ def explain(target: Endpoint, error: int) -> str:
 async def connect(sock: socket.socket, target: Endpoint) -> None:
     """Connect; raises ProbeFailedError, and OSError where the fault is our own."""
     error = connect_now(sock, target)
-    if error is None:
+    while error is None:
         await _writable(sock)
-        error = connect_result(sock) or 0
+        error = connect_result(sock)
     if error in OWN_FAULT:
         raise OSError(error, os.strerror(error))
     if error:

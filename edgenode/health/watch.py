@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgenode.config import Check, ExecCheck
+from edgenode.config import Check, HttpCheck, TcpCheck
 from edgenode.health.lag import StallMeter, was_late
-from edgenode.health.observation import Observation, Probe
-from edgenode.health.probes import probe_of, tripwire_target
+from edgenode.health.observation import Observation
+from edgenode.health.probes import endpoint_of, probe_of
 from edgenode.health.risefall import RiseFall, State, Verdict
 from edgenode.health.schedule import first_probe, next_probe
 from edgenode.health.wire import Wire
@@ -44,24 +44,21 @@ class Watch:
     """
 
     def __init__(
-        self,
-        check: Check,
-        on_verdict: Callable[[Verdict], None],
-        meter: StallMeter,
-        probe: Probe | None = None,
+        self, check: Check, on_verdict: Callable[[Verdict], None], meter: StallMeter
     ) -> None:
         self._check = check
         self._on_verdict = on_verdict
         self._meter = meter
-        self._probe = probe or probe_of(check)
+        self._probe = probe_of(check)
         self._state = RiseFall(check.name, check.rise, check.fall, time.monotonic())
         self._proofs = 0
         self._running = False
         self.counters = Counters()
         self._wire: Wire | None = None
-        target = tripwire_target(check)
-        if target is not None and not isinstance(check, ExecCheck):
-            self._wire = Wire(target, check.restart_grace, check.timeout, self._proved_down)
+        if isinstance(check, TcpCheck | HttpCheck) and check.tripwire:
+            self._wire = Wire(
+                endpoint_of(check), check.restart_grace, check.timeout, self._proved_down
+            )
 
     @property
     def verdict(self) -> Verdict:
@@ -96,10 +93,14 @@ class Watch:
         proofs, stalled = self._proofs, self._meter.total()
         try:
             observation = await self._probe()
+        except OSError as error:
+            self.counters.errors += 1
+            _log.error("check %s: the probe could not be made: %s", self._check.name, error)
+            return
         except Exception:
             # No verdict: the error tells of us, and one check's bug must not stop any.
             self.counters.errors += 1
-            _log.exception("check %s: the probe could not be made", self._check.name)
+            _log.exception("check %s: error in the probe", self._check.name)
             return
         if was_late(observation, self._meter.total() - stalled, self._check.timeout):
             self.counters.late += 1

@@ -108,12 +108,11 @@ class Wire:
         return None
 
     def _on_writable(self) -> None:
-        self._guarded(self._take_result)
-
-    def _take_result(self) -> Step:
         assert self._trying is not None
-        self._stop_timer()
-        return self._result(sockets.connect_result(self._trying) or 0)
+        result = sockets.connect_result(self._trying)
+        if result is not None:
+            self._stop_timer()
+            self._guarded(lambda: self._result(result))
 
     def _on_timeout(self) -> Step:
         self._drop_trying()
