@@ -168,9 +168,9 @@ def start_edge(lab: Host, node: Edge, public_keys: dict[str, str], kernel: bool)
     (directory / "nginx.conf").write_text(edge.nginx(node, directory))
     lab.spawn(node.name, "nginx", nginx(directory / "nginx.conf"))
     for daemon in ("lifeline", "steering"):
-        lab.spawn(node.name, daemon, edge.command_line(config, daemon), environment())
+        lab.spawn(node.name, daemon, edge.daemon(config, daemon), environment())
     start_bird(lab, node)
-    lab.spawn(node.name, "control", edge.command_line(config, "control"), environment())
+    lab.spawn(node.name, "control", edge.daemon(config, "control"), environment())
 
 
 def start_bird(lab: Host, node: Edge) -> None:

@@ -74,7 +74,9 @@ class Machines:
         self._processes[child.pid] = child
 
     def check_alive(self) -> None:
-        """Raise LabError, with its last words, if a daemon ended that nobody killed."""
+        """While the lab is being put up: raise LabError, with its last words, if a daemon ended."""
+        if self._state.up:
+            return
         for node, daemons in self._state.daemons.items():
             for name, daemon in daemons.items():
                 child = self._processes.get(daemon.session or 0)

@@ -35,17 +35,11 @@ class Observed(Machines):
 
     def best_edge(self, transit: str, prefix: Prefix) -> str | None:
         """The edge to which a transit sends its users; None when it knows none."""
-        with contextlib.suppress(LabError):
-            return next((r.edge for r in self.routes(transit, prefix) if r.best), None)
-        return None
+        return next((r.edge for r in self.routes(transit, prefix) if r.best), None)
 
     def edge_route(self, edge_node: str, prefix: Prefix) -> Route | None:
         """What an edge announces to its transit, as the transit holds it; None when withdrawn."""
-        transit = self.transit_of(edge_node)
-        try:
-            routes = self.routes(transit, prefix)
-        except LabError:  # BIRD answers "Network not found" with an error code
-            return None
+        routes = self.routes(self.transit_of(edge_node), prefix)
         own = (r for r in routes if r.protocol.startswith(f"{edge_node}_v"))
         return next(own, None)
 
@@ -74,6 +68,7 @@ class Observed(Machines):
         return False
 
     def _announced(self, edge_node: str, prefix: Prefix) -> bool:
+        self.check_alive()
         route = self.edge_route(edge_node, prefix)
         return route is not None and not route.drained
 

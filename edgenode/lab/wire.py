@@ -86,13 +86,10 @@ def decode(time: float, flow: Flow, message: bytes) -> Update | None:
                 found["communities"] = frozenset(pairs)
             case 14:  # MP_REACH_NLRI (RFC 4760)
                 announced += [str(nlri.prefix) for nlri in value.nlri]
-                found["next_hop"] = str(value.nh_v6_addr) if value.afi == 2 else None
+                # With a link-local address beside it (32 bytes) the global one has another name.
+                found["next_hop"] = str(value.nh_v6_global or value.nh_v6_addr)
             case 15:  # MP_UNREACH_NLRI
-                withdrawn += [
-                    str(route.prefix)
-                    for part in [value.afi_safi_specific]
-                    for route in part.withdrawn_routes
-                ]
+                withdrawn += [str(r.prefix) for r in value.afi_safi_specific.withdrawn_routes]
     return Update(time, flow.source, flow.destination, tuple(announced), tuple(withdrawn), **found)
 
 

@@ -21,8 +21,6 @@ SYSCTLS = {
     "net.ipv4.tcp_migrate_req": 1,
 }
 
-DAEMONS = ("wireguard", "bird", "lifeline", "steering", "control", "nginx")
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -263,6 +261,12 @@ def nginx(edge: Edge, directory: Path) -> str:
 def command_line(config: Path, *arguments: str) -> tuple[str, ...]:
     """An `edgenode` command on an edge's configuration."""
     return module("edgenode.cli", "--config", str(config), *arguments)
+
+
+def daemon(config: Path, name: str) -> tuple[str, ...]:
+    """The command that runs one of edgenode's daemons. Its name comes first: the lifeline is told
+    by it before any library is loaded."""
+    return module("edgenode.cli", name, "--config", str(config))
 
 
 def render_bird(config: Path) -> tuple[str, ...]:

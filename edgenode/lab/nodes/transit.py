@@ -174,9 +174,7 @@ def commands(topology: Topology) -> list[str]:
     packet that meets the gap would be answered "unreachable", which fails a user's connection.
     Routers drop it instead: hence a route of last resort for each anycast prefix.
     """
-    return [
-        f"route add blackhole {group.prefixes[1]} metric 100000" for group in topology.groups
-    ]
+    return [f"route add blackhole {group.prefixes[1]} metric 100000" for group in topology.groups]
 
 
 def bird(directory: Path) -> tuple[str, ...]:
