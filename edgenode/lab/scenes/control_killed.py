@@ -42,6 +42,8 @@ def play(stage: Stage, outcome: Outcome, sign: int = signal.SIGKILL) -> None:
         probing = stage.until(lambda: _children(control), 10, "an exec probe runs")
         killed = stage.mark(NAME, "killed")
         os.kill(control, sign)
+        stage.mark(NAME, "mover", mover)
+        stage.mark(NAME, "stayer", stayer)
         stage.mark(NAME, "edge", edge)
         stage.mark(NAME, "transit", transit)
         stage.mark(NAME, "prefix", str(WEB.prefixes[0]))
@@ -49,9 +51,8 @@ def play(stage: Stage, outcome: Outcome, sign: int = signal.SIGKILL) -> None:
         stage.claim(outcome, "an exec probe was running", probing is not None)
 
         def gone() -> bool:
-            return first(stage.updates(transit, edge, killed), WEB.prefixes[0], withdrawn=True) is (
-                not None
-            )
+            seen = stage.updates(transit, edge, killed)
+            return first(seen, WEB.prefixes[0], withdrawn=True) is not None
 
         stage.until(gone, 20, "the lifeline has withdrawn")
         time.sleep(WATCHED)

@@ -100,12 +100,10 @@ def _explain_outage(
 ) -> None:
     if withdraw is None or outage is None:
         return
-    rtt = stage.topology.rtt(user, following)
-    # SYN and answer, request and answer.
-    physics = 2 * rtt
-    rest = outage - withdraw - physics
+    # SYN and its answer, request and its answer, all the way to the next edge.
+    physics = 2 * stage.topology.rtt(user, following)
     stage.narrator.say(
-        f"   of the outage, physics asks {physics:.1f} ms (two round-trips to {following}); "
-        f"{withdraw:.1f} ms until the withdraw, {rest:.1f} ms for the transit routers, "
-        f"the user's {EVERY * 1000:.0f} ms clock and this machine"
+        f"   physics asks {physics:.1f} ms of the outage, two round-trips to {following}; the rest, "
+        f"{outage - physics:.1f} ms, is the withdraw ({withdraw:.1f} ms, partly while the next SYN "
+        f"is on its way), the transit routers, and waiting for the {EVERY * 1000:.0f} ms clock"
     )
