@@ -32,8 +32,9 @@ class KernelError(Exception):
 def prepare(group: Group, ip: IPRoute | None = None) -> None:
     """Blackhole routes and service addresses of a group, before it is announced.
 
-    Blocks for some netlink round trips; `ip` is an open socket (of any network namespace), absent:
-    one is opened. Raises KernelError.
+    `ip` is an open netlink socket (of any network namespace); absent: one is opened. Raises
+    KernelError. Not in the thread of a running event loop: this blocks for some round trips, and
+    pyroute2 from 0.8 on refuses (RuntimeError); there, ``await asyncio.to_thread(prepare, group)``.
     """
     with _netlink(ip) as netlink:
         for prefix in group.prefixes:
@@ -48,7 +49,7 @@ def prepare(group: Group, ip: IPRoute | None = None) -> None:
 def release(group: Group, ip: IPRoute | None = None) -> None:
     """Take both away again, for a group that has left the configuration and BIRD.
 
-    Raises KernelError.
+    Threads and errors as with `prepare`.
     """
     with _netlink(ip) as netlink:
         for address in group.addresses:

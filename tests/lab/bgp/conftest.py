@@ -144,10 +144,10 @@ class World:
         )
         self.upstream_bird.start()
 
-    def run(self, command: str, *, node: str = "edge") -> str:
-        """The output of a command in one of the two namespaces."""
+    def run(self, command: str, *arguments: str, node: str = "edge") -> str:
+        """The output of a command in one of the two namespaces; `command` is split at spaces."""
         namespace = self.edge if node == "edge" else self.upstream
-        return run("ip", "netns", "exec", namespace, *command.split())
+        return run("ip", "netns", "exec", namespace, *command.split(), *arguments)
 
     async def start(self, options: str = "") -> Announcer:
         """Both BIRDs with what the announcer wrote: nothing is announced yet."""
