@@ -74,6 +74,7 @@ class Worker:
                     self._relay.add_listener(listen, socket.socket(fileno=fd))
             case "table":
                 self._relay.apply(Table.from_json(message["table"]))
+                self._report()  # so that reports know of the services from now on
                 self._send({"type": "applied", "number": message["number"]})
             case "drain":
                 self._relay.stop_accepting()

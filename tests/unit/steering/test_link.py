@@ -1,0 +1,73 @@
+"""Control's end of steering's socket, against a real steering."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from edgenode.steering.link import SteeringLink
+from edgenode.steering.report import Report
+from tests.unit.steering.process import Address, Steering, ask, table
+from tests.unit.steering.running import PATIENCE, Worker, echo
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  (what is waited for is in other processes)
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def running(path: Path) -> AsyncIterator[SteeringLink]:
+    link = SteeringLink(path)
+    task = asyncio.create_task(link.run())
+    try:
+        yield link
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_the_newest_table_is_sent_again_after_a_restart(steering: Steering) -> None:
+    worker, address = Worker(echo), Address()
+    targets = (worker.target("fra-1"),)
+    reports: list[Report] = []
+    changes: list[bool] = []
+    async with running(steering.socket) as link:
+        link.on_report = reports.append
+        link.on_connected = changes.append
+        link.publish(table(1, targets=targets))
+        link.publish(table(2, address, targets=targets))
+        await until(lambda: link.applied == 2)
+        assert link.connected
+        assert await asyncio.to_thread(ask, address) == b"x"
+        await until(lambda: reports and reports[-1].services["web"].accepted == 1)
+        assert reports[-1].relays[0].healthy
+        steering.kill()
+        (steering.state_dir / "steering-table.json").unlink()
+        await until(lambda: not link.connected)
+        assert link.report is None
+        link.publish(table(3, address, targets=targets))
+        steering.start()
+        await until(lambda: link.applied == 3)
+        assert await asyncio.to_thread(ask, address) == b"x"
+    assert changes == [True, False, True, False]
+    worker.close()
+    address.close()
+
+
+async def test_a_refusal_is_told(steering: Steering, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(steering.socket) as link:
+        link.publish(table(-1))
+        await until(lambda: link.refusal)
+        assert link.refusal is not None
+        assert link.refusal.startswith("revision: -1 is not")
+        link.publish(table(1))
+        await until(lambda: link.applied == 1)
+        assert link.refusal is None
+    assert "steering refuses table -1" in caplog.text

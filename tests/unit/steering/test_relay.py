@@ -1,0 +1,576 @@
+"""The relay on loopback with real sockets: bytes, ends, resets, and users that misbehave."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import hashlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from edgenode.steering import sysio
+from edgenode.steering.connection import Connection, Side
+from edgenode.steering.dial import Limits
+from edgenode.steering.flow import BULK_CHUNK
+from edgenode.steering.proxyprotocol import Header
+from edgenode.steering.table import Bind, Target
+from tests.unit.steering.running import (
+    PATIENCE,
+    USER,
+    RunningRelay,
+    Worker,
+    echo,
+    eventually,
+    named,
+    read_all,
+    read_exactly,
+    reset,
+)
+
+HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+
+
+class Mixed:
+    """A worker that obeys the first byte: echo, digest, end first, reset."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.digests: list[bytes] = []
+
+    def __call__(self, connection: socket.socket, header: Header | None) -> None:
+        mode = read_exactly(connection, 1)
+        if mode == b"e":
+            while data := connection.recv(self.random.choice((100, 4096, 65536, 300_000))):
+                connection.sendall(data)
+        elif mode == b"d":
+            connection.sendall(hashlib.sha1(read_all(connection)).digest())
+        elif mode == b"u":
+            connection.sendall(b"hello")
+            connection.shutdown(socket.SHUT_WR)
+            self.digests.append(hashlib.sha1(read_all(connection)).digest())
+        elif mode == b"r":
+            reset(connection)
+
+
+def talk(relay: RunningRelay, mode: bytes, data: bytes, pieces: random.Random) -> bytes:
+    """One user of `Mixed`; returns the digest of what the worker must have read."""
+    with relay.connect() as user:
+        user.settimeout(PATIENCE)
+        user.sendall(mode)
+        if mode == b"e":
+            echoed: list[bytes] = []
+            reader = threading.Thread(target=lambda: echoed.append(read_all(user)))
+            reader.start()
+            at = 0
+            while at < len(data):
+                size = pieces.choice((1, 500, 16384, 100_000))
+                user.sendall(data[at : at + size])
+                at += size
+            user.shutdown(socket.SHUT_WR)
+            reader.join(PATIENCE)
+            assert echoed == [data]
+        elif mode == b"d":
+            user.sendall(data)
+            user.shutdown(socket.SHUT_WR)
+            assert read_all(user) == hashlib.sha1(data).digest()
+        elif mode == b"u":
+            assert read_all(user) == b"hello"
+            user.sendall(data)
+            user.shutdown(socket.SHUT_WR)
+        else:
+            with pytest.raises(ConnectionResetError):
+                user.recv(1)
+    return hashlib.sha1(data).digest()
+
+
+@HOSTS
+def test_mixed_traffic(relay: RunningRelay, host: str) -> None:
+    mixed = Mixed(1)
+    worker = Worker(mixed, host)
+    relay.serve(("fra", [worker.target("fra-1")]), host=host)
+    pieces, errors, wanted = random.Random(2), list[BaseException](), list[bytes]()
+
+    def user(number: int) -> None:
+        mode = b"edur"[number % 4 : number % 4 + 1]
+        size = pieces.choice((0, 1, 100, 16383, 16384, 32768, 200_000, 1_500_000))
+        try:
+            digest = talk(relay, mode, pieces.randbytes(size), pieces)
+            if mode == b"u":
+                wanted.append(digest)
+        except BaseException as error:
+            errors.append(error)
+
+    users = [threading.Thread(target=user, args=(number,)) for number in range(60)]
+    for one in users:
+        one.start()
+    for one in users:
+        one.join(PATIENCE)
+    eventually(relay.idle)
+    assert (errors, worker.errors) == ([], [])
+    eventually(lambda: len(mixed.digests) == len(wanted))
+    assert sorted(mixed.digests) == sorted(wanted)
+    web = relay.web()
+    assert (web["accepted"], web["live"], web["failed"]) == (60, 0, 0)
+    assert web["regions"] == {"fra": {"connections": 60, "failures": 0, "live": 0}}
+    lines = relay.log(60)
+    assert {line["why"] for line in lines} == {"closed", "worker-reset"}
+    # All bytes are counted, and the header is none of the user's.
+    assert web["bytes_up"] == sum(line["up"] for line in lines)
+    assert web["bytes_down"] == sum(line["down"] for line in lines)
+
+
+@HOSTS
+def test_the_worker_learns_the_users_address(relay: RunningRelay, host: str) -> None:
+    headers = []
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        headers.append(header)
+        connection.sendall(read_exactly(connection, 1))
+
+    worker = Worker(serve, host)
+    relay.serve(("fra", [worker.target("fra-1")]), host=host)
+    with relay.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+        assert headers[0] is not None
+        assert headers[0].source == user.getsockname()[:2]
+        assert headers[0].destination == user.getpeername()[:2]
+
+
+def test_without_proxy_protocol_and_the_server_speaks_first(relay: RunningRelay) -> None:
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        connection.sendall(b"220 hello\r\n")
+        echo(connection, header)
+
+    worker = Worker(serve, header=False)
+    relay.listen("web")
+    relay.apply(relay.service(("fra", [worker.target("fra-1")]), proxy_protocol="none"))
+    with relay.connect() as user:
+        assert user.recv(100) == b"220 hello\r\n"
+        user.sendall(b"quit")
+        assert user.recv(100) == b"quit"
+
+
+def test_segments_of_one_byte(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    data = random.Random(3).randbytes(2000)
+    with relay.connect() as user:
+        for byte in data:
+            user.send(bytes((byte,)))
+        user.shutdown(socket.SHUT_WR)
+        assert read_all(user) == data
+
+
+def held(relay: RunningRelay) -> int:
+    """The most that a side holds."""
+
+    def most() -> int:
+        return max(len(side.held) for side in relay.relay._sides.values())
+
+    return relay.call(most)
+
+
+def test_a_slow_reader_costs_one_chunk_and_nobody_else_waits(relay: RunningRelay) -> None:
+    data = random.Random(4).randbytes(24 << 20)
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        if read_exactly(connection, 1) == b"b":
+            connection.sendall(data)
+        else:
+            connection.sendall(b"pong")
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as slow:
+        slow.sendall(b"b")
+        eventually(lambda: held(relay) > 0)
+        time.sleep(0.05)
+        assert held(relay) <= BULK_CHUNK
+        with relay.connect() as other:
+            other.sendall(b"p")
+            assert read_exactly(other, 4) == b"pong"
+        assert read_all(slow) == data
+
+
+def test_bulk_does_not_starve_others(relay: RunningRelay) -> None:
+    stop = threading.Event()
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        if read_exactly(connection, 1) == b"b":
+            while not stop.is_set():
+                connection.sendall(bytes(1 << 20))
+        else:
+            echo(connection, header)
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+
+    def pull() -> None:
+        with relay.connect() as user:
+            user.sendall(b"b")
+            while not stop.is_set():
+                user.recv(1 << 20)
+
+    pulls = [threading.Thread(target=pull) for _ in range(2)]
+    for one in pulls:
+        one.start()
+    try:
+        eventually(lambda: relay.web()["bytes_down"] > 1 << 22)
+        with relay.connect() as user:
+            user.sendall(b"e")
+            for _ in range(20):
+                user.sendall(b"ping")
+                assert read_exactly(user, 4) == b"ping"
+    finally:
+        stop.set()
+        for one in pulls:
+            one.join(PATIENCE)
+
+
+# --- ends and resets
+
+
+def test_the_workers_last_words_before_a_reset_arrive(relay: RunningRelay) -> None:
+    """It answers without reading the request, and closes: the kernel makes it a reset."""
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        connection.sendall(b"413 too large")
+        eventually(lambda: len(connection.recv(1 << 22, socket.MSG_PEEK)) > 100_000)
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as user:
+        user.sendall(bytes(150_000))
+        assert read_exactly(user, 13) == b"413 too large"
+        with pytest.raises(ConnectionResetError):
+            user.recv(1)
+    assert relay.log(1)[0]["why"] == "worker-reset"
+
+
+def test_a_users_reset_reaches_the_worker(relay: RunningRelay) -> None:
+    reached = threading.Event()
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        assert read_exactly(connection, 5) == b"hello"
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+        reached.set()
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    user = relay.connect()
+    user.sendall(b"hello")
+    eventually(lambda: relay.web()["bytes_up"] == 5)
+    reset(user)
+    assert reached.wait(PATIENCE)
+    line = relay.log(1)[0]
+    assert (line["why"], line["up"], line["worker"]) == ("client-reset", 5, "fra-1")
+
+
+def test_a_half_closed_user_gets_a_late_answer(relay: RunningRelay) -> None:
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        data = read_all(connection)
+        time.sleep(0.05)
+        connection.sendall(data * 1000)
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as user:
+        user.sendall(b"question")
+        user.shutdown(socket.SHUT_WR)
+        assert read_all(user) == b"question" * 1000
+
+
+def test_idle_connections_are_reset(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    relay.listen("web")
+    relay.apply(relay.service(("fra", [worker.target("fra-1")]), idle_timeout=0.3))
+    with relay.connect() as busy, relay.connect() as idle:
+        for _ in range(10):
+            busy.sendall(b"x")
+            assert busy.recv(1) == b"x"
+            time.sleep(0.05)
+        with pytest.raises(ConnectionResetError):
+            idle.recv(1)
+        busy.sendall(b"x")
+        assert busy.recv(1) == b"x"
+    assert relay.log(1)[0]["why"] == "idle"
+
+
+# --- dialing
+
+
+def is_reset(relay: RunningRelay) -> bool:
+    """Whether a user who only listens is reset, be it while it still connects."""
+    try:
+        with relay.connect() as user:
+            user.recv(1)
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def closed_port() -> Target:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return Target("down", "127.0.0.1", probe.getsockname()[1])
+
+
+def test_a_refused_worker_costs_nothing(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    relay.serve(("fra", [closed_port(), worker.target("fra-1")]))
+    for _ in range(4):
+        with relay.connect() as user:
+            user.sendall(b"x")
+            assert user.recv(1) == b"x"
+    errors = [error for line in relay.log(4) for error in line["errors"]]
+    assert errors == ["fra/down ECONNREFUSED"]  # once: then it is passed over
+    assert relay.report()["targets"]["fra/down"] == {"connect_failures": 1, "live": 0}
+
+
+def test_all_refuse(relay: RunningRelay) -> None:
+    relay.serve(("fra", [closed_port()]))
+    assert is_reset(relay)
+    assert relay.log(1)[0]["why"] == "no-target"
+    assert relay.web()["failed"] == 1
+
+
+def test_a_cut_region_costs_one_short_wait_and_then_none(
+    make_relay: Callable[..., RunningRelay],
+) -> None:
+    """The first connection after the cut: the patience of 100 ms, then the next region."""
+    relay = make_relay(limits=Limits(shun=0.5))
+    near, near2, far = Worker(named(b"near:")), Worker(named(b"near:")), Worker(named(b"far:"))
+    relay.listen("web")
+    relay.apply(
+        relay.service(
+            ("fra", [near.target("fra-1"), near2.target("fra-2")]),
+            ("iad", [far.target("iad-1")]),
+            connect_timeout=5.0,
+        )
+    )
+
+    def ask() -> tuple[bytes, float]:
+        started = time.monotonic()
+        with relay.connect() as user:
+            # In two parts, before and while it is dialed: neither is lost nor sent twice.
+            user.sendall(b"first ")
+            user.sendall(b"second")
+            user.shutdown(socket.SHUT_WR)
+            return read_all(user), time.monotonic() - started
+
+    assert ask()[0] == b"near:first second"
+    near.cut()
+    near2.cut()
+    answer, took = ask()
+    assert answer == b"far:first second"
+    assert 0.1 <= took < 1.0
+    answer, took = ask()
+    assert answer == b"far:first second"
+    assert took < 0.1
+    near.mend()
+    near2.mend()
+    eventually(lambda: ask()[0] == b"near:first second")
+    waited = next(line for line in relay.log(3) if line["errors"])
+    assert (waited["attempts"], waited["region"]) == (2, "iad")
+    assert waited["errors"][0].startswith("fra/")
+    assert waited["errors"][0].endswith("ETIMEDOUT")
+
+
+def test_all_silent(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    worker.cut()
+    relay.serve(("fra", [worker.target("fra-1")]))
+    assert is_reset(relay)
+    assert relay.log(1)[0]["errors"] == ["fra/fra-1 ETIMEDOUT"]
+
+
+def test_what_users_send_while_dialing_is_bounded_and_kept(relay: RunningRelay) -> None:
+    silent, worker = Worker(echo), Worker(echo)
+    silent.cut()
+    relay.serve(("fra", [silent.target("fra-1")]), ("iad", [worker.target("iad-1")]))
+    data = random.Random(5).randbytes(1 << 20)
+    with relay.connect() as user:
+        sender = threading.Thread(target=user.sendall, args=(data,))
+        sender.start()
+        assert read_exactly(user, len(data)) == data
+        sender.join(PATIENCE)
+
+
+def test_users_that_leave_while_dialing(relay: RunningRelay) -> None:
+    silent, worker = Worker(echo), Worker(echo)
+    silent.cut()
+    relay.serve(("fra", [silent.target("fra-1")]), ("iad", [worker.target("iad-1")]))
+    leaving = relay.connect()
+    eventually(lambda: relay.web()["accepted"] == 1)
+    reset(leaving)
+    assert relay.log(1)[0]["why"] == "client-reset"
+    assert worker.accepted == 0
+
+
+def test_a_service_without_a_region(relay: RunningRelay) -> None:
+    relay.serve()
+    assert is_reset(relay)
+    with relay.connect(source=None) as probe:
+        probe.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            probe.recv(1)
+        probe.settimeout(PATIENCE)
+        probe.sendall(b"x")
+        with pytest.raises(ConnectionResetError):
+            probe.recv(1)
+    assert [line["why"] for line in relay.log(2)] == ["no-region", "no-region"]
+
+
+def test_local_probes_trouble_no_worker(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect(source=None):
+        eventually(lambda: relay.web()["live"] == 1)
+    reset(relay.connect(source=None))
+    eventually(lambda: relay.web()["local_probes"] == 2)
+    assert (worker.accepted, relay.relay.live) == (0, 0)
+    with relay.connect(source=None) as speaking:
+        speaking.sendall(b"x")
+        assert speaking.recv(1) == b"x"
+    assert relay.log(1)[0]["client"].startswith("127.0.0.1:")
+
+
+# --- the mesh
+
+
+def test_upstream_sockets_leave_with_the_mesh_address(relay: RunningRelay) -> None:
+    peers = []
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        peers.append(connection.getpeername()[0])
+        connection.sendall(b"x")
+
+    worker, worker6 = Worker(serve), Worker(serve, "::1")
+    relay.listen("web")
+    service = relay.service(("fra", [worker6.target("fra-6"), worker.target("fra-4")]))
+    relay.apply(service, bind=Bind("lo", "127.0.0.9", None))
+    with relay.connect() as user:
+        assert user.recv(1) == b"x"
+    assert peers == ["127.0.0.9"]
+    # Without a mesh address of its family a target is never dialed.
+    assert relay.log(1)[0]["errors"] == ["fra/fra-6 EAFNOSUPPORT"]
+    assert worker6.accepted == 0
+
+
+def test_no_device_no_connection(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    relay.listen("web")
+    service = relay.service(("fra", [worker.target("fra-1")]))
+    relay.apply(service, bind=Bind("t-none0", "127.0.0.1", None))
+    assert is_reset(relay)
+    assert relay.log(1)[0]["errors"] == ["fra/fra-1 ENODEV"]
+    assert worker.accepted == 0
+
+
+# --- tables, listeners, room
+
+
+def test_a_new_table_leaves_live_connections_alone(relay: RunningRelay) -> None:
+    old, new = Worker(named(b"old:")), Worker(named(b"new:"))
+    relay.serve(("fra", [old.target("fra-1")]))
+    with relay.connect() as before:
+        before.sendall(b"1")
+        assert read_exactly(before, 5) == b"old:1"
+        relay.apply(relay.service(("iad", [new.target("iad-1")])))
+        with relay.connect() as after:
+            after.sendall(b"2")
+            assert read_exactly(after, 5) == b"new:2"
+        relay.apply()
+        with pytest.raises(ConnectionRefusedError):
+            relay.connect()
+        before.sendall(b"3")
+        assert before.recv(1) == b"3"
+
+
+def test_no_more_connections_than_there_is_room_for(
+    make_relay: Callable[..., RunningRelay],
+) -> None:
+    relay = make_relay(limit=2)
+    worker = Worker(echo)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as first, relay.connect() as second:
+        for user in (first, second):
+            user.sendall(b"x")
+            assert user.recv(1) == b"x"
+        with relay.connect() as third:
+            third.sendall(b"x")
+            third.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                third.recv(1)
+            first.close()
+            third.settimeout(PATIENCE)
+            assert third.recv(1) == b"x"
+
+
+def test_running_out_of_descriptors_is_survived(
+    relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(echo)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    accept, failures = sysio.accept, iter((errno.EMFILE, errno.ECONNABORTED))
+
+    def fail_first(listener: socket.socket) -> tuple[int, str, int]:
+        for failure in failures:
+            raise OSError(failure, os.strerror(failure))
+        return accept(listener)
+
+    monkeypatch.setattr(sysio, "accept", fail_first)
+    with relay.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+    assert relay.relay.counters.accept_errors == 1
+
+
+def test_bad_connections_leave_nothing_behind(relay: RunningRelay) -> None:
+    """1,000 users that send nothing, reset, end at once; workers that refuse or reset."""
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        if connection.recv(1) == b"r":
+            reset(connection)
+
+    worker = Worker(serve)
+    relay.listen("web")
+    relay.listen("down")
+    relay.apply(
+        relay.service(("fra", [worker.target("fra-1")])),
+        relay.service(("fra", [closed_port()]), name="down"),
+    )
+    before = len(os.listdir("/proc/self/fd"))
+
+    def misbehave(number: int) -> None:
+        user = relay.connect("down" if number % 5 == 4 else "web", None if number % 7 else USER)
+        match number % 5:
+            case 0:
+                reset(user)
+            case 1:
+                user.shutdown(socket.SHUT_WR)
+            case 2:
+                user.sendall(b"r")
+            case 3:
+                user.sendall(b"x" * 1000)
+                reset(user)
+        user.close()
+
+    for number in range(1000):
+        misbehave(number)
+    eventually(relay.idle)
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    services = relay.report()["services"]
+    assert services["web"]["accepted"] + services["down"]["accepted"] == 1000
+    # The relay runs without the garbage collector, so nothing may be left for it.
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Connection | Side)]
+    assert not sysio._sockets

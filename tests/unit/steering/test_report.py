@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.steering.report import (
+    RegionReport,
+    RelayReport,
+    Report,
+    ServiceReport,
+    TargetReport,
+    add,
+    retire,
+)
+
+counts = st.integers(0, 2**40)
+names = st.sampled_from(("web", "mail", "dns"))
+reports = st.builds(
+    Report,
+    st.floats(0, 2e9),
+    st.dictionaries(
+        names,
+        st.builds(
+            ServiceReport,
+            *[counts] * 6,
+            st.dictionaries(names, st.builds(RegionReport, counts, counts, counts)),
+        ),
+    ),
+    st.dictionaries(names, st.builds(TargetReport, counts, counts)),
+    st.lists(st.builds(RelayReport, counts, st.booleans(), st.floats(0, 2e9)), max_size=2).map(
+        tuple
+    ),
+)
+trees = reports.map(lambda report: report.to_json()["services"])
+
+
+@given(reports)
+def test_round_trip(report: Report) -> None:
+    assert Report.from_json(json.loads(json.dumps(report.to_json()))) == report
+
+
+@given(trees, trees)
+def test_addition(left: dict[str, Any], right: dict[str, Any]) -> None:
+    total = add(left, right)
+    assert total == add(right, left)
+    assert add(left, {}) == left
+    for name in total:
+        parts = [tree[name]["accepted"] for tree in (left, right) if name in tree]
+        assert total[name]["accepted"] == sum(parts)
+
+
+@given(trees)
+def test_what_is_gone_keeps_its_totals_only(tree: dict[str, Any]) -> None:
+    gone = retire(tree)
+    for name, service in tree.items():
+        assert gone[name]["accepted"] == service["accepted"]
+        assert gone[name]["live"] == 0
+        assert all(region["live"] == 0 for region in gone[name]["regions"].values())

@@ -1,0 +1,228 @@
+"""`edgenode steering` as a process: tables, relay workers that die, its own death."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.unit.steering.process import Address, Steering, ask, table
+from tests.unit.steering.running import PATIENCE, Worker, echo, eventually, named
+
+
+@pytest.fixture
+def address() -> Iterator[Address]:
+    made = Address()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    made = Worker(echo)
+    yield made
+    made.close()
+
+
+def web(report: dict[str, Any]) -> dict[str, Any]:
+    service: dict[str, Any] = report["services"]["web"]
+    return service
+
+
+def test_a_table_is_served_and_reported(
+    make_steering: Callable[..., Steering], address: Address, worker: Worker
+) -> None:
+    steering, address6 = make_steering(workers=2), Address("::1")
+    with steering.control() as control:
+        assert stat.S_IMODE(os.stat(steering.socket).st_mode) == 0o600
+        wanted = table(7, address, address6, targets=(worker.target("fra-1"),))
+        assert control.publish(wanted) == {"type": "applied", "revision": 7}
+        for _ in range(10):
+            assert ask(address) == b"x"
+            assert ask(address6) == b"x"
+        # Reports come without being asked for.
+        eventually(lambda: web(control.report())["bytes_up"] == 20)
+        report = control.report()
+        assert (web(report)["accepted"], web(report)["live"]) == (20, 0)
+        assert web(report)["regions"]["fra"]["connections"] == 20
+        assert report["targets"]["fra/fra-1"] == {"connect_failures": 0, "live": 0}
+        assert [relay["healthy"] for relay in report["relays"]] == [True, True]
+        assert sorted(relay["pid"] for relay in report["relays"]) == sorted(steering.relays())
+    assert len(steering.log.read_text().splitlines()) == 20
+    address6.close()
+
+
+def test_a_malformed_table_is_refused_and_the_old_one_goes_on(
+    steering: Steering, address: Address, worker: Worker
+) -> None:
+    with steering.control() as control:
+        good = table(1, address, targets=(worker.target("fra-1"),))
+        control.publish(good)
+        bad = good.to_json() | {"revision": 2, "node": "?"}
+        control.send({"type": "table", "table": bad})
+        refused = control.answer()
+        assert (refused["type"], refused["revision"]) == ("refused", 2)
+        assert refused["reason"].startswith("node: '?' is not a name")
+        messages: tuple[object, ...] = ({"type": "tableau"}, [], {"type": "table"}, {})
+        for nonsense in messages:
+            control.send(nonsense)
+            assert control.answer()["type"] == "refused"
+        assert ask(address) == b"x"
+
+
+def test_an_address_that_is_taken_refuses_the_table(
+    steering: Steering, address: Address, worker: Worker
+) -> None:
+    with steering.control() as control, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        targets = (worker.target("fra-1"),)
+        control.publish(table(1, address, targets=targets))
+        wanted = table(2, targets=targets).to_json()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        wanted["services"][0]["listen"] = [taken]
+        control.send({"type": "table", "table": wanted})
+        reason = control.answer()["reason"]
+        assert reason.startswith(f"cannot listen on {taken}: Address already in use")
+        assert ask(address) == b"x"
+
+
+def test_only_one_steering_runs(steering: Steering) -> None:
+    with steering.control():
+        second = steering.start()
+        assert second.wait(PATIENCE) == 1
+        assert second.stderr is not None
+        assert "another edgenode steering runs" in second.stderr.read()
+        assert steering.socket.exists()
+
+
+def test_a_killed_relay_worker_is_replaced(
+    steering: Steering, address: Address, worker: Worker
+) -> None:
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+        assert ask(address) == b"x"
+        eventually(lambda: web(control.report())["accepted"] == 1)
+        (relay,) = steering.relays()
+        os.kill(relay, signal.SIGSTOP)
+        # This user waits in the queue of the listener, which outlives the relay worker.
+        with address.connect() as user:
+            user.sendall(b"y")
+            os.kill(relay, signal.SIGKILL)
+            assert user.recv(1) == b"y"
+        eventually(lambda: relay not in steering.relays())
+        # The totals go on.
+        eventually(lambda: web(control.report())["accepted"] == 2)
+
+
+def test_relay_workers_do_not_outlive_the_supervisor(
+    steering: Steering, address: Address, worker: Worker
+) -> None:
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+    with address.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+        steering.kill()
+        with pytest.raises(ConnectionResetError):
+            user.recv(1)
+
+
+def test_it_serves_from_the_last_table_without_control(
+    steering: Steering, address: Address, worker: Worker
+) -> None:
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+    steering.kill()
+    assert steering.socket.exists()  # stale: nobody answers
+    steering.start()
+
+    def served() -> bool:
+        try:
+            return ask(address) == b"x"
+        except ConnectionRefusedError:
+            return False
+
+    eventually(served)
+    with steering.control() as control:
+        eventually(lambda: "web" in control.report()["services"])
+
+
+def test_a_damaged_last_table_is_no_reason_not_to_start(
+    steering: Steering, address: Address, worker: Worker
+) -> None:
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+    file = steering.state_dir / "steering-table.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_text())["revision"] == 1
+    steering.kill()
+    file.write_text(file.read_text()[:-10])
+    steering.start()
+    with steering.control() as control:
+        assert control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+        assert ask(address) == b"x"
+    steering.terminate()
+    assert steering.process.stderr is not None
+    assert "cannot use the last table" in steering.process.stderr.read()
+
+
+def test_live_connections_outlive_their_listener(steering: Steering, address: Address) -> None:
+    old, new, other = Worker(named(b"old:")), Worker(named(b"new:")), Address()
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(old.target("fra-1"),)))
+        with address.connect() as user:
+            user.sendall(b"1")
+            assert user.recv(5) == b"old:1"
+            control.publish(table(2, other, targets=(new.target("fra-1"),)))
+            with pytest.raises(ConnectionRefusedError):
+                address.connect()
+            assert ask(other, b"2") == b"new:2"
+            user.sendall(b"3")
+            assert user.recv(5) == b"3"
+    other.close()
+    old.close()
+    new.close()
+
+
+def test_sigterm_ends_it_at_once(steering: Steering, address: Address, worker: Worker) -> None:
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+    with address.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+        assert steering.terminate() == 0
+        with pytest.raises(ConnectionResetError):
+            user.recv(1)
+    assert not steering.socket.exists()
+
+
+def test_sigterm_gives_live_connections_the_drain_time(
+    make_steering: Callable[..., Steering], address: Address, worker: Worker
+) -> None:
+    steering = make_steering(drain=PATIENCE)
+    with steering.control() as control:
+        control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+    with address.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+        steering.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not steering.socket.exists())
+
+        def refused() -> bool:
+            try:
+                address.connect().close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        eventually(refused)
+        user.sendall(b"y")
+        assert user.recv(1) == b"y"
+    assert steering.process.wait(PATIENCE) == 0

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.steering.table import (
+    Bind,
+    RegionTargets,
+    Service,
+    Table,
+    TableError,
+    Target,
+    join_endpoint,
+    split_endpoint,
+)
+
+names = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
+addresses = st.ip_addresses()
+ports = st.integers(1, 65535)
+seconds = st.floats(0.001, 3600)
+targets = st.builds(Target, names, addresses.map(str), ports)
+regions = st.builds(
+    RegionTargets,
+    names,
+    st.lists(targets, max_size=3, unique_by=lambda target: target.worker).map(tuple),
+)
+endpoints = st.tuples(addresses, ports).map(lambda pair: join_endpoint(*pair))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    listen = draw(st.lists(endpoints, max_size=6, unique=True))
+    services = draw(st.lists(names, max_size=3, unique=True))
+    return Table(
+        draw(st.integers(0, 2**63 - 1)),
+        draw(names),
+        Bind(
+            draw(st.none() | names.map(lambda name: name[:15])),
+            draw(st.none() | st.ip_addresses(v=4).map(str)),
+            draw(st.none() | st.ip_addresses(v=6).map(str)),
+        ),
+        tuple(
+            Service(
+                name,
+                tuple(listen[index :: len(services)]),
+                draw(st.sampled_from(("v2", "none"))),
+                draw(seconds),
+                draw(seconds),
+                tuple(draw(st.lists(regions, max_size=3, unique_by=lambda one: one.region))),
+            )
+            for index, name in enumerate(services)
+        ),
+    )
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(tables())
+def test_round_trip_through_json(table: Table) -> None:
+    assert Table.from_json(json.loads(json.dumps(table.to_json()))) == table
+
+
+@given(json_values)
+def test_any_other_value_is_refused(value: object) -> None:
+    with pytest.raises(TableError):
+        Table.from_json(value)
+
+
+@given(tables(), json_values, st.data())
+def test_a_broken_part_is_refused_or_harmless(table: Table, value: object, data: Any) -> None:
+    """Whatever stands in the place of one part: a table that is taken is a good one."""
+    broken = json.loads(json.dumps(table.to_json()))
+    here: Any = broken
+    while True:
+        keys = list(here) if isinstance(here, dict) else list(range(len(here)))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(here[key], dict | list) or data.draw(st.booleans()):
+            here[key] = value
+            break
+        here = here[key]
+    try:
+        taken = Table.from_json(broken)
+    except TableError:
+        return
+    assert Table.from_json(taken.to_json()) == taken
+
+
+def valid() -> dict[str, Any]:
+    return {
+        "revision": 3,
+        "node": "lon1",
+        "bind": {"device": "wg0", "ipv4": "198.51.100.193", "ipv6": None},
+        "services": [
+            {
+                "name": "web",
+                "listen": ["203.0.113.1:80", "[2001:DB8::0:1]:80"],
+                "proxy_protocol": "v2",
+                "connect_timeout": 1,
+                "idle_timeout": 300.0,
+                "regions": [
+                    {
+                        "region": "fra",
+                        "workers": [{"worker": "a", "address": "198.51.100.201", "port": 8080}],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def test_addresses_become_canonical() -> None:
+    table = Table.from_json(valid())
+    assert table.listen == ("203.0.113.1:80", "[2001:db8::1]:80")
+    assert table.services[0].connect_timeout == 1.0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["revision"], True, "revision: True is not a whole number"),
+        (["node"], "Lon1", "node: 'Lon1' is not a name"),
+        (["bind", "device"], "a/b", "bind.device: 'a/b' is not the name of a network device"),
+        (["bind", "ipv4"], "2001:db8::1", "bind.ipv4: '2001:db8::1' is not an IPv4 address"),
+        (["services", 0, "listen", 0], "203.0.113.1", "listen.0.: "),
+        (["services", 0, "listen", 0], "203.0.113.1:0", "port '0' is not between 1 and 65535"),
+        (["services", 0, "listen", 0], "[2001:db8::1]:80", "the address .* is there twice"),
+        (["services", 0, "proxy_protocol"], "v1", "'v1' is neither 'v2' nor 'none'"),
+        (["services", 0, "connect_timeout"], 0, r"\(web\).connect_timeout: 0 is not a time"),
+        (["services", 0, "idle_timeout"], float("inf"), "idle_timeout: inf is not a time"),
+        (["services", 0, "regions", 0, "weight"], 1, "the key 'weight' is unknown"),
+        (["services", 0, "regions", 0, "workers", 0, "port"], 70000, r"\(fra\).*port: 70000"),
+        (["services"], {}, "services: expected a list, got dict"),
+    ],
+)
+def test_the_error_says_where_and_why(path: list[Any], value: object, message: str) -> None:
+    table: Any = valid()
+    here = table
+    for key in path[:-1]:
+        here = here[key]
+    here[path[-1]] = value
+    with pytest.raises(TableError, match=message):
+        Table.from_json(table)
+
+
+def test_a_missing_key_is_named() -> None:
+    table = valid()
+    del table["services"][0]["regions"]
+    with pytest.raises(TableError, match=r"services\[0\]: the key 'regions' is missing"):
+        Table.from_json(table)
+
+
+@given(endpoints)
+def test_endpoint_round_trip(text: str) -> None:
+    assert join_endpoint(*split_endpoint(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":80", "192.0.2.1", "2001:db8::1:80", "[192.0.2.1]:80", "192.0.2.1:+80", "a:80"]
+)
+def test_bad_endpoints(text: str) -> None:
+    with pytest.raises(ValueError):
+        split_endpoint(text)
