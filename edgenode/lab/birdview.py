@@ -97,10 +97,8 @@ def _attribute(line: str, edges: Mapping[int, str]) -> dict[str, object]:
     return {}
 
 
-_SESSION = re.compile(r"^(?P<name>\S+)\s+BGP\s+\S+\s+\S+\s+.*?\s(?P<state>[A-Z]\w+)\s*$")
-
-
 def established(text: str) -> dict[str, bool]:
     """From the reply to `show protocols`: BGP session → whether it is established."""
-    found = (_SESSION.match(line) for line in text.splitlines())
-    return {m["name"]: m["state"] == "Established" for m in found if m}
+    rows = (line.split() for line in text.splitlines())
+    # Name, Proto, Table, State, Since (date and time), Info, and perhaps an error.
+    return {row[0]: row[6:7] == ["Established"] for row in rows if row[1:2] == ["BGP"]}

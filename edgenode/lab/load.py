@@ -177,6 +177,8 @@ async def run(options: argparse.Namespace) -> None:
 
         emit({"event": "ready", "time": time.time()})
         await (requests if options.kind == "requests" else hold)(options, emit, stop)
+    # All is told: a SIGTERM that comes now must not turn the end into a failure.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def target(text: str) -> Target:

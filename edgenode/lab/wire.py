@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,9 +10,12 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from scapy.contrib import bgp
-
 from edgenode.lab.segments import Flow, Stream, segments
+
+# Its BGP layer warns at import that it takes AS numbers for two bytes, which is set right below.
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
+
+from scapy.contrib import bgp  # noqa: E402
 
 PORT = 179
 _MARKER = b"\xff" * 16

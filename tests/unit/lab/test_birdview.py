@@ -32,8 +32,8 @@ PROTOCOLS = """\
 Name       Proto      Table      State  Since         Info
 device1    Device     ---        up     2026-11-24 05:47:34.014
 lon_v4     BGP        ---        up     2026-11-24 05:47:35.023  Established
-nyc1_v4    BGP        ---        start  2026-11-24 05:47:34.014  Active        Socket: Refused
-sin1_v6    BGP        ---        start  2026-11-24 05:47:34.014  Connect
+nyc1_v4    BGP        ---        start  2026-11-24 05:47:34.014  Active        Socket: Connection refused
+sin1_v6    BGP        ---        start  2026-11-24 05:47:34.014
 """
 
 

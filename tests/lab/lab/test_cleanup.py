@@ -1,0 +1,147 @@
+"""A lab is gone when its owner is, however that came; and only that lab."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgenode.lab import Lab, LabError, cleanup, names, netns, wait_until
+from edgenode.lab.names import RUN_ROOT
+from edgenode.lab.python import environment
+
+pytestmark = pytest.mark.xdist_group("cleanup")
+
+OWNER = """
+import sys, time
+from edgenode.lab import Lab, Layout, plan
+from edgenode.lab.delays import built_in
+layout = Layout(("lon",), (), ("lon",), ("fra",), 1, ("par",))
+with Lab(sys.argv[1], plan(built_in(), layout)) as lab:
+    lab.up(edges=False)
+    if sys.argv[2] == "keep":
+        lab.keep()
+        sys.exit()
+    print("up", flush=True)
+    if sys.argv[2] == "crash":
+        raise RuntimeError
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def owner(name: str, how: str = "stay") -> Iterator[subprocess.Popen[str]]:
+    """A process with a lab of four nodes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, name, how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment()},
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        wait_until(lambda: gone(name) or how == "keep", 20, f"lab {name} is gone")
+
+
+def gone(name: str) -> bool:
+    left = cleanup.leftovers(name) or (RUN_ROOT / f"{name}.lock").exists()
+    return not left and not processes_of(name)
+
+
+def processes_of(name: str) -> list[int]:
+    """Processes that name the lab in their command line, wherever they run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"/{name}/".encode() in line or f"{name}-fra".encode() in line:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_it_goes_with_its_owner(lab_name: str, sign: signal.Signals) -> None:
+    with owner(lab_name) as process:
+        assert set(names.namespaces(lab_name)) == {"lon", "lon1", "fra", "par", "wire"}
+        assert processes_of(lab_name)
+        process.send_signal(sign)
+        process.wait(20)
+        wait_until(lambda: gone(lab_name), 20, "everything is gone")
+
+
+def test_it_goes_when_its_owner_crashes(lab_name: str) -> None:
+    with owner(lab_name, "crash") as process:
+        assert process.wait(20) == 1
+        assert gone(lab_name)
+
+
+def test_another_lab_that_begins_alike_is_left_alone(lab_name: str) -> None:
+    other = f"{lab_name}x"
+    with owner(other) as bystander:
+        before = processes_of(other)
+        with owner(lab_name):
+            pass
+        wait_until(lambda: gone(lab_name), 20, "everything is gone")
+        assert bystander.poll() is None
+        assert processes_of(other) == before
+        assert len(names.namespaces(other)) == 5
+
+
+def test_a_name_in_use_is_refused(lab_name: str) -> None:
+    with owner(lab_name) as process:
+        with pytest.raises(LabError, match=f"in use by process {process.pid}"):
+            Lab(lab_name).up()
+        with pytest.raises(LabError, match=f"in use by process {process.pid}"):
+            Lab(lab_name).down()
+        assert len(names.namespaces(lab_name)) == 5
+
+
+def test_left_overs_are_cleaned_at_the_next_start(lab_name: str) -> None:
+    namespace = names.namespace(lab_name, "old")
+    netns.create(namespace)
+    with netns.inside(namespace):
+        stray = subprocess.Popen(["sleep", "60"])
+    (RUN_ROOT / lab_name).mkdir(parents=True)
+    with owner(lab_name):
+        assert stray.wait(5) == -signal.SIGKILL
+        assert "old" not in names.namespaces(lab_name)
+    assert gone(lab_name)
+
+
+def test_a_kept_lab_stays_is_taken_over_and_goes(lab_name: str) -> None:
+    try:
+        with owner(lab_name, "keep") as process:
+            assert process.wait(20) == 0
+        assert len(names.namespaces(lab_name)) == 5
+        with Lab.attach(lab_name) as lab:
+            assert "Established" not in lab.birdc("lon", "show protocols")
+            assert len(lab.pids("fra", "fra-1")) == 2
+            lab.kill("fra", "fra-1")
+            assert lab.pids("fra", "fra-1") == []
+            lab.start("fra", "fra-1")
+        assert len(names.namespaces(lab_name)) == 5
+        with Lab.attach(lab_name) as lab:
+            assert len(lab.pids("fra", "fra-1")) == 2
+    finally:
+        Lab(lab_name).down()
+    assert gone(lab_name)
+    with pytest.raises(LabError, match="there is no lab"):
+        Lab.attach(lab_name)
+    assert gone(lab_name)
