@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tests.lab.scenes import recount
 
 LAB = "tdemo"
 
-pytestmark = [pytest.mark.xdist_group(LAB), pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Played:
 
     def first(self, scene: str, since: str, *, withdrawn: bool) -> float:
         """Milliseconds from a mark to the first withdraw (announcement) of the scene's prefix."""
-        prefix, start = self.marks[scene]["prefix"], self.marks[scene][since]
+        prefix: str = self.marks[scene]["prefix"]
+        start: float = self.marks[scene][since]
         for update in self.updates(scene):
             if update.time >= start and prefix in (
                 update.withdrawn if withdrawn else update.announced
@@ -52,17 +52,19 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     directory = tmp_path_factory.mktemp("demo")
     process = subprocess.run(
-        [sys.executable, "-m", "edgenode.cli", "lab", "run", "demo", "--name", LAB]
-        + ["--json", str(directory / "demo.json"), "--captures", str(directory / "captures")],
+        [
+            *(sys.executable, "-m", "edgenode.cli", "lab", "run", "demo", "--name", LAB),
+            *("--json", str(directory / "demo.json"), "--captures", str(directory / "captures")),
+        ],
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert (directory / "demo.json").exists(), process.stdout + process.stderr
-    yield Played(
+    return Played(
         process,
         directory / "captures",
         json.loads((directory / "demo.json").read_text())["scenes"],

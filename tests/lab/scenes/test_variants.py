@@ -22,7 +22,7 @@ from edgenode.lab.scenes.stage import Stage
 
 LAB = "tvar"
 
-pytestmark = [pytest.mark.xdist_group(LAB), pytest.mark.timeout(200)]
+pytestmark = pytest.mark.timeout(200)
 
 COMMAND = [sys.executable, "-m", "edgenode.cli", "lab"]
 
@@ -55,8 +55,10 @@ def test_two_cities_swapped_swap_who_is_nearest(tmp_path: Path) -> None:
     table.write_text("\n".join(lines))
     figures = tmp_path / "figures.json"
     run = subprocess.run(
-        [*COMMAND, "run", "nearest", "--name", LAB, "--delays", str(table)]
-        + ["--json", str(figures)],
+        [
+            *(*COMMAND, "run", "nearest", "--name", LAB),
+            *("--delays", str(table), "--json", str(figures)),
+        ],
         capture_output=True,
         text=True,
         timeout=120,
