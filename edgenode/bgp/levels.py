@@ -1,11 +1,9 @@
 """How a prefix group stands towards the world, and the way from each standing to each other.
 
-                      drain                       withdraw
-        NORMAL  ------------->  DRAINED  ------------------->  WITHDRAWN
-           ^ <-----------------    |  ^ <----------------------  |  ^
-           |        resume            |        announce drained  |  |
-           +-- announce ---------------------------------------- +  |
-           +-------------------------- withdraw --------------------+
+    level       enabled in BIRD   the neighbor sees
+    WITHDRAWN   nothing           no route
+    DRAINED     ..._drained       the route with GRACEFUL_SHUTDOWN and prepends
+    NORMAL      ..._normal        the route
 
 Each level but WITHDRAWN is a static protocol of its own in BIRD (see `render`), and a level is
 in force when its protocol is the only one that is enabled. Since the drained protocol has the

@@ -47,11 +47,13 @@ def render(config: Config, levels: Mapping[str, Level], fingerprint: str = "") -
 def render_secrets(config: Config, passwords: Mapping[str, str]) -> str:
     """The file with the passwords (by neighbor). Raises ValueError, KeyError if one is missing."""
     lines = ["# Written by edgenode: TCP MD5 passwords.\n"]
-    lines += [
-        f'define {password_name(neighbor.name)} = "{password(passwords[neighbor.name])}";\n'
-        for neighbor in config.bgp.neighbors
-        if neighbor.password_file
-    ]
+    for neighbor in config.bgp.neighbors:
+        if neighbor.password_file:
+            try:
+                text = password(passwords[neighbor.name])
+            except ValueError as error:
+                raise ValueError(f"{neighbor.password_file}: {error}") from None
+            lines.append(f'define {password_name(neighbor.name)} = "{text}";\n')
     return "".join(lines)
 
 

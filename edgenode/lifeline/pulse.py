@@ -31,6 +31,7 @@ class Pulse:
         self._held: bool | None = None
         self._said = asyncio.Event()
         self._problem = ""
+        self._left = False
 
     @property
     def held(self) -> bool | None:
@@ -61,11 +62,15 @@ class Pulse:
         return self._held
 
     def beat(self) -> bool:
-        """Send a heartbeat without waiting; False: it could not be sent."""
-        return self._send(b"beat")
+        """Send a heartbeat without waiting; False: it could not be sent, or we have left."""
+        return not self._left and self._send(b"beat")
 
     def leave(self) -> bool:
-        """Say that control stops for good: the device goes at once. False: could not be sent."""
+        """Say that control stops for good: the device goes at once. False: could not be sent.
+
+        No heartbeat follows, whoever still asks for one.
+        """
+        self._left = True
         return self._send(b"leave")
 
     async def _connection(self) -> None:

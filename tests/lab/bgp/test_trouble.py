@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -113,7 +114,10 @@ async def test_passwords(world: World, tmp_path: Path) -> None:
         await announcer.set_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
         assert secret not in world.bird.config.read_text()
-        assert secrets_file(world.bird.config).stat().st_mode & 0o777 == 0o640
+        status = secrets_file(world.bird.config).stat()
+        assert status.st_mode & 0o777 == 0o640
+        with suppress(KeyError):
+            assert status.st_gid == grp.getgrnam("bird").gr_gid
     path.write_text("another")
     second = world.announcer()
     await second.client.connect()

@@ -134,6 +134,13 @@ def test_passwords_that_bird_cannot_read_are_refused_without_showing_them(text: 
     assert not text or text not in str(caught.value)
 
 
+def test_a_password_that_is_refused_is_told_by_its_file(make_config: MakeConfig) -> None:
+    neighbor = {"name": "t", "address": "198.51.100.3", "asn": 1, "password_file": "/etc/t.md5"}
+    bgp = {"asn": 2, "router_id": "0.0.0.1", "neighbors": [neighbor]}
+    with pytest.raises(ValueError, match=r"^/etc/t\.md5: a BGP password is"):
+        render_secrets(make_config(bgp=bgp), {"t": 'a"b'})
+
+
 @pytest.mark.parametrize("name", ['a".conf', "a b.conf", "a;.conf"])
 def test_file_names_that_would_end_the_string_are_refused(
     name: str, make_config: MakeConfig

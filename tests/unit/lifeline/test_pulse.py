@@ -50,6 +50,7 @@ async def test_a_life(lifeline: socket.socket, tmp_path: Path) -> None:
         await until(lambda: pulse.held is True)
         assert pulse.leave()
         assert await receive(connection) == b"leave"
+        assert not pulse.beat(), "who has left is silent"
         connection.close()
         connection = await accept(lifeline, b"held")  # it comes back by itself
         assert await asyncio.wait_for(pulse.wait_state(), 2) is True
