@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import string
 from collections.abc import Iterator
 
 import pytest
@@ -13,18 +10,7 @@ from edgenode.lab import Lab, build, netns
 from edgenode.lab.nodes import edge, transit
 from edgenode.lab.topology import GROUPS, Edge, Transit
 from edgenode.lab.waiting import wait_until
-
-_DIGITS = string.digits + string.ascii_lowercase
-_numbers = itertools.count()
-
-
-def unique_name() -> str:
-    """A lab's name that no other test process uses: at most 6 characters."""
-    pid, text = os.getpid(), ""
-    while pid:
-        pid, digit = divmod(pid, 36)
-        text = _DIGITS[digit] + text
-    return string.ascii_lowercase[next(_numbers) % 26] + text
+from tests.lab.lab.naming import unique_name
 
 
 @pytest.fixture

@@ -1,0 +1,67 @@
+"""The whole lab, with edgenode's own daemons at the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from edgenode.lab import STATIC, WEB, Lab, wait_until
+from tests.lab.lab.naming import unique_name
+
+pytestmark = [pytest.mark.xdist_group("edges"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(unique_name()) as lab:
+        said: list[str] = []
+        lab.up(said.append)
+        assert said
+        yield lab
+
+
+def region_of(lab: Lab, user: str) -> str | None:
+    body = lab.get(user, WEB.addresses[0]).body
+    return body["region"] if body else None
+
+
+def test_users_reach_a_worker_who_knows_them(lab: Lab) -> None:
+    for user in lab.topology.users:
+        own = lab.topology.uplink(user.name).end(user.name)
+        edge = lab.topology.edges_by_distance(user.name)[0]
+        for address, client in zip(map(str, WEB.addresses), (own.ipv4, own.ipv6), strict=True):
+            body = lab.get(user.name, address).body
+            assert body is not None
+            assert (body["edge"], body["client"]) == (edge, str(client).partition("/")[0])
+            assert body["worker"].startswith(f"{body['region']}-")
+        assert lab.get(user.name, WEB.addresses[0], path="/bytes").body == {"bytes": 16 * 1024**2}
+
+
+def test_each_daemon_is_a_process_of_its_own(lab: Lab) -> None:
+    daemons = lab.daemons("lon1")
+    assert {"wireguard", "bird", "lifeline", "steering", "control", "nginx"} >= set(daemons)
+    mains = {lab.main_pid("lon1", daemon) for daemon in daemons}
+    assert len(mains) == len(daemons)
+    groups = [set(lab.pids("lon1", daemon)) for daemon in daemons]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+
+
+def test_a_cut_tunnel_moves_users_to_the_next_region_and_back(lab: Lab) -> None:
+    nearest, following = lab.topology.regions_by_distance("lon1")[:2]
+    wait_until(lambda: region_of(lab, "par") == nearest, 10, "the nearest region")
+    lab.cut_region("lon1", nearest)
+    wait_until(lambda: region_of(lab, "par") == following, 15, "the next region")
+    # The cut is between those two alone: other edges still reach the region.
+    assert lab.edgenode("nyc1", "status", "--json").returncode == 0
+    lab.heal_region("lon1", nearest)
+    wait_until(lambda: region_of(lab, "par") == nearest, 30, "the nearest region again")
+
+
+def test_a_bird_that_was_killed_is_started_and_announces_again(lab: Lab) -> None:
+    lab.kill("lon1", "bird")
+    for prefix in STATIC.prefixes:
+        wait_until(lambda p=prefix: lab.best_edge("lon", p) == "nyc1", 10, "lon has moved")  # type: ignore[misc]
+    lab.start("lon1", "bird")
+    lab.wait_announced("lon1")
+    lab.wait_served("par", WEB)
