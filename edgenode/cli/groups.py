@@ -74,39 +74,44 @@ def withdraw(
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Withdraw at once. **Works with control dead or hung.**
+    """Withdraw at once, until `edgenode undrain`.
 
-    BIRD is told straight at its control socket; then the intent is stored, so that a control
-    that lives, or comes back, announces nothing of it until `edgenode undrain`.
+    **`--all` works with control dead or hung**: BIRD is told straight at its control socket, and
+    the intent is stored, so that a control that comes back announces nothing. Named groups are
+    withdrawn by control.
     """
-    from edgenode.api.client import ApiError, ControlAway, call
-    from edgenode.bgp.withdraw import WithdrawError, withdraw_groups
-    from edgenode.state import Intent, IntentKind, Intents, StateError
-
     loaded = load_config(context, config, check_secrets=False)
     names = _chosen(loaded, groups, everything)
+    if everything:
+        _withdraw_all(loaded, names, reason, as_json)
+    else:
+        _tell(loaded, {"groups": names, "kind": "withdrawn", "reason": reason}, as_json)
+
+
+def _withdraw_all(config: Config, names: list[str], reason: str, as_json: bool) -> None:
+    from edgenode.api.client import ApiError, ControlAway, call
+    from edgenode.bgp.client import BirdError, BirdUnavailable
+    from edgenode.bgp.emergency import withdraw_all
+    from edgenode.state import Intent, IntentKind, Intents, StateError
+
     failures = []
-    # The intent first: a living control that reconciles must not bring back what BIRD is told.
-    # Its disk may hang, though, and the withdraw must not wait for it: BIRD is told in any case.
     try:
-        store = Intents(loaded.node.state_dir)
+        withdraw_all(config.bgp.socket, config)
+    except (BirdUnavailable, BirdError) as error:
+        failures.append(str(error))
+    # The disk may be full, and control may hang: neither must have come before BIRD.
+    try:
+        store = Intents(config.node.state_dir)
         store.put(*(Intent(n, IntentKind.WITHDRAWN, time.time(), reason) for n in names))
         store.close()
     except StateError as error:
-        failures.append(f"{error}; a control that comes back may announce again")
-    try:
-        withdraw_groups(loaded, names)
-    except WithdrawError as error:
-        failures.append(str(error))
+        failures.append(f"{error}: a control that lives, or comes back, may announce again")
     body = {"groups": names, "kind": "withdrawn", "reason": reason}
     control = "told"
     try:
-        call(loaded.node.run_dir / "control.sock", "POST", "/v1/intent", body, timeout=2.0)
-    except ControlAway as error:
+        call(config.node.run_dir / "control.sock", "POST", "/v1/intent", body, timeout=2.0)
+    except (ControlAway, ApiError) as error:
         control = str(error)
-    except ApiError as error:
-        control = f"edgenode control refused: {error}"
-    result: dict[str, Any] = {"withdrawn": names, "failures": failures, "control": control}
 
     def human() -> None:
         if not failures:
@@ -114,7 +119,7 @@ def withdraw(
         if control != "told":
             errors.print(f"edgenode: note: {control}", markup=False)
 
-    show(result, as_json, human)
+    show({"groups": names, "failures": failures, "control": control}, as_json, human)
     if failures:
         fail("; ".join(failures))
 

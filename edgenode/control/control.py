@@ -26,11 +26,14 @@ from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
 from edgenode.lifeline.pulse import Pulse
 from edgenode.regions import Regions
-from edgenode.state import Event, Intent, IntentKind, Intents, Journal
+from edgenode.state import Event, Intent, IntentKind, Intents, Journal, StateError
 from edgenode.steering.link import SteeringLink
 from edgenode.steering.table import Bind, Table
 
 log = logging.getLogger(__name__)
+
+INTENTS = 2.0
+"""Seconds between two looks at the stored intents."""
 
 
 class Control:
@@ -47,6 +50,8 @@ class Control:
         self._groups = {group.name: group for group in config.groups}
         self._levels = dict.fromkeys(self._groups, Level.WITHDRAWN)
         self._decisions = {name: Decision(Level.WITHDRAWN, ("starting",)) for name in self._groups}
+        self._storage = asyncio.Lock()
+        self._unsaved: dict[str, Intent] = {}
         self._settled = False
         self._withdraw_since: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,6 +82,7 @@ class Control:
             tasks.create_task(self._regions.run(), name="regions")
             tasks.create_task(self._start(tasks), name="start")
             tasks.create_task(self._watch_bird(), name="watch")
+            tasks.create_task(self._watch_intents(), name="intents")
 
     # -- starting ---------------------------------------------------------------------------
 
@@ -206,6 +212,20 @@ class Control:
                 text = f"{session.state} {session.error}".strip()
                 self._note("neighbor", session.neighbor, text)
 
+    async def _watch_intents(self) -> None:
+        """The command stores an intent itself where it cannot reach us: we hung, or were away."""
+        while True:
+            await asyncio.sleep(INTENTS)
+            try:
+                async with self._storage:
+                    if self._unsaved:
+                        await asyncio.to_thread(self._intents.put, *self._unsaved.values())
+                        self._unsaved = {}
+                    self._intended = await asyncio.to_thread(self._intents.all)
+            except StateError as error:
+                log.warning("%s", error)
+            # The next round of decisions heeds them.
+
     # -- the API ----------------------------------------------------------------------------
 
     def groups(self) -> Sequence[str]:
@@ -221,22 +241,26 @@ class Control:
                 # Said again: a drain does not start over.
                 fresh[name] = replace(fresh[name], since=known.since)
         if kind is IntentKind.WITHDRAWN:
-            self._intend(fresh)  # a full disk must not hold up a withdraw
-        await asyncio.to_thread(self._intents.put, *fresh.values())
-        self._intend(fresh)
+            # A full disk must not hold up a withdraw, nor undo it at the next look at the disk.
+            self._unsaved |= fresh
+            self._intended |= fresh
+            self._decide_all()
+        async with self._storage:
+            await asyncio.to_thread(self._intents.put, *fresh.values())
+            self._unsaved = {n: i for n, i in self._unsaved.items() if n not in fresh}
+            self._intended |= fresh
+        self._decide_all()
         for intent in fresh.values():
             self._note("intent", intent.group, f"{kind} by the operator: {reason or 'no reason'}")
 
     async def release(self, groups: Sequence[str]) -> None:
         """Let checks and regions decide again. Raises StateError."""
-        await asyncio.to_thread(self._intents.clear, *groups)
-        for name in groups:
-            if self._intended.pop(name, None):
-                self._note("intent", name, "released by the operator")
-        self._decide_all()
-
-    def _intend(self, intents: Mapping[str, Intent]) -> None:
-        self._intended.update(intents)
+        async with self._storage:
+            await asyncio.to_thread(self._intents.clear, *groups)
+            for name in groups:
+                self._unsaved.pop(name, None)
+                if self._intended.pop(name, None):
+                    self._note("intent", name, "released by the operator")
         self._decide_all()
 
     def status(self) -> Mapping[str, Any]:
