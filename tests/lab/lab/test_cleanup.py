@@ -16,8 +16,6 @@ from edgenode.lab import Lab, LabError, cleanup, names, netns, wait_until
 from edgenode.lab.names import RUN_ROOT
 from edgenode.lab.python import environment
 
-pytestmark = pytest.mark.xdist_group("cleanup")
-
 OWNER = """
 import sys, time
 from edgenode.lab import Lab, Layout, plan
@@ -138,7 +136,8 @@ def test_a_kept_lab_stays_is_taken_over_and_goes(lab_name: str) -> None:
             lab.start("fra", "fra-1")
         assert len(names.namespaces(lab_name)) == 5
         with Lab.attach(lab_name) as lab:
-            assert len(lab.pids("fra", "fra-1")) == 2
+            # A master and its worker.
+            wait_until(lambda: len(lab.pids("fra", "fra-1")) == 2, 5, "nginx runs again")
     finally:
         Lab(lab_name).down()
     assert gone(lab_name)

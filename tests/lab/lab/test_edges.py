@@ -9,7 +9,7 @@ import pytest
 from edgenode.lab import STATIC, WEB, Lab, wait_until
 from tests.lab.lab.naming import unique_name
 
-pytestmark = [pytest.mark.xdist_group("edges"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

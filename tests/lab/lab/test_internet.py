@@ -14,8 +14,6 @@ from edgenode.lab import STATIC, Lab, LabError, LabTimeout, next_success, wait_u
 from edgenode.lab.segments import SYN, segments
 from edgenode.lab.wire import Update, updates
 
-pytestmark = pytest.mark.xdist_group("internet")
-
 V4, V6 = STATIC.prefixes
 
 
