@@ -62,10 +62,18 @@ def play(stage: Stage, outcome: Outcome) -> None:
         f"drain_time {stage.lab.settings.drain_time:g} s",
     )
     # A connection that was under way when its route moved is not the drain's failure: anycast
-    # carries its next packet to another edge. One begun after that must succeed.
-    moved_at = drained.time if drained else began
+    # carries its next packet to another edge. One begun after that must succeed. The route moves
+    # with the UPDATE, or as soon after it as the transit's kernel has learned of it.
+    moved_at = max(
+        drained.time if drained else began,
+        max(
+            (r.started for r in load.requests() if r.body and r.body["edge"] == edge),
+            default=began,
+        ),
+    )
+    stage.mark(NAME, "moved", moved_at)
     failed = [r for r in load.requests() if not r.ok]
-    under_way = [r for r in failed if r.started < moved_at < r.finished]
+    under_way = [r for r in failed if r.started <= moved_at < r.finished]
     failures = [r for r in failed if r not in under_way]
     outcome.figures |= {
         "failed_requests": len(failures),
