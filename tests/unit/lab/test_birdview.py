@@ -32,7 +32,7 @@ PROTOCOLS = """\
 Name       Proto      Table      State  Since         Info
 device1    Device     ---        up     2026-11-24 05:47:34.014
 lon_v4     BGP        ---        up     2026-11-24 05:47:35.023  Established
-nyc1_v4    BGP        ---        start  2026-11-24 05:47:34.014  Active        Socket: Connection refused
+nyc1_v4    BGP        ---        start  2026-11-24 05:47:34.014  Active  Socket: refused
 sin1_v6    BGP        ---        start  2026-11-24 05:47:34.014
 """
 

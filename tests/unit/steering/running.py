@@ -88,13 +88,13 @@ def listen(host: str) -> socket.socket:
 
 
 def read_exactly(connection: socket.socket, size: int) -> bytes:
-    data = b""
+    data = bytearray()
     while len(data) < size:
-        piece = connection.recv(size - len(data))
+        piece = connection.recv(min(size - len(data), 1 << 20))
         if not piece:
             raise EOFError(f"{len(data)} of {size} bytes")
         data += piece
-    return data
+    return bytes(data)
 
 
 def read_all(connection: socket.socket) -> bytes:

@@ -195,6 +195,23 @@ def test_a_path_that_has_become_slow_is_found_again() -> None:
     raise AssertionError("a slow path was taken for a dead one for ever")
 
 
+def test_a_near_region_that_has_become_slow_is_taken_back() -> None:
+    """Others answer at once, so that the short patience is never given up for want of them."""
+    service, memory, delay = make(1, 1, timeout=1.0), Memory(), 0.6
+    warm(service, memory)
+    now = 10.0
+    for _ in range(5):
+        dial = Dial(service, memory, now)
+        attempt = dial.next(now, {})
+        assert attempt is not None
+        assert attempt.region == "a"
+        if attempt.timeout > delay:
+            return
+        dial.failed(Failure.TIMEOUT, now + attempt.timeout)
+        now += LIMITS.shun + 1.0
+    raise AssertionError("the near region was never given the time that it needs")
+
+
 def test_fewest_live_first_and_in_turn_among_equals() -> None:
     service, memory = make(3), Memory()
     attempt = Dial(service, memory, 0.0).next(0.0, {("a", "a0"): 2, ("a", "a1"): 1, ("a", "a2"): 2})

@@ -184,6 +184,7 @@ def test_a_slow_reader_costs_one_chunk_and_nobody_else_waits(relay: RunningRelay
     def serve(connection: socket.socket, header: Header | None) -> None:
         if read_exactly(connection, 1) == b"b":
             connection.sendall(data)
+            read_exactly(connection, 1)  # no end and no later byte pushes the last ones on
         else:
             connection.sendall(b"pong")
 
@@ -197,7 +198,8 @@ def test_a_slow_reader_costs_one_chunk_and_nobody_else_waits(relay: RunningRelay
         with relay.connect() as other:
             other.sendall(b"p")
             assert read_exactly(other, 4) == b"pong"
-        assert read_all(slow) == data
+        assert read_exactly(slow, len(data)) == data
+        slow.sendall(b"x")
 
 
 def test_bulk_does_not_starve_others(relay: RunningRelay) -> None:
@@ -243,13 +245,41 @@ def test_the_workers_last_words_before_a_reset_arrive(relay: RunningRelay) -> No
 
     def serve(connection: socket.socket, header: Header | None) -> None:
         connection.sendall(b"413 too large")
-        eventually(lambda: len(connection.recv(1 << 22, socket.MSG_PEEK)) > 100_000)
+        eventually(lambda: len(connection.recv(1 << 16, socket.MSG_PEEK)) == 30_000)
 
     worker = Worker(serve)
     relay.serve(("fra", [worker.target("fra-1")]))
     with relay.connect() as user:
-        user.sendall(bytes(150_000))
+        user.sendall(bytes(30_000))
         assert read_exactly(user, 13) == b"413 too large"
+        with pytest.raises(ConnectionResetError):
+            user.recv(1)
+    assert relay.log(1)[0]["why"] == "worker-reset"
+
+
+def test_last_words_arrive_although_a_write_fails_first(relay: RunningRelay) -> None:
+    go, gone = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        read_exactly(connection, 5)
+        assert go.wait(PATIENCE)
+        connection.sendall(b"bye")
+        reset(connection)
+        gone.set()
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as user:
+        user.sendall(b"hello")
+        eventually(lambda: relay.web()["bytes_up"] == 5)
+
+        def while_the_relay_stands_still() -> None:
+            user.sendall(b"more")  # the first event of the next round, so it is written first
+            go.set()
+            assert gone.wait(PATIENCE)
+
+        relay.call(while_the_relay_stands_still)
+        assert read_exactly(user, 3) == b"bye"
         with pytest.raises(ConnectionResetError):
             user.recv(1)
     assert relay.log(1)[0]["why"] == "worker-reset"
