@@ -1,0 +1,76 @@
+"""What the flow does in one turn, with the system calls replaced."""
+
+from __future__ import annotations
+
+import select
+
+import pytest
+
+from edgenode.steering import sysio
+from edgenode.steering.connection import Connection, Phase, Route, Side
+from edgenode.steering.counters import ServiceCount
+from edgenode.steering.flow import BUDGET, BULK_CHUNK, INPUT, Flow, SideTable
+from edgenode.steering.table import Bind, Service
+
+CLIENT, WORKER = 1000, 1001
+
+
+@pytest.fixture
+def sides() -> SideTable:
+    count = ServiceCount()
+    route = Route(Service("web", (), "v2", 1.0, 60.0, ()), count, Bind())
+    user = ("192.0.2.2", 1)
+    connection = Connection(1, route, user, user, CLIENT, 0.0, 0.0, Phase.LIVE, WORKER)
+    return {
+        CLIENT: Side(CLIENT, WORKER, connection, count.up, watched=True),
+        WORKER: Side(WORKER, CLIENT, connection, count.down, watched=True),
+    }
+
+
+def test_a_side_that_never_blocks_gets_one_budget_a_turn(
+    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sysio, "read", lambda _, size: bytes(size))
+    monkeypatch.setattr(sysio, "write", lambda _, data: len(data))
+    with select.epoll() as epoll:
+        flow = Flow(epoll, sides, lambda connection, why: None)
+        side = sides[WORKER]
+        flow.on_event(side, INPUT)
+        once = side.moved
+        assert BUDGET <= once < BUDGET + BULK_CHUNK
+        # An event does not give it a second turn, nor a second place in the queue.
+        flow.on_event(side, INPUT)
+        assert side.moved == once
+        assert flow.unfinished == [side]
+        flow.resume()
+        assert once < side.moved <= 2 * (BUDGET + BULK_CHUNK)
+        assert flow.unfinished == [side]
+        assert side.connection.route.count.down.bytes == side.moved
+
+
+def test_nothing_is_read_while_bytes_are_held(
+    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, writes = [], iter((10, 0))
+
+    def read(_: int, size: int) -> bytes:
+        reads.append(size)
+        return bytes(size)
+
+    def write(_: int, data: bytes) -> int:
+        size = next(writes)
+        if size == 0:
+            raise BlockingIOError
+        return size
+
+    monkeypatch.setattr(sysio, "read", read)
+    monkeypatch.setattr(sysio, "write", write)
+    with select.epoll() as epoll:
+        side, peer = sides[WORKER], sides[CLIENT]
+        peer.watches_output = True
+        flow = Flow(epoll, sides, lambda connection, why: None)
+        flow.on_event(side, INPUT)
+        flow.on_event(side, INPUT)
+        flow.pump(side)
+        assert len(reads) == 1
+        assert len(side.held) == reads[0] - 10
