@@ -47,6 +47,7 @@ class Side:
     watches_output: bool = False  # and for output too
     queued: bool = False  # its budget has run out: it goes on in the next round
     ended: bool = False  # an event has told of the end; it tells only once
+    failed: bool = False  # an event has told of an error: it will not end in order
     eof: bool = False  # the end has been read
     end_passed: bool = False  # and passed on to the other side
     broken: bool = False  # a write to this side has failed: what it still sends is passed on

@@ -46,6 +46,8 @@ class Flow:
         """Act on an epoll event of a live connection's side."""
         if event & END:
             side.ended = True
+        if event & ERROR:
+            side.failed = True
         if event & OUTPUT:
             peer = self._sides[side.peer_fd]
             if peer.held:
@@ -81,8 +83,10 @@ class Flow:
             # Reading and writing must not share a `try`: bytes would be sent twice.
             if side.held:
                 try:
-                    # The end is known to follow: it leaves in one segment with the last bytes.
-                    write = sysio.write_more if side.ended else sysio.write
+                    # A FIN is known to follow: it leaves in one segment with the last bytes. If a
+                    # reset follows, bytes that wait for more would be lost.
+                    more = side.ended and not side.failed
+                    write = sysio.write_more if more else sysio.write
                     size = write(peer.fd, side.held)
                 except BlockingIOError:
                     self.watch_output(peer)

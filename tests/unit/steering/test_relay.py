@@ -257,7 +257,8 @@ def test_the_workers_last_words_before_a_reset_arrive(relay: RunningRelay) -> No
     assert relay.log(1)[0]["why"] == "worker-reset"
 
 
-def test_last_words_arrive_although_a_write_fails_first(relay: RunningRelay) -> None:
+@pytest.mark.parametrize("write_fails_first", [True, False])
+def test_last_words_and_a_reset_in_one_event(relay: RunningRelay, write_fails_first: bool) -> None:
     go, gone = threading.Event(), threading.Event()
 
     def serve(connection: socket.socket, header: Header | None) -> None:
@@ -274,7 +275,8 @@ def test_last_words_arrive_although_a_write_fails_first(relay: RunningRelay) -> 
         eventually(lambda: relay.web()["bytes_up"] == 5)
 
         def while_the_relay_stands_still() -> None:
-            user.sendall(b"more")  # the first event of the next round, so it is written first
+            if write_fails_first:
+                user.sendall(b"more")  # the first event of the next round
             go.set()
             assert gone.wait(PATIENCE)
 
