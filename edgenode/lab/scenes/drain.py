@@ -24,8 +24,8 @@ def play(stage: Stage, outcome: Outcome) -> None:
     load = stage.lab.requests(user, address(WEB, 4), every=EVERY)
     stage.until(lambda: len(load.requests()) >= 20, 10, "the user is being served")
     began = stage.mark(NAME, "drain")
-    said = stage.command(edge, "drain", "web", "--reason", "the lab's drain scene")
     stage.narrator.say(f"{edge}# edgenode drain web")
+    said = stage.command(edge, "drain", "web", "--reason", "the lab's drain scene")
     stage.claim(outcome, "the command was accepted", said.returncode == 0, said.stderr.strip())
 
     def lesser() -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.table import Table
 
 from edgenode.lab.scenes.outcome import Claim
 
@@ -24,8 +25,12 @@ class Narrator:
         self.console.rule(f"[bold]{name}[/]: {text}", align="left", characters="─")
 
     def say(self, text: str) -> None:
-        """One line."""
-        self.console.print(f"[dim]{time.monotonic() - self._start:6.1f} s[/]  {text}")
+        """One paragraph."""
+        row = Table.grid(padding=(0, 2))
+        row.add_column(width=8, justify="right", style="dim")
+        row.add_column(overflow="fold")
+        row.add_row(f"{time.monotonic() - self._start:.1f} s", text)
+        self.console.print(row)
 
     def claim(self, claim: Claim) -> None:
         """Something that must hold."""

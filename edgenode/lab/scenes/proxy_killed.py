@@ -103,7 +103,7 @@ def _explain_outage(
     # SYN and its answer, request and its answer, all the way to the next edge.
     physics = 2 * stage.topology.rtt(user, following)
     stage.narrator.say(
-        f"   physics asks {physics:.1f} ms of the outage, two round-trips to {following}; the "
+        f"physics asks {physics:.1f} ms of the outage, two round-trips to {following}; the "
         f"other {outage - physics:.1f} ms are the withdraw ({withdraw:.1f} ms, partly while the "
         f"next SYN is on its way), the transit routers, and the {EVERY * 1000:.0f} ms clock"
     )

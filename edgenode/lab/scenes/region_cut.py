@@ -114,7 +114,7 @@ def _explain(
     # User: SYN and request; edge: SYN and request to the next region.
     physics = 2 * stage.topology.rtt(user, edge) + 2 * rtts[following]
     stage.narrator.say(
-        f"   physics asks {physics:.1f} ms: twice the way {user}–{edge} and {edge}–{following}; "
+        f"physics asks {physics:.1f} ms: twice the way {user}–{edge} and {edge}–{following}; "
         f"{measured - physics:.1f} ms is the wait for {nearest}, given up after a few times "
         f"its usual {rtts[nearest]:.1f} ms"
     )

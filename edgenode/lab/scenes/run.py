@@ -103,7 +103,7 @@ def summary(outcomes: dict[str, Outcome]) -> Table:
             if not isinstance(value, dict)
         )
         if name == "nearest":
-            figures = f"{len(outcome.claims)} users and families, each at its nearest"
+            figures = "each user, by IPv4 and IPv6, at the nearest edge and region"
         if outcome.error:
             figures = outcome.error
         elif outcome.failed:
