@@ -16,6 +16,8 @@ class Decision:
 
     level: Level
     reasons: tuple[str, ...]
+    evident: bool = True
+    """Whether something speaks for or against it, so that it is not just kept as it was."""
 
 
 def decide(
@@ -43,7 +45,8 @@ def decide(
     if missing:
         kept = Level.DRAINED if drained and previous is Level.NORMAL else previous
         intent = ("drained by the operator",) if kept is not previous else ()
-        return Decision(kept, (*intent, *missing, f"without evidence {previous} is kept"))
+        reasons = (*intent, *missing, f"without evidence {previous} is kept")
+        return Decision(kept, reasons, evident=False)
     if drained:
         return Decision(Level.DRAINED, ("drained by the operator",))
     return Decision(Level.NORMAL, ("all that is required is up",))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,8 @@ from edgenode.steering.table import Bind, Table
 
 log = logging.getLogger(__name__)
 
+AGAIN = 1.0
+"""Seconds until a part that has failed is started again."""
 INTENTS = 2.0
 """Seconds between two looks at the stored intents."""
 
@@ -49,11 +51,13 @@ class Control:
         self._journal = journal
         self._groups = {group.name: group for group in config.groups}
         self._levels = dict.fromkeys(self._groups, Level.WITHDRAWN)
-        self._decisions = {name: Decision(Level.WITHDRAWN, ("starting",)) for name in self._groups}
+        waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",), evident=False)
+        self._decisions = dict.fromkeys(self._groups, waiting)
         self._storage = asyncio.Lock()
         self._unsaved: dict[str, Intent] = {}
         self._settled = False
-        self._withdraw_since: float | None = None
+        self._unconfirmed: dict[str, float] = {}
+        """Groups of which BIRD has not confirmed the withdraw, since when."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat_refused: str | None = None
         self._bird: Status | None = None
@@ -73,33 +77,38 @@ class Control:
         self._steering.on_report = lambda report: self._regions.report(report.to_json())
 
     async def run(self) -> None:
-        """Everything at once; the first part that fails ends it all, loudly."""
+        """Everything at once, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._announcer.run(), name="announcer")
-            tasks.create_task(self._lifeline.run(), name="lifeline")
-            tasks.create_task(self._mesh.run(), name="mesh")
-            tasks.create_task(self._steering.run(), name="steering")
-            tasks.create_task(self._regions.run(), name="regions")
-            tasks.create_task(self._start(tasks), name="start")
-            tasks.create_task(self._watch_bird(), name="watch")
-            tasks.create_task(self._watch_intents(), name="intents")
+            for name, part in {
+                "announcer": self._announcer.run,
+                "lifeline": self._lifeline.run,
+                "mesh": self._mesh.run,
+                "steering": self._steering.run,
+                "regions": self._regions.run,
+                "bird": self._watch_bird,
+                "intents": self._watch_intents,
+                "checks": self._checker.run,
+            }.items():
+                tasks.create_task(_again_and_again(name, part), name=name)
+            # Take over what is announced, or begin from nothing; only then decide and beat.
+            await self._start()
+            tasks.create_task(_again_and_again("heart", self._beat), name="heart")
 
     # -- starting ---------------------------------------------------------------------------
 
-    async def _start(self, tasks: asyncio.TaskGroup) -> None:
-        """Take over what is announced, or begin from nothing; only then check and beat."""
-        held = await self._lifeline.wait_state()
-        levels = await self._found() if held else dict(self._levels)
-        if held:
-            self._note("control", self.config.node.name, f"takes over: {_spell(levels)}")
-        self._levels.update(levels)
-        await self._put(levels)
+    async def _start(self) -> None:
+        if await self._lifeline.wait_state():
+            found = await self._found()
+            # BIRD may have kept us waiting for longer than the grace lasted.
+            if self._lifeline.held:
+                self._note("control", self.config.node.name, f"takes over: {_spell(found)}")
+                self._levels |= found
         self._settled = True
+        await self._put(self._levels)
         self._decide_all()
-        tasks.create_task(self._checker.run(), name="checker")
-        tasks.create_task(self._beat(), name="heart")
 
     async def _found(self) -> dict[str, Level]:
+        """What BIRD announces; without it there is nothing to take over, nor to beat for."""
         while True:
             try:
                 return await self._announcer.adopt()
@@ -119,6 +128,12 @@ class Control:
 
     def _on_lifeline(self, held: bool) -> None:
         self._note("lifeline", self.config.lifeline.device, "held" if held else "released")
+        if not held and self._settled:
+            # What was only kept has nothing to speak for it once it is gone.
+            gone = [name for name, made in self._decisions.items() if not made.evident]
+            self._change(
+                {n: Level.WITHDRAWN for n in gone if self._levels[n] is not Level.WITHDRAWN}
+            )
 
     # -- decisions --------------------------------------------------------------------------
 
@@ -135,6 +150,9 @@ class Control:
             self._decisions[group.name] = decision
             if decision.level is not self._levels[group.name]:
                 changes[group.name] = decision.level
+        self._change(changes)
+
+    def _change(self, changes: Mapping[str, Level]) -> None:
         if not changes:
             return
         self._levels.update(changes)
@@ -160,10 +178,15 @@ class Control:
 
     async def _put(self, levels: Mapping[str, Level]) -> None:
         """Tell BIRD. A withdraw that it does not confirm stops the heart, see `heart`."""
-        if Level.WITHDRAWN in levels.values() and self._withdraw_since is None:
-            self._withdraw_since = time.monotonic()
+        for name, level in levels.items():
+            if level is Level.WITHDRAWN:
+                self._unconfirmed.setdefault(name, time.monotonic())
+            else:
+                self._unconfirmed.pop(name, None)
         if await self._announcer.set_levels(levels):
-            self._withdraw_since = None
+            for name, level in levels.items():
+                if level is Level.WITHDRAWN and self._levels[name] is level:
+                    self._unconfirmed.pop(name, None)
 
     # -- the heart --------------------------------------------------------------------------
 
@@ -174,15 +197,13 @@ class Control:
             self._decide_all()
             now = time.monotonic()
             agrees = self._announcer.client.connected and not self._announcer.problem
-            if agrees and self._bird is not None and self._bird.agrees:
-                self._withdraw_since = None
             refused = may_beat(
                 Round(
                     due=due,
                     now=now,
                     interval=interval,
                     settled=self._settled,
-                    withdraw_since=self._withdraw_since,
+                    withdraw_since=min(self._unconfirmed.values(), default=None),
                     lifeline_held=bool(self._lifeline.held),
                     bird_agrees=agrees,
                 )
@@ -203,7 +224,12 @@ class Control:
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it."""
+        asked_at = time.monotonic()
         self._bird = await self._announcer.status()
+        if self._bird.agrees:
+            # What was asked of BIRD after that is another matter.
+            later = {n: at for n, at in self._unconfirmed.items() if at >= asked_at}
+            self._unconfirmed = later
         for session in self._bird.sessions:
             known = self._sessions.get(session.neighbor)
             self._sessions[session.neighbor] = session.state
@@ -284,6 +310,20 @@ class Control:
     def _note(self, kind: str, subject: str, text: str) -> None:
         log.info("%s %s: %s", kind, subject, text)
         self._journal.record(Event(time.time(), kind, subject, text))
+
+
+async def _again_and_again(name: str, part: Callable[[], Awaitable[None]]) -> None:
+    """Run a part; what goes wrong in it by a fault of ours is loud, and ends no other part.
+
+    If it is the heart that fails, no beat comes, and the lifeline acts.
+    """
+    while True:
+        try:
+            await part()
+            return
+        except Exception:
+            log.exception("%s failed, and is started again in %g s", name, AGAIN)
+        await asyncio.sleep(AGAIN)
 
 
 def _bind(config: Config) -> Bind:

@@ -37,7 +37,7 @@ def may_beat(last: Round) -> str | None:
         return f"the round of decisions came {last.now - last.due:.1f} s late"
     if last.withdraw_since is not None and last.now - last.withdraw_since > OBEDIENCE:
         return f"BIRD has not confirmed a withdraw for {last.now - last.withdraw_since:.1f} s"
-    if not last.lifeline_held and not last.bird_agrees:
+    if not last.lifeline_held and not (last.bird_agrees and last.withdraw_since is None):
         # The first beat makes the device, and all that BIRD has enabled goes out with it.
         return "BIRD is not as wanted, and the device is not to be made before it is"
     return None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edgenode.config import Config
 from edgenode.mesh import Mesh, MeshError, PeerStatus
 
-OBSERVE = 5.0
+OBSERVE = 2.0
 """Seconds between two looks at the peers."""
 ENSURE = 30.0
 """Seconds until a mesh that is right is brought in line again."""
