@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from enum import StrEnum
+from typing import Annotated
 
 import typer
 
 from edgenode.cli.options import EXIT_USAGE, ConfigPath, console, fail, load_config
+
+
+class What(StrEnum):
+    """What can be rendered."""
+
+    BIRD = "bird"
+    WIREGUARD = "wireguard"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 def render(
     context: typer.Context,
-    what: Annotated[Literal["bird", "wireguard"], typer.Argument(metavar="bird|wireguard")],
+    what: Annotated[What, typer.Argument(metavar="bird|wireguard")],
     config: ConfigPath = None,
     write: Annotated[
         bool,
@@ -32,7 +40,7 @@ def render(
     the first start, before BIRD runs; later control keeps the file.
     """
     loaded = load_config(context, config, check_secrets=write)
-    if what == "wireguard":
+    if what is What.WIREGUARD:
         if write:
             fail("--write goes with bird alone: control configures WireGuard", EXIT_USAGE)
         if not loaded.mesh:
