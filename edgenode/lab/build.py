@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from edgenode.lab import keys, netns
+from edgenode.lab import keys, netns, tunnels
 from edgenode.lab.errors import LabError
 from edgenode.lab.links import NetemLinks, WireLinks, has_netem, make_veth
-from edgenode.lab.names import WIRE, WIREGUARD_SOCKETS, namespace, tunnel_device
+from edgenode.lab.names import WIRE, namespace, tunnel_device
 from edgenode.lab.nodes import addresses, edge, region, transit
 from edgenode.lab.python import environment, module
 from edgenode.lab.topology import Edge, Node, Region, Topology, Transit
@@ -120,23 +120,34 @@ def has_wireguard(lab: Host) -> bool:
     return True
 
 
-def start_tunnel(lab: Host, node: str) -> str:
-    """Start wireguard-go on a node and wait for its device; return the device. Raises LabError."""
+def reserve_tunnel(lab: Host, node: str) -> str:
+    """The name of a node's tunnel device. Raises LabError when a wireguard-go of somebody else
+    has it: `wg` would then set up that one."""
     device = tunnel_device(lab.name, node)
-    socket = WIREGUARD_SOCKETS / f"{device}.sock"
-    lab.spawn(node, "wireguard", ("wireguard-go", "-f", device), {"LOG_LEVEL": "error"})
-    wait_until(socket.exists, 10, f"wireguard-go makes the device {device}")
+    socket = tunnels.control_socket(device)
+    if tunnels.answers(socket):
+        raise LabError(
+            f"a WireGuard device {device} that is not the lab's is controlled by {socket}: "
+            "take another name for the lab"
+        )
     return device
+
+
+def start_tunnel(lab: Host, node: str, device: str) -> None:
+    """Start wireguard-go on a node and wait until it can be set up. Raises LabError."""
+    socket = tunnels.control_socket(device)
+    lab.spawn(node, tunnels.DAEMON, ("wireguard-go", "-f", device), {"LOG_LEVEL": "error"})
+    wait_until(lambda: tunnels.answers(socket), 10, f"wireguard-go makes the device {device}")
 
 
 def start_region(lab: Host, node: Region, public_keys: dict[str, str], kernel: bool) -> None:
     """Raises LabError."""
     space, directory = namespace(lab.name, node.name), lab.directory(node.name)
-    device = tunnel_device(lab.name, node.name)
+    device = reserve_tunnel(lab, node.name)
     if kernel:
         netns.configure(space, [f"link add {device} type wireguard"])
     else:
-        start_tunnel(lab, node.name)
+        start_tunnel(lab, node.name, device)
     secret = (directory / "state" / "wireguard.key").read_text().strip()
     settings = region.wireguard(lab.topology, secret, public_keys)
     netns.run(["wg", "setconf", device, "/dev/stdin"], text=settings, namespace=space)
@@ -157,14 +168,14 @@ def nginx(configuration: Path) -> tuple[str, ...]:
 def start_edge(lab: Host, node: Edge, public_keys: dict[str, str], kernel: bool) -> None:
     """Raises LabError."""
     directory = lab.directory(node.name)
-    device = tunnel_device(lab.name, node.name)
+    device = reserve_tunnel(lab, node.name)
     config = directory / "edgenode.toml"
     config.write_text(
         edge.configuration(lab.topology, node, directory, device, public_keys, lab.settings)
     )
     (directory / "run").mkdir(mode=0o700, exist_ok=True)
     if not kernel:  # else control makes the device
-        start_tunnel(lab, node.name)
+        start_tunnel(lab, node.name, device)
     (directory / "nginx.conf").write_text(edge.nginx(node, directory))
     lab.spawn(node.name, "nginx", nginx(directory / "nginx.conf"))
     for daemon in ("lifeline", "steering"):

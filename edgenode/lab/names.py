@@ -14,7 +14,6 @@ from edgenode.lab.errors import LabError
 
 RUN_ROOT = Path("/run/edgenode-lab")
 NETNS_ROOT = Path("/run/netns")
-WIREGUARD_SOCKETS = Path("/run/wireguard")
 
 _LAB = re.compile(r"[a-z][a-z0-9]{0,5}")
 _NODE = re.compile(r"[a-z][a-z0-9]{0,6}")
@@ -74,18 +73,9 @@ def namespaces(lab: str, root: Path = NETNS_ROOT) -> dict[str, str]:
 
 
 def tunnel_device(lab: str, node: str) -> str:
-    """A node's WireGuard device: unique on the machine, as wireguard-go's socket
-    (/run/wireguard/DEVICE.sock) is not separated by network namespaces."""
+    """A node's WireGuard device: no other lab's has this name, as wireguard-go's sockets
+    (/run/wireguard/DEVICE.sock) are not separated by network namespaces."""
     return f"{lab}-{node}"
-
-
-def tunnel_sockets(lab: str, root: Path = WIREGUARD_SOCKETS) -> list[Path]:
-    """The wireguard-go sockets of exactly this lab that exist."""
-    pattern = re.compile(rf"{lab}-{_NODE.pattern}\.sock")
-    try:
-        return [entry for entry in sorted(root.iterdir()) if pattern.fullmatch(entry.name)]
-    except FileNotFoundError:
-        return []
 
 
 def interface(peer: str) -> str:

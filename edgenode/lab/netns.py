@@ -41,12 +41,11 @@ def inside(namespace: str) -> Iterator[None]:
         raise LabError(f"namespace {namespace} does not exist: is the lab up?") from None
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
+        # Within one `try`, or an interrupt between the two would leave the thread in there.
         setns(target)
-        try:
-            yield
-        finally:
-            setns(home)
+        yield
     finally:
+        setns(home)
         os.close(home)
         os.close(target)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edgenode.lab import Lab, LabError, cleanup, names, netns, wait_until
+from edgenode.lab import Lab, LabError, Layout, cleanup, names, netns, plan, tunnels, wait_until
+from edgenode.lab.delays import built_in
 from edgenode.lab.names import RUN_ROOT
 from edgenode.lab.python import environment
 
@@ -31,6 +33,8 @@ with Lab(sys.argv[1], plan(built_in(), layout)) as lab:
         raise RuntimeError
     time.sleep(60)
 """
+
+SMALL = plan(built_in(), Layout(("lon",), (), ("lon",), ("fra",), 1, ("par",)))
 
 
 @contextmanager
@@ -143,4 +147,44 @@ def test_a_kept_lab_stays_is_taken_over_and_goes(lab_name: str) -> None:
     assert gone(lab_name)
     with pytest.raises(LabError, match="there is no lab"):
         Lab.attach(lab_name)
+    assert gone(lab_name)
+
+
+def test_an_operators_device_of_such_a_name_is_left_alone(lab_name: str) -> None:
+    """wireguard-go's sockets lie in one directory for the whole machine."""
+    tunnels.SOCKETS.mkdir(mode=0o755, parents=True, exist_ok=True)
+    paths = [tunnels.control_socket(f"{lab_name}-{node}") for node in ("office", "fra")]
+    try:
+        with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as living:
+            for path, listener in zip(paths, (dead, living), strict=True):
+                listener.bind(str(path))
+            living.listen()
+            assert not cleanup.leftovers(lab_name)
+            refused = pytest.raises(LabError, match=f"{lab_name}-fra that is not the lab's")
+            with Lab(lab_name, SMALL) as lab, refused:
+                lab.up(edges=False)
+            assert all(path.exists() for path in paths)
+            paths[1].unlink()
+        with owner(lab_name):
+            pass
+        assert gone(lab_name)
+        assert paths[0].exists()
+        assert not paths[1].exists(), "the lab's own"
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def test_who_cleans_up_from_inside_lives(lab_name: str) -> None:
+    """Ctrl-C may come anywhere: a thread that it leaves in a namespace must not kill us."""
+    netns.create(names.namespace(lab_name, "old"))
+    code = (
+        "import os, sys\n"
+        "from edgenode.lab import cleanup, names, netns\n"
+        "where = names.NETNS_ROOT / names.namespace(sys.argv[1], 'old')\n"
+        "netns.setns(os.open(where, os.O_RDONLY))\n"
+        "cleanup.clean(sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, lab_name], timeout=30)
+    assert done.returncode == 0
     assert gone(lab_name)

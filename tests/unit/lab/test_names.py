@@ -31,11 +31,7 @@ def test_a_lab_is_not_taken_for_another_that_begins_alike(tmp_path: Path) -> Non
     for name in ("edgenode-a-lon1", "edgenode-ab-lon1", "edgenode-b-a", "edgenode-a-b-c", "a-lon1"):
         (tmp_path / name).touch()
     assert names.namespaces("a", tmp_path) == {"lon1": "edgenode-a-lon1"}
-    for name in ("a-lon1.sock", "ab-lon1.sock", "a.sock", "b-a.sock", "a-lon1.sock.old"):
-        (tmp_path / name).touch()
-    assert [path.name for path in names.tunnel_sockets("a", tmp_path)] == ["a-lon1.sock"]
     assert names.namespaces("a", tmp_path / "absent") == {}
-    assert names.tunnel_sockets("a", tmp_path / "absent") == []
 
 
 @pytest.mark.parametrize("name", ["", "A", "a-b", "1a", "sevench", "a_b", "../x"])
