@@ -37,16 +37,23 @@ class MeshKeeper:
             try:
                 async with asyncio.timeout(PATIENCE):
                     if loop.time() - ensured >= ENSURE:
-                        changes = await asyncio.to_thread(self._mesh.ensure)
+                        await self._ensure(self._mesh)
                         ensured = loop.time()
-                        if changes:
-                            self._note("mesh", self._device, f"{len(changes)} changes made")
-                    self.peers = await asyncio.to_thread(self._mesh.observe)
+                    seen = await asyncio.to_thread(self._mesh.observe)
+                    if not seen.whole:  # as a wireguard-go that was started again
+                        await self._ensure(self._mesh)
+                        seen = await asyncio.to_thread(self._mesh.observe)
+                    self.peers = seen.peers
                 self.problem = ""
             except (MeshError, TimeoutError) as error:
                 self._complain(str(error) or f"no answer within {PATIENCE:g} s")
                 ensured = -ENSURE
             await asyncio.sleep(RETRY if self.problem else OBSERVE)
+
+    async def _ensure(self, mesh: Mesh) -> None:
+        changes = await asyncio.to_thread(mesh.ensure)
+        if changes:
+            self._note("mesh", self._device, f"{len(changes)} changes made")
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:

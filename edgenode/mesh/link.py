@@ -33,9 +33,9 @@ IFF_UP = 1
 IFA_F_NODAD = 2
 """WireGuard has no neighbours that duplicate address detection could ask."""
 RT_TABLE_MAIN = 254
-RTN_UNICAST = 1
-RTPROT_KERNEL = 2
-RTPROT_STATIC = 4
+RTPROT_EDGENODE = 221
+"""The mark of our routes, by which we know them from an operator's or a daemon's. Numbers from 5 on
+are free to take (rtnetlink(7)); neither iproute2 nor FRR nor BIRD uses this one."""
 RT_SCOPE_LINK = 253
 RT_SCOPE_UNIVERSE = 0
 
@@ -105,17 +105,20 @@ def create(name: str) -> None:
 
 def current(name: str, link: Link) -> LinkState:
     """Raises MeshError."""
-    with _netlink(f"cannot read addresses and routes of {name}") as netlink:
-        addresses = frozenset(_interface(m) for m in netlink.get_addr(index=link.index))
+    with _netlink(f"cannot read the routes of {name}") as netlink:
         routes = frozenset(
             _route(message)
             for family in (4, 6)
             for message in netlink.get_routes(family=_AF[family], oif=link.index)
-            if message["table"] == RT_TABLE_MAIN
-            and message["type"] == RTN_UNICAST
-            and message["proto"] != RTPROT_KERNEL
+            if message["table"] == RT_TABLE_MAIN and message["proto"] == RTPROT_EDGENODE
         )
-    return LinkState(mtu=link.mtu, up=link.up, addresses=addresses, routes=routes)
+    return LinkState(link.mtu, link.up, addresses(name, link), routes)
+
+
+def addresses(name: str, link: Link) -> frozenset[Interface]:
+    """Raises MeshError."""
+    with _netlink(f"cannot read the addresses of {name}") as netlink:
+        return frozenset(_interface(m) for m in netlink.get_addr(index=link.index))
 
 
 _AF = {4: 2, 6: 10}
@@ -170,7 +173,7 @@ def _apply_one(netlink: Any, index: int, change: LinkChange) -> None:
             netlink.addr("del", **_address(index, address))
         case AddRoute(route):
             # "add", not "replace": that would take away a route through another device.
-            netlink.route("add", **_path(index, route), proto=RTPROT_STATIC)
+            netlink.route("add", **_path(index, route))
         case RemoveRoute(route):
             netlink.route("del", **_path(index, route))
 
@@ -181,6 +184,7 @@ def _address(index: int, address: Interface) -> dict[str, Any]:
 
 def _path(index: int, route: Route) -> dict[str, Any]:
     path: dict[str, Any] = {"dst": str(route.to), "oif": index, "table": RT_TABLE_MAIN}
+    path["proto"] = RTPROT_EDGENODE  # for "del", too: it passes over others' routes
     path["scope"] = RT_SCOPE_LINK if route.to.version == 4 else RT_SCOPE_UNIVERSE
     if route.source is not None:
         path["prefsrc"] = str(route.source)

@@ -12,10 +12,23 @@ from pathlib import Path
 from edgenode.config import schema
 from edgenode.config.values import Endpoint
 from edgenode.mesh import device, link
+from edgenode.mesh.ages import Ages
 from edgenode.mesh.errors import MeshError, MeshUnavailable
 from edgenode.mesh.keys import PrivateKey, load_or_create
 from edgenode.mesh.plan import REJECT_AFTER_TIME, desired, plan
-from edgenode.mesh.state import Change, Current, PeerState
+from edgenode.mesh.state import Change, Current, DeviceState, PeerState
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What there is of the mesh."""
+
+    peers: tuple[PeerStatus, ...]
+    """The configured ones, in the configuration's order."""
+    whole: bool
+    """Whether the device is up and has every peer and address that is configured: else it was
+    made anew, or tampered with, and wants `ensure`. Routes, which may be a million, are not
+    looked at."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Mesh:
         self._key_file = private_key_file
         self._key: PrivateKey | None = None
         self._configured: dict[str, Endpoint | None] = {}
+        self._ages = Ages()
         self._turn = threading.Lock()
 
     @property
@@ -67,7 +81,7 @@ class Mesh:
             want = desired(self._config, key.public)
             chosen, found = device.select(self._config.device, key)
             have = Current(chosen.current(), link.current(self._config.device, found))
-            todo = plan(want, have, time.time(), self._configured)
+            todo = plan(want, have, self._handshake_ages(have.device), self._configured)
             link.apply(self._config.device, found, todo.leaving)
             if todo.device:
                 chosen.apply(todo.device)
@@ -75,8 +89,8 @@ class Mesh:
             self._configured = {peer.public_key: peer.endpoint for peer in want.peers}
             return todo.changes
 
-    def observe(self) -> tuple[PeerStatus, ...]:
-        """Each configured peer's state, in the configuration's order. Changes nothing.
+    def observe(self) -> Observed:
+        """Look at the device. Changes nothing.
 
         Raises MeshError, MeshUnavailable when the device is not there.
         """
@@ -86,11 +100,21 @@ class Mesh:
             if found is None:
                 raise MeshUnavailable(f"the WireGuard device {name} is not there")
             state = device.open_device(name, self._private_key(), found).current()
+            ages = self._handshake_ages(state)
+            addresses = {interface.ip for interface in link.addresses(name, found)}
         present = {peer.public_key: peer for peer in state.peers}
-        now = time.time()
-        return tuple(
-            _status(peer, present.get(peer.public_key), now) for peer in self._config.peers
+        configured = self._config.peers
+        return Observed(
+            tuple(
+                _status(p, present.get(p.public_key), ages.get(p.public_key)) for p in configured
+            ),
+            found.up
+            and addresses.issuperset(self._config.addresses)
+            and present.keys() >= {peer.public_key for peer in configured},
         )
+
+    def _handshake_ages(self, state: DeviceState) -> dict[str, float]:
+        return self._ages.update(state.peers, time.time(), time.monotonic())
 
     def _private_key(self) -> PrivateKey:
         if self._key is None:
@@ -111,11 +135,9 @@ class Mesh:
             self._turn.release()
 
 
-def _status(peer: schema.MeshPeer, state: PeerState | None, now: float) -> PeerStatus:
+def _status(peer: schema.MeshPeer, state: PeerState | None, age: float | None) -> PeerStatus:
     keepalive = peer.keepalive > 0
     if state is None:
         return PeerStatus(peer.name, None, 0, 0, None, keepalive)
-    # The wall clock may have been set back since.
-    age = max(0.0, now - state.handshake_at) if state.handshake_at is not None else None
     endpoint = str(state.endpoint) if state.endpoint else None
     return PeerStatus(peer.name, age, state.rx, state.tx, endpoint, keepalive)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_interface
 from itertools import combinations
+from math import inf
 
 from edgenode.config import Mesh
 from edgenode.config.values import Endpoint
@@ -118,18 +119,19 @@ def _refuse_ranges(mesh: Mesh) -> None:
 def plan(
     want: Desired,
     have: Current,
-    now: float,
+    ages: Mapping[str, float],
     configured: Mapping[str, Endpoint | None] | None = None,
 ) -> Plan:
     """The changes from `have` to `want`.
 
-    `now` is UNIX time, as handshakes are. `configured` has the endpoints, by public key, that
-    were wanted when we last looked: only an endpoint that the operator changed is forced on a
-    live peer, since a live peer that speaks from another address has moved there.
+    `ages` has the seconds since each peer's handshake, by public key. `configured` has the
+    endpoints, by public key, that were wanted when we last looked: only an endpoint that the
+    operator changed is forced on a live peer, since a live peer that speaks from another address
+    has moved there.
     """
     return Plan(
         leaving=tuple(RemoveRoute(r) for r in _ordered(have.link.routes - want.routes)),
-        device=tuple(_device_changes(want, have.device, now, configured or {})),
+        device=tuple(_device_changes(want, have.device, ages, configured or {})),
         link=tuple(_link_changes(want, have.link)),
     )
 
@@ -137,7 +139,7 @@ def plan(
 def _device_changes(
     want: Desired,
     have: DeviceState,
-    now: float,
+    ages: Mapping[str, float],
     configured: Mapping[str, Endpoint | None],
 ) -> Iterator[DeviceChange]:
     if have.public_key != want.public_key:
@@ -152,18 +154,21 @@ def _device_changes(
         if state is None:
             yield SetPeer(peer)
             continue
-        endpoint = _endpoint_to_set(peer, state, now, configured)
+        endpoint = _endpoint_to_set(peer, state, ages, configured)
         same = state.allowed == peer.allowed and state.keepalive == peer.keepalive
         if endpoint is not None or not same:
             yield SetPeer(Peer(peer.public_key, endpoint, peer.allowed, peer.keepalive))
 
 
 def _endpoint_to_set(
-    peer: Peer, state: PeerState, now: float, configured: Mapping[str, Endpoint | None]
+    peer: Peer,
+    state: PeerState,
+    ages: Mapping[str, float],
+    configured: Mapping[str, Endpoint | None],
 ) -> Endpoint | None:
     if peer.endpoint is None or peer.endpoint == state.endpoint:
         return None
-    alive = state.handshake_at is not None and now - state.handshake_at <= REJECT_AFTER_TIME
+    alive = ages.get(peer.public_key, inf) <= REJECT_AFTER_TIME
     changed_by_operator = configured.get(peer.public_key, peer.endpoint) != peer.endpoint
     return peer.endpoint if changed_by_operator or not alive else None
 

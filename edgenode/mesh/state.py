@@ -70,6 +70,7 @@ class LinkState:
     up: bool
     addresses: frozenset[Interface]
     routes: frozenset[Route]
+    """Those that we set. Others through the device are somebody else's business."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class Node:
 
     def observe(self, other: Node) -> PeerStatus:
         with netns.inside(self.namespace):
-            return self.mesh(other).observe()[0]
+            return self.mesh(other).observe().peers[0]
 
     def nft(self, rules: str) -> str:
         return netns.run(["nft", "-f", "-"], text=rules, namespace=self.namespace)

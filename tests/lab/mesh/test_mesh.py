@@ -10,7 +10,8 @@ import pytest
 
 from edgenode.lab import netns
 from edgenode.mesh import MeshError, MeshUnavailable
-from edgenode.mesh.state import AddRoute, SetPeer
+from edgenode.mesh.link import RTPROT_EDGENODE
+from edgenode.mesh.state import AddRoute, RemoveRoute, SetPeer
 from edgenode.mesh.uapi import socket_path
 from tests.lab.mesh.pair import Node, pair, server
 
@@ -38,8 +39,8 @@ def test_ensured_once_is_enough(nodes: tuple[Node, Node]) -> None:
     assert "mtu 1420" in shown
     assert f"inet {edge.v4}/32" in shown
     assert f"inet6 {edge.v6}/128" in shown
-    assert f"{worker.v4} proto static scope link src {edge.v4}" in shown
-    assert f"{worker.v6} proto static src {edge.v6}" in shown
+    assert f"{worker.v4} proto {RTPROT_EDGENODE} scope link src {edge.v4}" in shown
+    assert f"{worker.v6} proto {RTPROT_EDGENODE} src {edge.v6}" in shown
     assert not any(line.startswith("default") for line in shown.splitlines())
 
 
@@ -109,7 +110,16 @@ def test_a_restarted_wireguard_go_is_set_up_again(nodes: tuple[Node, Node]) -> N
     with netns.inside(edge.namespace), pytest.raises(MeshUnavailable, match="is not there"):
         edge.mesh(worker).observe()
     edge.start_wireguard()
-    assert edge.ensure(worker)
+    with netns.inside(edge.namespace):
+        mesh = edge.mesh(worker)
+        assert not mesh.observe().whole
+        assert mesh.ensure()
+        assert mesh.observe().whole
+    netns.configure(edge.namespace, [f"addr del {edge.v6}/128 dev {edge.device}"])
+    with netns.inside(edge.namespace):
+        assert not mesh.observe().whole
+        assert mesh.ensure()
+        assert mesh.observe().whole
     with server(worker, []), edge.dial(worker.v6) as stream:
         stream.sendall(b"again")
         assert stream.recv(100) == b"again"
@@ -133,3 +143,24 @@ def test_somebody_elses_route_is_not_taken(tmp_path: Path) -> None:
         netns.configure(edge.namespace, [f"route del {worker.v4}/32 via {worker.underlay}"])
         assert edge.ensure(worker)
         assert edge.ensure(worker) == ()
+
+
+def test_others_routes_through_the_device_stay(nodes: tuple[Node, Node]) -> None:
+    """An operator's with a metric and a gateway, a daemon's with its own mark."""
+    edge, worker = nodes
+    routes = [
+        f"203.0.113.0/28 via {worker.v4} dev {edge.device} proto bird metric 32",
+        f"203.0.113.16/28 dev {edge.device} proto static",
+        f"2001:db8:5::/64 dev {edge.device} proto bird metric 32",
+    ]
+    netns.configure(edge.namespace, [f"route add {route}" for route in routes])
+    other = base64.b64encode(b"\7" * 32).decode()
+    edge.extra = [{"name": "c", "public_key": other, "allowed": ["192.0.2.64/29"]}]
+    assert edge.ensure(worker)
+    edge.extra = []
+    assert any(isinstance(change, RemoveRoute) for change in edge.ensure(worker))
+    shown = addresses_and_routes(edge)
+    assert "192.0.2.64/29" not in shown
+    for route in routes:
+        assert route.split()[0] in shown
+    assert edge.ensure(worker) == ()

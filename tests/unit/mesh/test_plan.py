@@ -13,17 +13,17 @@ from edgenode.config import Mesh
 from edgenode.mesh import PlanError, render
 from edgenode.mesh.plan import desired, plan
 from edgenode.mesh.state import AddAddress, Current, Desired, RemovePeer, SetPeer
-from tests.unit.mesh.worlds import EMPTY, ENDPOINTS, NOW, apply, meshes, public_key
+from tests.unit.mesh.worlds import EMPTY, ENDPOINTS, apply, meshes, public_key
 
 
 def reached(want: Desired, have: Current) -> Current:
-    return apply(want, have, plan(want, have, NOW).changes)
+    return apply(want, have, plan(want, have, {}).changes)
 
 
 @given(meshes(), meshes())
 def test_any_mesh_becomes_any_other_in_one_plan(first: Desired, second: Desired) -> None:
     have = reached(second, reached(first, EMPTY))
-    assert plan(second, have, NOW).changes == ()
+    assert plan(second, have, {}).changes == ()
     assert have.device.public_key == second.public_key
     assert have.link.routes == second.routes
     assert have.link.addresses == second.addresses
@@ -36,7 +36,7 @@ def test_any_mesh_becomes_any_other_in_one_plan(first: Desired, second: Desired)
 def test_a_peer_that_stays_as_it_is_is_never_touched(first: Desired, second: Desired) -> None:
     touched = {
         change.peer.public_key if isinstance(change, SetPeer) else change.public_key
-        for change in plan(second, reached(first, EMPTY), NOW).device
+        for change in plan(second, reached(first, EMPTY), {}).device
         if isinstance(change, SetPeer | RemovePeer)
     }
     assert touched.isdisjoint(peer.public_key for peer in {*first.peers} & {*second.peers})
@@ -47,26 +47,26 @@ def test_a_live_peer_that_moved_is_left_where_it_is(want: Desired, age: float) -
     have = reached(want, EMPTY)
     moved = replace(
         have.device,
-        peers=tuple(
-            replace(p, endpoint=replace(ENDPOINTS[0], port=9), handshake_at=NOW - age)
-            for p in have.device.peers
-        ),
+        peers=tuple(replace(p, endpoint=replace(ENDPOINTS[0], port=9)) for p in have.device.peers),
     )
+    ages = {p.public_key: age for p in want.peers}
     now_there = Current(moved, have.link)
-    assert plan(want, now_there, NOW).changes == ()
+    assert plan(want, now_there, ages).changes == ()
     called = [p for p in want.peers if p.endpoint]
     # Dead there: back to where the configuration has it. Changed by the operator: at once.
-    assert len(plan(want, now_there, NOW + 181).device) == len(called)
+    dead = {key: age + 181 for key, age in ages.items()}
+    assert len(plan(want, now_there, dead).device) == len(called)
+    assert len(plan(want, now_there, {}).device) == len(called)
     before = {p.public_key: ENDPOINTS[3] for p in want.peers}
     by_operator = [p for p in called if p.endpoint != ENDPOINTS[3]]
-    assert len(plan(want, now_there, NOW, before).device) == len(by_operator)
+    assert len(plan(want, now_there, ages, before).device) == len(by_operator)
 
 
 def test_link_local_addresses_are_the_kernels_own() -> None:
     want = desired(mesh(), public_key(100))
     have = reached(want, EMPTY)
     local = replace(have.link, addresses=have.link.addresses | {ip_interface("fe80::1/64")})
-    assert plan(want, Current(have.device, local), NOW).changes == ()
+    assert plan(want, Current(have.device, local), {}).changes == ()
 
 
 def mesh(**fields: Any) -> Mesh:
@@ -108,7 +108,7 @@ def test_a_mesh_that_cannot_work_is_refused(peers: list[dict[str, Any]], said: s
 def test_a_family_without_an_own_address_gets_no_route() -> None:
     want = desired(mesh(addresses=["198.51.100.193"]), public_key(9))
     assert {str(route.to) for route in want.routes} == {"198.51.100.200/29", "198.51.100.208/29"}
-    assert [c for c in plan(want, EMPTY, NOW).link if isinstance(c, AddAddress)] == [
+    assert [c for c in plan(want, EMPTY, {}).link if isinstance(c, AddAddress)] == [
         AddAddress(ip_interface("198.51.100.193/32"))
     ]
 

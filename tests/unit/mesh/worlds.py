@@ -28,8 +28,6 @@ from edgenode.mesh.state import (
     SetUp,
 )
 
-NOW = 1_000_000.0
-
 
 def public_key(seed: int) -> str:
     return base64.b64encode(bytes([seed]) * 32).decode()
