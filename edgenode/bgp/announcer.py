@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, check
-from edgenode.bgp.files import BIRD_GROUP, FileError, write_atomically
+from edgenode.bgp.files import BIRD_GROUP, FileError, keep, remove
 from edgenode.bgp.levels import Level, steps
 from edgenode.bgp.names import static_pattern
 from edgenode.bgp.protocols import (
@@ -26,11 +26,13 @@ from edgenode.bgp.protocols import (
 )
 from edgenode.bgp.render import (
     FINGERPRINT,
+    OURS,
     configuration_fingerprint,
     render,
     render_secrets,
     secrets_file,
 )
+from edgenode.bgp.replies import Reply
 from edgenode.config import Config, Group, secrets
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,9 @@ class Status:
     """Why BIRD is not as wanted, as a sentence; empty: all is well."""
     wanted: Mapping[str, Level]
     actual: Mapping[str, Level]
-    """By group; empty without a connection."""
+    """By group, of the families that BIRD knows; empty without a connection."""
+    in_force: Mapping[str, bool]
+    """By group that was given a level: whether BIRD does just that, in each family."""
     sessions: tuple[Session, ...]
     agrees: bool
     """Whether BIRD does exactly what is wanted."""
@@ -83,11 +87,8 @@ class Announcer:
         client: BirdClient,
         *,
         passwords: Mapping[str, str] | None = None,
-        on_connect: Callable[[], None] = lambda: None,
     ) -> None:
-        """`passwords` absent: read from their files (`read_passwords`). `on_connect` is called
-        each time that BIRD was reached and brought to the wanted levels.
-        """
+        """`passwords` absent: read from their files (`read_passwords`)."""
         self.client = client
         self.problem = ""
         self._config = config
@@ -95,7 +96,6 @@ class Announcer:
         self._passwords = read_passwords(config) if passwords is None else dict(passwords)
         self._fingerprint = configuration_fingerprint(config, self._passwords)
         self._wanted: dict[str, Level] = {}
-        self._on_connect = on_connect
         self._again = asyncio.Event()
         self._configuring = asyncio.Lock()
 
@@ -110,26 +110,41 @@ class Announcer:
         while True:
             try:
                 await self.client.connect()
-                await self._stay()
                 attempt = 0
+                await self._stay()
             except (BirdUnavailable, BirdError) as error:
                 self._complain(str(error))
             await asyncio.sleep(backoff(attempt))
             attempt += 1
 
-    async def set_levels(self, levels: Mapping[str, Level]) -> bool:
-        """Give groups their levels: written to BIRD before this waits for anything.
+    def submit_levels(self, levels: Mapping[str, Level]) -> Awaitable[bool]:
+        """Give groups their levels: written to BIRD before this returns.
 
-        True once BIRD has confirmed. False: BIRD is away or refused (`problem` says why); what is
-        wanted is kept, and is brought in force when BIRD is back. Raises KeyError for an unknown
-        group.
+        What it returns is True once BIRD has confirmed. False: BIRD is away or refused (`problem`
+        says why); what is wanted is kept, and is brought in force when BIRD is back. Raises
+        KeyError for an unknown group.
         """
         # The most cautious first: a withdraw does not wait behind announcements.
         ordered = sorted(levels.items(), key=lambda item: item[1] is not Level.WITHDRAWN)
         commands = [c for name, level in ordered for c in _commands(self._groups[name], level)]
         self._wanted.update(levels)
         try:
-            await self.client.ask_all(commands)
+            replies = self.client.submit(commands)
+        except BirdUnavailable as error:
+            self._complain(str(error))
+            return _false()
+        return self._confirmed(commands, replies)
+
+    async def set_levels(self, levels: Mapping[str, Level]) -> bool:
+        """Like `submit_levels`, and wait for BIRD's answer."""
+        return await self.submit_levels(levels)
+
+    async def _confirmed(
+        self, commands: Sequence[str], replies: Sequence[asyncio.Future[Reply]]
+    ) -> bool:
+        try:
+            for command, reply in zip(commands, await asyncio.gather(*replies), strict=True):
+                check(command, reply, self.client.socket)
         except BirdUnavailable as error:
             self._complain(str(error))
             return False
@@ -138,6 +153,10 @@ class Announcer:
             self._again.set()
             return False
         return True
+
+    def look_again(self) -> None:
+        """Bring BIRD to the wanted levels anew: somebody else has told it something."""
+        self._again.set()
 
     async def adopt(self) -> dict[str, Level]:
         """Take the levels that are in force in BIRD as wanted, where none was given yet.
@@ -167,12 +186,17 @@ class Announcer:
             problem=self.problem,
             wanted=self.wanted,
             actual={n: level_in_force(g, rows) for n, g in self._groups.items()} if rows else {},
+            in_force={
+                name: agrees(self._groups[name], level, rows)
+                for name, level in self._wanted.items()
+                if rows
+            },
             sessions=sessions(self._config.bgp.neighbors, rows),
             agrees=connected and not self._disagreeing(rows),
         )
 
     def write_config(self) -> None:
-        """Write the files that BIRD starts with: every group disabled. Raises FileError."""
+        """Keep the files that BIRD starts with: every group disabled. Raises FileError."""
         self._write({})
 
     async def configure_running(self) -> bool:
@@ -229,12 +253,23 @@ class Announcer:
                 await self.reconcile()
                 self.problem = ""
                 log.info("BIRD is as wanted (%s)", self.client.socket)
-                self._on_connect()
+                await self._mend_files()
             except (BirdError, FileError, NotOurConfiguration) as error:
                 self._complain(str(error))
                 timeout = RECHECK
             if reason := await self._closed_or_again(timeout):
                 raise BirdUnavailable(reason)
+
+    async def _mend_files(self) -> None:
+        """They may have been edited, removed, or left with levels in them by a control that died.
+
+        What BIRD does now does not hang on them: if they cannot be written that is no `problem`.
+        """
+        async with self._configuring:
+            try:
+                self.write_config()
+            except FileError as error:
+                log.warning("%s", error)
 
     async def _closed_or_again(self, timeout: float | None) -> str:
         """The reason of the connection's end, or nothing if it is time to look again."""
@@ -268,13 +303,19 @@ class Announcer:
         path = self._config.bgp.config
         if self._passwords:
             text = render_secrets(self._config, self._passwords)
-            write_atomically(secrets_file(path), text, mode=0o640, group=BIRD_GROUP)
-        write_atomically(path, render(self._config, levels, self._fingerprint), mode=0o644)
+            keep(secrets_file(path), text, mode=0o640, group=BIRD_GROUP)
+        keep(path, render(self._config, levels, self._fingerprint), mode=0o644)
+        if not self._passwords:
+            remove(secrets_file(path), OURS)
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:
             log.warning("%s", problem)
         self.problem = problem
+
+
+async def _false() -> bool:
+    return False
 
 
 def _commands(group: Group, level: Level) -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -41,8 +42,23 @@ def write_atomically(path: Path, text: str, *, mode: int, group: str | None = No
         ) from error
 
 
-def read_or_none(path: Path) -> str | None:
-    """The text of a file, or None if it cannot be read."""
+def keep(path: Path, text: str, *, mode: int, group: str | None = None) -> None:
+    """`write_atomically`, unless the file is there with this text and this mode."""
+    if _read_or_none(path) != text or stat.S_IMODE(path.stat().st_mode) != mode:
+        write_atomically(path, text, mode=mode, group=group)
+
+
+def remove(path: Path, beginning: str) -> None:
+    """Remove a file if its text begins so: no one else's. Raises FileError."""
+    if not (_read_or_none(path) or "").startswith(beginning):
+        return
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{path} cannot be removed ({error.strerror}): remove it") from error
+
+
+def _read_or_none(path: Path) -> str | None:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError):

@@ -46,23 +46,6 @@ def prepare(group: Group, ip: IPRoute | None = None) -> None:
                 netlink.addr("add", **_on_device(netlink, group, address))
 
 
-def release(group: Group, ip: IPRoute | None = None) -> None:
-    """Take both away again, for a group that has left the configuration and BIRD.
-
-    Threads and errors as with `prepare`.
-    """
-    with _netlink(ip) as netlink:
-        for address in group.addresses:
-            what = f"address {address} cannot be taken from {group.address_device}"
-            with _explained(what, fine=errno.EADDRNOTAVAIL):
-                netlink.addr("del", **_on_device(netlink, group, address))
-        for prefix in group.prefixes:
-            with _explained(
-                f"the blackhole route for {prefix} cannot be taken away", fine=errno.ESRCH
-            ):
-                netlink.route("del", **_blackhole(prefix))
-
-
 def _blackhole(prefix: Network) -> dict[str, Any]:
     return {
         "family": _FAMILY[prefix.version],

@@ -81,12 +81,18 @@ def families(group: Group) -> tuple[int, ...]:
 
 
 def level_in_force(group: Group, protocols: Mapping[str, Protocol]) -> Level:
-    """How a group stands in BIRD; if its families differ, the more cautious of their levels."""
+    """How a group stands in BIRD; if its families differ, the more cautious of their levels.
+
+    A family that BIRD does not know (it was just added to the configuration) says nothing about
+    the one that it does know.
+    """
     levels = []
     for version in families(group):
+        if not any(static_name(group.name, version, each) in protocols for each in STANDING):
+            continue
         on = [level for level in STANDING if _is_on(group, version, level, protocols)]
         levels.append(max(on, key=STANDING.__getitem__, default=Level.WITHDRAWN))
-    return min(levels, key=CAUTION.index)
+    return min(levels, key=CAUTION.index, default=Level.WITHDRAWN)
 
 
 def agrees(group: Group, level: Level, protocols: Mapping[str, Protocol]) -> bool:

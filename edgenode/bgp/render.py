@@ -17,17 +17,17 @@ from edgenode.bgp.levels import STANDING, Level
 from edgenode.bgp.names import password_name, session_name, static_name
 from edgenode.bgp.protocols import families
 from edgenode.config import Config, Group, Neighbor
+from edgenode.config.secrets import password
+from edgenode.config.values import PLAIN_FILE_NAME
 
 FINGERPRINT = "edgenode_fingerprint"
 """A constant of the configuration, so that BIRD can be asked which text it runs with."""
 
-MAX_PASSWORD = 80
-"""Bytes: TCP_MD5SIG_MAXKEYLEN of Linux."""
+OURS = "# Written by edgenode"
+"""How each file that we write begins."""
 
 _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-_PASSWORD = re.compile(rf"[\x20\x21\x23-\x7e]{{1,{MAX_PASSWORD}}}")
 _FINGERPRINT = re.compile(r"[0-9a-f]*")
-_FILE = re.compile(r"[A-Za-z0-9_.+-]+")
 
 
 def secrets_file(config_file: Path) -> Path:
@@ -46,7 +46,7 @@ def render(config: Config, levels: Mapping[str, Level], fingerprint: str = "") -
 
 def render_secrets(config: Config, passwords: Mapping[str, str]) -> str:
     """The file with the passwords (by neighbor). Raises ValueError, KeyError if one is missing."""
-    lines = ["# Written by edgenode: TCP MD5 passwords.\n"]
+    lines = [f"{OURS}: TCP MD5 passwords.\n"]
     for neighbor in config.bgp.neighbors:
         if neighbor.password_file:
             try:
@@ -70,20 +70,11 @@ def configuration_fingerprint(config: Config, passwords: Mapping[str, str]) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def password(text: str) -> str:
-    """A TCP MD5 password that BIRD can read. Raises ValueError, without the password in it."""
-    if not _PASSWORD.fullmatch(text):
-        raise ValueError(
-            f'a BGP password is 1 to {MAX_PASSWORD} printable ASCII characters, without "'
-        )
-    return text
-
-
 def _head(config: Config, fingerprint: str) -> str:
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise ValueError(f"{fingerprint!r} is no fingerprint")
     text = (
-        "# Written by edgenode: changes made here are lost.\n"
+        f"{OURS}: changes made here are lost.\n"
         "# As a file everything is disabled: after a start nothing is announced until\n"
         "# edgenode has looked and enables it over the control socket.\n"
         "log stderr all;\n"
@@ -195,6 +186,6 @@ def _device(config: Config) -> str:
 
 
 def _file(name: str) -> str:
-    if not _FILE.fullmatch(name):
+    if not PLAIN_FILE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} (bgp.config) is no plain file name")
     return name

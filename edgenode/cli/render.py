@@ -53,12 +53,13 @@ def render(
     from edgenode.bgp.client import BirdClient
     from edgenode.bgp.files import FileError
     from edgenode.bgp.render import render as render_bird
+    from edgenode.config.secrets import SecretError
 
     if not write:
         sys.stdout.write(render_bird(loaded, {}))
         return
     try:
         Announcer(loaded, BirdClient(loaded.bgp.socket)).write_config()
-    except FileError as error:
+    except (FileError, SecretError) as error:
         fail(str(error))
     console.print(f"written: {loaded.bgp.config}", markup=False)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.schema import Config
+
+MAX_PASSWORD = 80
+"""Bytes: TCP_MD5SIG_MAXKEYLEN of Linux."""
+
+_PASSWORD = re.compile(rf"[\x20\x21\x23-\x7e]{{1,{MAX_PASSWORD}}}")
 
 
 class SecretError(Exception):
@@ -31,8 +37,17 @@ def complain(path: Path) -> str | None:
     return None
 
 
+def password(text: str) -> str:
+    """A TCP MD5 password that BIRD can read. Raises ValueError, without the password in it."""
+    if not _PASSWORD.fullmatch(text):
+        raise ValueError(
+            f'a BGP password is 1 to {MAX_PASSWORD} printable ASCII characters, without "'
+        )
+    return text
+
+
 def read(path: Path) -> str:
-    """The one line of a secret's file. Raises SecretError."""
+    """The BGP password that is the one line of a file. Raises SecretError."""
     if trouble := complain(path):
         raise SecretError(trouble)
     try:
@@ -41,7 +56,10 @@ def read(path: Path) -> str:
         raise SecretError(f"{path} cannot be read as one line of ASCII text") from None
     if not text or not text.isprintable():
         raise SecretError(f"{path} must hold one line of printable text")
-    return text
+    try:
+        return password(text)
+    except ValueError as error:
+        raise SecretError(f"{path} cannot be used: {error}") from None
 
 
 def check(config: Config) -> Iterator[Problem]:

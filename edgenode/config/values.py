@@ -60,6 +60,9 @@ Name = Annotated[
 InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
 """IFNAMSIZ is 16 with its end; characters that need no escape anywhere."""
 
+PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
+"""What BIRD's parser takes between quotes with no escape."""
+
 Asn = Annotated[int, Field(ge=1, le=4294967294)]
 
 

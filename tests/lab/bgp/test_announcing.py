@@ -151,6 +151,70 @@ async def test_a_new_configuration_moves_nothing_that_stays(world: World) -> Non
     assert await world.routes() == {}, "BIRD starts with everything disabled"
 
 
+async def test_somebody_reconfigures_bird(world: World) -> None:
+    async with world.running(await world.start()) as announcer:
+        await announcer.set_levels({"dns": Level.NORMAL})
+        await world.wait_routes(DNS)
+        world.bird.config.unlink()
+        announcer.write_config()
+        world.run(f"birdc -s {world.bird.socket} configure")
+        await world.wait_routes()
+        status = await announcer.status()
+        assert not status.agrees
+        assert status.in_force == {"dns": False}
+        announcer.look_again()
+        await world.wait_routes(DNS)
+        assert (await announcer.status()).in_force == {"dns": True}
+
+
+async def test_a_file_that_was_left_with_levels_in_it_is_mended(world: World) -> None:
+    announcer = await world.start()
+    right = world.bird.config.read_text()
+    async with world.running(announcer):
+        for damage in (right.replace("  disabled;\n", ""), None):
+            if damage is None:
+                world.bird.config.unlink()
+            else:
+                world.bird.config.write_text(damage)
+            announcer.look_again()
+
+            async def mended() -> bool:
+                return world.bird.config.exists() and world.bird.config.read_text() == right
+
+            await world.wait_for(mended)
+        assert announcer.problem == ""
+
+
+@pytest.mark.usefixtures("device")
+async def test_a_new_family_does_not_move_the_one_that_stands(world: World) -> None:
+    world.raw["groups"][0]["prefixes"] = [V4]
+    async with world.running(await world.start()) as announcer:
+        await announcer.set_levels({"web": Level.NORMAL})
+        await world.wait_routes(V4)
+    world.raw["groups"][0]["prefixes"] = [V4, V6]
+    second = world.announcer()
+    await second.client.connect()
+    assert (await second.adopt())["web"] is Level.NORMAL
+    await second.client.close()
+    async with world.running(second):
+        await world.wait_routes(V4, V6)
+        assert world.seen(V4) == ["added"]
+
+
+async def test_a_level_is_written_before_submitting_it_returns(world: World) -> None:
+    async with world.running(await world.start()) as announcer:
+        await announcer.set_levels({"dns": Level.NORMAL})
+        await world.wait_routes(DNS)
+        confirmed = announcer.submit_levels({"dns": Level.WITHDRAWN})
+        time.sleep(0.2)  # noqa: ASYNC251 nothing of ours runs meanwhile
+        shown = world.run(f"birdc -s {world.bird.socket} show protocols dns_v4_normal")
+        assert "down" in shown
+        assert await confirmed
+        with pytest.raises(KeyError):
+            announcer.submit_levels({"absent": Level.NORMAL})
+    assert not await announcer.submit_levels({"dns": Level.NORMAL})
+
+
 async def test_a_removed_group_is_gone(world: World) -> None:
     async with world.running(await world.start()) as announcer:
         await announcer.set_levels({"dns": Level.NORMAL})

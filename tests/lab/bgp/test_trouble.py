@@ -123,6 +123,10 @@ async def test_passwords(world: World, tmp_path: Path) -> None:
     await second.client.connect()
     assert await second.configure_running(), "a changed password is a changed configuration"
     await second.client.close()
+    for neighbor in world.raw["bgp"]["neighbors"]:
+        del neighbor["password_file"]
+    world.announcer().write_config()
+    assert not secrets_file(world.bird.config).exists(), "no secret is left behind"
 
 
 async def test_a_wrong_password_is_no_session(world: World, tmp_path: Path) -> None:

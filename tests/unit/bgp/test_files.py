@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgenode.bgp.files import FileError, write_atomically
+from edgenode.bgp.files import FileError, keep, remove, write_atomically
 
 
 def test_the_whole_file_with_its_mode(tmp_path: Path) -> None:
@@ -28,3 +28,26 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
         write_atomically(path, "é", mode=0o644)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_right_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    keep(path, "text", mode=0o640)
+    first = path.stat().st_ino
+    keep(path, "text", mode=0o640)
+    assert path.stat().st_ino == first
+    path.write_text("edited")
+    keep(path, "text", mode=0o640)
+    assert path.read_text() == "text"
+    path.chmod(0o666)
+    keep(path, "text", mode=0o640)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_only_what_begins_so_is_removed(tmp_path: Path) -> None:
+    ours, foreign = tmp_path / "a", tmp_path / "b"
+    ours.write_text("# Ours: x")
+    foreign.write_text("# Somebody's")
+    for path in (ours, foreign, tmp_path / "absent"):
+        remove(path, "# Ours")
+    assert list(tmp_path.iterdir()) == [foreign]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgenode.bgp.levels import Level
@@ -64,9 +66,18 @@ def test_families_that_differ_count_as_the_more_cautious(
     config: Config, rows: dict[str, Protocol]
 ) -> None:
     web = config.groups[0]
-    del rows["web_v6_drained"]
+    rows["web_v6_drained"] = replace(rows["web_v6_drained"], state="down")
     assert level_in_force(web, rows) is Level.WITHDRAWN
     assert not agrees(web, Level.WITHDRAWN, rows)
+
+
+def test_a_family_that_bird_does_not_know_says_nothing(
+    config: Config, rows: dict[str, Protocol]
+) -> None:
+    web = config.groups[0]
+    del rows["web_v6_drained"]
+    assert level_in_force(web, rows) is Level.DRAINED, "the family that is there stands so"
+    assert not agrees(web, Level.DRAINED, rows), "and the other one is missing"
 
 
 def test_both_levels_enabled_is_the_preferred_one_and_not_in_order(

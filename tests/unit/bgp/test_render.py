@@ -15,12 +15,12 @@ from edgenode.bgp.names import static_name
 from edgenode.bgp.protocols import families
 from edgenode.bgp.render import (
     configuration_fingerprint,
-    password,
     render,
     render_secrets,
     secrets_file,
 )
 from edgenode.config import Config
+from edgenode.config.secrets import password
 
 MakeConfig = Callable[..., Config]
 BIRD = shutil.which("bird") or "/usr/sbin/bird"
