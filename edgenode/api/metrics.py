@@ -78,6 +78,15 @@ def _health(status: Mapping[str, Any]) -> Iterator[Metric]:
         if check["state"] != "unknown":
             checks.add_metric([check["name"]], float(check["state"] == "up"))
     yield checks
+    probes = CounterMetricFamily(
+        "edgenode_check_probes",
+        "Probes by result: late and errors are our own fault, and no verdict.",
+        labels=["check", "result"],
+    )
+    for check in status["checks"]:
+        for result in ("succeeded", "failed", "late", "errors"):
+            probes.add_metric([check["name"], result], check[result])
+    yield probes
 
 
 def _regions(status: Mapping[str, Any]) -> Iterator[Metric]:

@@ -16,8 +16,6 @@ class Decision:
 
     level: Level
     reasons: tuple[str, ...]
-    evident: bool = True
-    """Whether something speaks for or against it, so that it is not just kept as it was."""
 
 
 def decide(
@@ -45,8 +43,7 @@ def decide(
     if missing:
         kept = Level.DRAINED if drained and previous is Level.NORMAL else previous
         intent = ("drained by the operator",) if kept is not previous else ()
-        reasons = (*intent, *missing, f"without evidence {previous} is kept")
-        return Decision(kept, reasons, evident=False)
+        return Decision(kept, (*intent, *missing, f"without evidence {previous} is kept"))
     if drained:
         return Decision(Level.DRAINED, ("drained by the operator",))
     return Decision(Level.NORMAL, ("all that is required is up",))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
 from typing import Annotated
 
 import typer
 
+from edgenode import logs
 from edgenode.cli.options import ConfigPath, fail, load_config
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step, not only events.")]
@@ -21,19 +19,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel="Daemons")(lifeline)
 
 
-def log_to_stderr(verbose: bool) -> None:
-    """One line an event: time (UTC), level, room, text."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter(
-        "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for noisy in ("pyroute2", "aiohttp", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
 def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose = False) -> None:
     """Check health, decide, and announce: the node's brain.
 
@@ -44,7 +29,7 @@ def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose 
     by then, except groups with `on_control_loss = "keep"`.
     """
     loaded = load_config(context, config)
-    log_to_stderr(verbose)
+    logs.to_stderr(verbose)
     from edgenode.control.process import ControlError, main
 
     try:
@@ -63,7 +48,7 @@ def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose
     The access log has one JSON line a connection.
     """
     loaded = load_config(context, config)
-    log_to_stderr(verbose)
+    logs.to_stderr(verbose)
     from edgenode.steering.supervisor import main
 
     status = main(

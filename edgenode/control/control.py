@@ -1,7 +1,7 @@
 """The node's brain: observations in, decisions, BIRD and steering told.
 
 Everything runs in one event loop, and a verdict of a check reaches BIRD within the event that
-brought it. What may block (netlink, SQLite, the mesh) is done in threads, off that path.
+brought it. What may block (netlink, SQLite, the mesh, the log) is done in threads, off that path.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from edgenode.bgp.announcer import Announcer, Status
@@ -19,14 +18,16 @@ from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision, decide
 from edgenode.config import Config, Group
 from edgenode.control import view
-from edgenode.control.heart import Round, may_beat
+from edgenode.control.heart import Round, blind, may_beat
 from edgenode.control.intent import asked
 from edgenode.control.mesh import MeshKeeper
+from edgenode.control.orders import Orders
+from edgenode.control.wishes import Wishes
 from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
 from edgenode.lifeline.pulse import Pulse
 from edgenode.regions import Regions
-from edgenode.state import Event, Intent, IntentKind, Intents, Journal, StateError
+from edgenode.state import Event, IntentKind, Journal
 from edgenode.steering.link import SteeringLink
 from edgenode.steering.table import Bind, Table
 
@@ -34,36 +35,37 @@ log = logging.getLogger(__name__)
 
 AGAIN = 1.0
 """Seconds until a part that has failed is started again."""
-INTENTS = 2.0
+WISHES = 2.0
 """Seconds between two looks at the stored intents."""
+PATIENCE = 1.0
+"""Seconds that a start waits for the lifeline, and then for BIRD, before it goes on without."""
+FRESH = 0.5
+"""Seconds that an answer of the API waits for BIRD's."""
 
 
 class Control:
     """One per node. `run()` until cancelled."""
 
     def __init__(
-        self, config: Config, intents: Intents, journal: Journal, last_table: Table | None
+        self, config: Config, wishes: Wishes, journal: Journal, last_table: Table | None
     ) -> None:
-        """Raises StateError, SecretError."""
+        """Raises SecretError."""
         self.config = config
-        self._intents = intents
-        self._intended = intents.all()
+        self._wishes = wishes
         self._journal = journal
         self._groups = {group.name: group for group in config.groups}
-        self._levels = dict.fromkeys(self._groups, Level.WITHDRAWN)
-        waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",), evident=False)
+        waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",))
         self._decisions = dict.fromkeys(self._groups, waiting)
-        self._storage = asyncio.Lock()
-        self._unsaved: dict[str, Intent] = {}
         self._settled = False
-        self._unconfirmed: dict[str, float] = {}
-        """Groups of which BIRD has not confirmed the withdraw, since when."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._started_at = time.monotonic()
         self._beat_refused: str | None = None
         self._bird: Status | None = None
+        self._bird_at = 0.0
+        self._refreshing: asyncio.Task[None] | None = None
         self._sessions: dict[str, str] = {}
         self._checker = Checker(config.checks, self._on_verdict)
         self._announcer = Announcer(config, BirdClient(config.bgp.socket))
+        self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
         self._lifeline = Pulse(config.node.run_dir / "lifeline.sock", on_state=self._on_lifeline)
         self._mesh = MeshKeeper(config, self._note)
         self._steering = SteeringLink(config.node.run_dir / "steering.sock")
@@ -86,7 +88,7 @@ class Control:
                 "steering": self._steering.run,
                 "regions": self._regions.run,
                 "bird": self._watch_bird,
-                "intents": self._watch_intents,
+                "wishes": self._watch_wishes,
                 "checks": self._checker.run,
             }.items():
                 tasks.create_task(_again_and_again(name, part), name=name)
@@ -97,23 +99,49 @@ class Control:
     # -- starting ---------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        if await self._lifeline.wait_state():
-            found = await self._found()
-            # BIRD may have kept us waiting for longer than the grace lasted.
-            if self._lifeline.held:
-                self._note("control", self.config.node.name, f"takes over: {_spell(found)}")
-                self._levels |= found
+        """What stands on the lifeline is taken over, and what stands without it in any case."""
+        held = await self._lifeline_held()
+        found = await self._found(held)
+        held = held and bool(self._lifeline.held)  # BIRD may have taken longer than the grace
+        kept = {
+            name: level
+            for name, level in found.items()
+            if held or self._groups[name].on_control_loss == "keep"
+        }
+        self._orders.take_over(kept)
+        for name in {c for n in kept if kept[n] is not Level.WITHDRAWN for c in self._checks(n)}:
+            if self._checker.states()[name].state is State.UNKNOWN:
+                # It was up, or the group would not stand: its tripwire tells at once if that ended.
+                self._checker.adopt(name, State.UP, "taken over from the control before")
+        if kept:
+            self._note("control", self.config.node.name, f"takes over: {_spell(kept)}")
         self._settled = True
-        await self._put(self._levels)
-        self._decide_all()
+        gone = {name: Level.WITHDRAWN for name in self._groups if name not in kept}
+        if gone:
+            self._orders.give(gone)
+        self._decide(self.config.groups)
 
-    async def _found(self) -> dict[str, Level]:
-        """What BIRD announces; without it there is nothing to take over, nor to beat for."""
+    async def _lifeline_held(self) -> bool:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._lifeline.wait_state()
+        except TimeoutError:
+            return False
+
+    async def _found(self, held: bool) -> dict[str, Level]:
+        """What BIRD announces; waited for while the lifeline is held, for no beat is due yet."""
+        waited = 0.0
         while True:
             try:
                 return await self._announcer.adopt()
             except (BirdUnavailable, BirdError):
-                await asyncio.sleep(0.05)
+                if waited > PATIENCE and not (held and self._lifeline.held):
+                    return {}
+            await asyncio.sleep(0.05)
+            waited += 0.05
+
+    def _checks(self, group: str) -> tuple[str, ...]:
+        return self._groups[group].checks
 
     # -- observations -----------------------------------------------------------------------
 
@@ -128,17 +156,8 @@ class Control:
 
     def _on_lifeline(self, held: bool) -> None:
         self._note("lifeline", self.config.lifeline.device, "held" if held else "released")
-        if not held and self._settled:
-            # What was only kept has nothing to speak for it once it is gone.
-            gone = [name for name, made in self._decisions.items() if not made.evident]
-            self._change(
-                {n: Level.WITHDRAWN for n in gone if self._levels[n] is not Level.WITHDRAWN}
-            )
 
     # -- decisions --------------------------------------------------------------------------
-
-    def _decide_all(self) -> None:
-        self._decide(self.config.groups)
 
     def _decide(self, groups: Iterable[Group]) -> None:
         if not self._settled:
@@ -148,22 +167,15 @@ class Control:
         for group in groups:
             decision = self._decision(group, states)
             self._decisions[group.name] = decision
-            if decision.level is not self._levels[group.name]:
+            if decision.level is not self._orders.levels[group.name]:
                 changes[group.name] = decision.level
-        self._change(changes)
-
-    def _change(self, changes: Mapping[str, Level]) -> None:
-        if not changes:
-            return
-        self._levels.update(changes)
-        task = asyncio.get_running_loop().create_task(self._put(changes))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if changes:
+            self._orders.give(changes)
         for name, level in changes.items():
             self._note("group", name, f"{level}: {'; '.join(self._decisions[name].reasons)}")
 
     def _decision(self, group: Group, states: Mapping[str, State]) -> Decision:
-        want = asked(self._intended.get(group.name), time.time(), self.config.bgp.drain_time)
+        want = asked(self._wishes.present.get(group.name), time.time(), self.config.bgp.drain_time)
         return decide(
             group,
             states,
@@ -173,20 +185,8 @@ class Control:
             },
             drained=want.drained,
             withdrawn=want.withdrawn,
-            previous=self._levels[group.name],
+            previous=self._orders.levels[group.name],
         )
-
-    async def _put(self, levels: Mapping[str, Level]) -> None:
-        """Tell BIRD. A withdraw that it does not confirm stops the heart, see `heart`."""
-        for name, level in levels.items():
-            if level is Level.WITHDRAWN:
-                self._unconfirmed.setdefault(name, time.monotonic())
-            else:
-                self._unconfirmed.pop(name, None)
-        if await self._announcer.set_levels(levels):
-            for name, level in levels.items():
-                if level is Level.WITHDRAWN and self._levels[name] is level:
-                    self._unconfirmed.pop(name, None)
 
     # -- the heart --------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Control:
         interval = min(1.0, self.config.lifeline.heartbeat_timeout / 5)
         due = time.monotonic()
         while True:
-            self._decide_all()
+            self._decide(self.config.groups)
             now = time.monotonic()
             agrees = self._announcer.client.connected and not self._announcer.problem
             refused = may_beat(
@@ -203,9 +203,10 @@ class Control:
                     now=now,
                     interval=interval,
                     settled=self._settled,
-                    withdraw_since=min(self._unconfirmed.values(), default=None),
+                    withdraw_since=self._orders.withdraw_since,
                     lifeline_held=bool(self._lifeline.held),
                     bird_agrees=agrees,
+                    blind=blind(self.config.checks, self._observed(), now),
                 )
             )
             if refused is None:
@@ -216,21 +217,32 @@ class Control:
             due = now + interval
             await asyncio.sleep(interval)
 
+    def _observed(self) -> dict[str, float]:
+        """When each check last told something."""
+        return {
+            name: self._started_at if counters.observed_at is None else counters.observed_at
+            for name, counters in self._checker.counters().items()
+        }
+
     async def _watch_bird(self) -> None:
-        """Sessions that come and go are events too."""
         while True:
-            await self.refresh()
+            await self._ask_bird()
             await asyncio.sleep(1.0)
 
-    async def refresh(self) -> None:
-        """Ask BIRD anew for what `status` shows of it."""
+    async def _ask_bird(self) -> None:
+        """What BIRD does, and what came of its sessions."""
         asked_at = time.monotonic()
-        self._bird = await self._announcer.status()
-        if self._bird.agrees:
-            # What was asked of BIRD after that is another matter.
-            later = {n: at for n, at in self._unconfirmed.items() if at >= asked_at}
-            self._unconfirmed = later
-        for session in self._bird.sessions:
+        self._bird = status = await self._announcer.status()
+        self._bird_at = time.monotonic()
+        if not status.connected:
+            return
+        if status.agrees:
+            self._orders.seen_to_agree(asked_at)
+        elif not status.problem and asked_at > self._orders.given_at + 1.0:
+            # Somebody else told it something: `birdc configure` disables all.
+            self._note("bird", self.config.node.name, "is not as it was told to be: told again")
+            self._announcer.look_again()
+        for session in status.sessions:
             known = self._sessions.get(session.neighbor)
             self._sessions[session.neighbor] = session.state
             ended = known == "Established" and not session.established
@@ -238,19 +250,10 @@ class Control:
                 text = f"{session.state} {session.error}".strip()
                 self._note("neighbor", session.neighbor, text)
 
-    async def _watch_intents(self) -> None:
-        """The command stores an intent itself where it cannot reach us: we hung, or were away."""
+    async def _watch_wishes(self) -> None:
         while True:
-            await asyncio.sleep(INTENTS)
-            try:
-                async with self._storage:
-                    if self._unsaved:
-                        await asyncio.to_thread(self._intents.put, *self._unsaved.values())
-                        self._unsaved = {}
-                    self._intended = await asyncio.to_thread(self._intents.all)
-            except StateError as error:
-                log.warning("%s", error)
-            # The next round of decisions heeds them.
+            await asyncio.sleep(WISHES)
+            await self._wishes.look()  # the next round of decisions heeds what is new
 
     # -- the API ----------------------------------------------------------------------------
 
@@ -260,49 +263,45 @@ class Control:
 
     async def intend(self, groups: Sequence[str], kind: IntentKind, reason: str) -> None:
         """Drain or withdraw groups. Raises StateError where it cannot be remembered."""
-        now = time.time()
-        fresh = {name: Intent(name, kind, now, reason) for name in groups}
-        for name, known in self._intended.items():
-            if name in fresh and known.kind is kind:
-                # Said again: a drain does not start over.
-                fresh[name] = replace(fresh[name], since=known.since)
+        fresh = self._wishes.form(groups, kind, reason)
         if kind is IntentKind.WITHDRAWN:
-            # A full disk must not hold up a withdraw, nor undo it at the next look at the disk.
-            self._unsaved |= fresh
-            self._intended |= fresh
-            self._decide_all()
-        async with self._storage:
-            await asyncio.to_thread(self._intents.put, *fresh.values())
-            self._unsaved = {n: i for n, i in self._unsaved.items() if n not in fresh}
-            self._intended |= fresh
-        self._decide_all()
-        for intent in fresh.values():
-            self._note("intent", intent.group, f"{kind} by the operator: {reason or 'no reason'}")
+            self._wishes.impose(fresh)
+            # Whether it seems withdrawn or not, and before anything else is known of the node.
+            self._orders.give(dict.fromkeys(fresh, Level.WITHDRAWN))
+        for name in fresh:
+            self._note("intent", name, f"{kind} by the operator: {reason or 'no reason given'}")
+        try:
+            await self._wishes.save(fresh)
+        finally:
+            self._decide(self.config.groups)
 
     async def release(self, groups: Sequence[str]) -> None:
         """Let checks and regions decide again. Raises StateError."""
-        async with self._storage:
-            await asyncio.to_thread(self._intents.clear, *groups)
-            for name in groups:
-                self._unsaved.pop(name, None)
-                if self._intended.pop(name, None):
-                    self._note("intent", name, "released by the operator")
-        self._decide_all()
+        for name in await self._wishes.forget(groups):
+            self._note("intent", name, "released by the operator")
+        self._decide(self.config.groups)
+
+    async def refresh(self) -> None:
+        """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.get_running_loop().create_task(self._ask_bird())
+        await asyncio.wait({self._refreshing}, timeout=FRESH)
 
     def status(self) -> Mapping[str, Any]:
         """The node's whole state, as JSON values."""
         return view.status(
             self.config,
-            levels=self._levels,
+            levels=self._orders.levels,
             decisions=self._decisions,
-            intents=self._intended,
+            intents=self._wishes.present,
             bird=self._bird,
+            bird_age=time.monotonic() - self._bird_at,
             verdicts=self._checker.states(),
+            counters=self._checker.counters(),
             regions=self._regions.status(),
             peers=self._mesh.peers,
             mesh_problem=self._mesh.problem,
-            steering_connected=self._steering.connected,
-            report=self._steering.report.to_json() if self._steering.report else None,
+            steering=self._steering,
             lifeline=self._lifeline.held,
             heart=self._beat_refused,
         )

@@ -6,10 +6,28 @@ breaks that must stop the heart, for the lifeline is the only one left to act on
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from edgenode.config import Check
 
 OBEDIENCE = 2.0
 """Seconds that BIRD may take to confirm a withdraw before the lifeline has to do it."""
+
+
+BLIND = 30.0
+"""Seconds, at least, without an observation of a check after which its state is only a memory."""
+
+
+def blind(checks: Iterable[Check], observed: Mapping[str, float], now: float) -> str | None:
+    """The check of which nothing was seen for too long, by our own fault: no verdict is made then.
+
+    `observed` has the time of each one's last observation.
+    """
+    for check in checks:
+        if now - observed[check.name] > max(BLIND, 3 * (check.interval + check.timeout)):
+            return check.name
+    return None
 
 
 @dataclass(frozen=True)
@@ -27,16 +45,20 @@ class Round:
     lifeline_held: bool
     bird_agrees: bool
     """BIRD is connected and was brought to the wanted levels."""
+    blind: str | None = None
+    """A check that could not be observed for long."""
 
 
 def may_beat(last: Round) -> str | None:
-    """None where it may, else the reason why not."""
+    """None where it may, else the reason why not: the same words while it lasts."""
     if not last.settled:
         return "BIRD was not reached yet"
     if last.now - last.due > last.interval:
-        return f"the round of decisions came {last.now - last.due:.1f} s late"
+        return "the round of decisions came late"
     if last.withdraw_since is not None and last.now - last.withdraw_since > OBEDIENCE:
-        return f"BIRD has not confirmed a withdraw for {last.now - last.withdraw_since:.1f} s"
+        return f"BIRD has not confirmed a withdraw within {OBEDIENCE:g} s"
+    if last.blind is not None:
+        return f"check {last.blind} could not be made for a long time: see its errors"
     if not last.lifeline_held and not (last.bird_agrees and last.withdraw_since is None):
         # The first beat makes the device, and all that BIRD has enabled goes out with it.
         return "BIRD is not as wanted, and the device is not to be made before it is"

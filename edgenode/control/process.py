@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
+from edgenode import logs
 from edgenode.api.metrics import registry
 from edgenode.api.server import AddressInUse, admin_app, metrics_app, serve_tcp, serve_unix
 from edgenode.bgp.files import FileError
@@ -19,6 +20,7 @@ from edgenode.bgp.kernel import KernelError, prepare
 from edgenode.config import Config
 from edgenode.config.secrets import SecretError
 from edgenode.control.control import Control
+from edgenode.control.wishes import Wishes
 from edgenode.state import Intents, Journal, StateError
 from edgenode.steering import tablefile
 from edgenode.steering.table import Table
@@ -39,7 +41,7 @@ def main(config: Config) -> int:
             # Addresses and blackholes stand before anything is announced, and stay when we end.
             for group in config.groups:
                 prepare(group)
-            return asyncio.run(_run(config))
+            return _run_loop(config)
     except (StateError, SecretError, KernelError, FileError, AddressInUse) as error:
         raise ControlError(str(error)) from None
 
@@ -63,10 +65,22 @@ def _alone(run_dir: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def _run_loop(config: Config) -> int:
+    """Like `asyncio.run`, but the end does not wait for threads.
+
+    One of them may hang in netlink: the lock has to be free for the control after us.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    status = loop.run_until_complete(_run(config))
+    logs.flush()
+    os._exit(status)
+
+
 async def _run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     intents, journal = Intents(config.node.state_dir), Journal(config.node.state_dir)
-    control = Control(config, intents, journal, _last_table(config.node.state_dir))
+    control = Control(config, Wishes(intents), journal, _last_table(config.node.state_dir))
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)
         stack.callback(intents.close)

@@ -11,8 +11,10 @@ from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
 from edgenode.config import Config
 from edgenode.health.risefall import Verdict
+from edgenode.health.watch import Counters
 from edgenode.mesh import PeerStatus
 from edgenode.state import Intent
+from edgenode.steering.link import SteeringLink
 
 
 def status(
@@ -22,17 +24,18 @@ def status(
     decisions: Mapping[str, Decision],
     intents: Mapping[str, Intent],
     bird: Status | None,
+    bird_age: float,
     verdicts: Mapping[str, Verdict],
+    counters: Mapping[str, Counters],
     regions: Mapping[str, Any],
     peers: Sequence[PeerStatus],
     mesh_problem: str,
-    steering_connected: bool,
-    report: Mapping[str, Any] | None,
+    steering: SteeringLink,
     lifeline: bool | None,
     heart: str | None,
 ) -> dict[str, Any]:
     """Everything that `edgenode status --json` prints."""
-    actual = bird.actual if bird else {}
+    in_force = bird.in_force if bird and bird.connected else {}
     sessions = {session.neighbor: session for session in bird.sessions} if bird else {}
     return {
         "node": config.node.name,
@@ -41,6 +44,7 @@ def status(
             "connected": bool(bird and bird.connected),
             "version": bird.version if bird else "",
             "problem": bird.problem if bird else "not reached yet",
+            "asked_s_ago": round(bird_age, 3) if bird else None,
         },
         "lifeline": {"held": bool(lifeline), "connected": lifeline is not None, "no_beat": heart},
         "groups": [
@@ -48,7 +52,13 @@ def status(
                 "name": group.name,
                 "prefixes": [str(prefix) for prefix in group.prefixes],
                 "level": levels[group.name].value,
-                "in_force": actual.get(group.name) is levels[group.name],
+                # Without the device that its routes hang on a group is not announced.
+                "in_force": in_force.get(group.name, False)
+                and (
+                    bool(lifeline)
+                    or group.on_control_loss == "keep"
+                    or levels[group.name] is Level.WITHDRAWN
+                ),
                 "reasons": list(decisions[group.name].reasons),
                 "intent": _intent(intents.get(group.name)),
             }
@@ -67,7 +77,15 @@ def status(
             for session in [sessions.get(neighbor.name)]
         ],
         "checks": [
-            {"name": name, "state": verdict.state.value, "reason": verdict.reason}
+            {
+                "name": name,
+                "state": verdict.state.value,
+                "reason": verdict.reason,
+                "succeeded": counters[name].succeeded,
+                "failed": counters[name].failed,
+                "late": counters[name].late,
+                "errors": counters[name].errors,
+            }
             for name, verdict in verdicts.items()
         ],
         "table_revision": regions["revision"],
@@ -100,7 +118,12 @@ def status(
                 for peer in peers
             ],
         },
-        "steering": {"connected": steering_connected, "report": report},
+        "steering": {
+            "connected": steering.connected,
+            "applied": steering.applied,
+            "refusal": steering.refusal,
+            "report": steering.report.to_json() if steering.report else None,
+        },
     }
 
 

@@ -24,7 +24,10 @@ STATUS: dict[str, Any] = {
     "lifeline": {"held": True},
     "groups": [{"name": "web", "level": "normal", "in_force": True}],
     "neighbors": [{"name": "transit", "state": "Established"}],
-    "checks": [{"name": "nginx", "state": "up"}, {"name": "new", "state": "unknown"}],
+    "checks": [
+        {"name": name, "state": state, "succeeded": 5, "failed": 1, "late": 0, "errors": 2}
+        for name, state in (("nginx", "up"), ("new", "unknown"))
+    ],
     "regions": [
         {"name": "fra", "rtt_ms": 12.5, "workers_up": 2},
         {"name": "iad", "rtt_ms": None, "workers_up": 0},
@@ -146,6 +149,8 @@ def test_the_metrics_say_what_the_status_says() -> None:
     assert samples["edgenode_group_level", (("group", "web"), ("level", "drained"))] == 0
     assert samples["edgenode_check_up", (("check", "nginx"),)] == 1
     assert ("edgenode_check_up", (("check", "new"),)) not in samples
+    errors = samples["edgenode_check_probes_total", (("check", "nginx"), ("result", "errors"))]
+    assert errors == 2
     assert samples["edgenode_region_rtt_seconds", (("region", "fra"),)] == 0.0125
     assert samples["edgenode_service_accepted_total", (("service", "web"),)] == 7
     assert samples["edgenode_relay_workers_healthy", ()] == 1

@@ -34,6 +34,7 @@ def test_a_bird_that_is_away_does_not_stop_the_heart_of_a_held_lifeline() -> Non
     ("change", "reason"),
     [
         ({"settled": False}, "not reached"),
+        ({"blind": "nginx"}, "check nginx"),
         ({"now": 102.0}, "late"),
         ({"withdraw_since": 100.0 - OBEDIENCE}, "not confirmed"),
         ({"lifeline_held": False, "bird_agrees": False}, "not as wanted"),

@@ -1,0 +1,63 @@
+"""What BIRD was told, and what of it is not confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from edgenode.bgp.announcer import Announcer
+from edgenode.bgp.levels import Level
+
+
+class Orders:
+    """The levels in force as far as control is concerned. Orders are given in their order."""
+
+    def __init__(self, announcer: Announcer, groups: Mapping[str, Level]) -> None:
+        self._announcer = announcer
+        self._levels = dict(groups)
+        self._unconfirmed: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.given_at = 0.0
+        """Monotonic time of the newest order."""
+
+    @property
+    def levels(self) -> Mapping[str, Level]:
+        """By group, as ordered last."""
+        return self._levels
+
+    def take_over(self, found: Mapping[str, Level]) -> None:
+        """Levels that BIRD has already."""
+        self._levels |= found
+
+    def give(self, levels: Mapping[str, Level]) -> None:
+        """Written to BIRD before this returns; its answer is waited for behind it."""
+        self._levels |= levels
+        self.given_at = now = time.monotonic()
+        withdrawn = {name for name, level in levels.items() if level is Level.WITHDRAWN}
+        for name in levels:
+            # A withdraw that is asked for again does not get more time.
+            self._unconfirmed.setdefault(name, now)
+            if name not in withdrawn:
+                del self._unconfirmed[name]
+        stamps = {name: self._unconfirmed[name] for name in withdrawn}
+        confirmed = self._announcer.submit_levels(levels)
+
+        async def wait() -> None:
+            if await confirmed:
+                for name, at in stamps.items():
+                    if self._unconfirmed.get(name) == at:
+                        del self._unconfirmed[name]
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def withdraw_since(self) -> float | None:
+        """Since when (monotonic) a withdraw waits to be confirmed."""
+        return min(self._unconfirmed.values(), default=None)
+
+    def seen_to_agree(self, asked_at: float) -> None:
+        """BIRD, asked at a moment, did all that it had been told: no word of what came later."""
+        self._unconfirmed = {n: at for n, at in self._unconfirmed.items() if at >= asked_at}
