@@ -149,9 +149,9 @@ async def test_stopped_command_is_killed_as_well(tmp_path: Path) -> None:
 async def test_command_has_none_of_our_descriptors(listener: socket.socket) -> None:
     """Even of those that were made inheritable by mistake."""
     os.set_inheritable(listener.fileno(), True)
-    observation = await sh("ls /proc/$$/fd | tr '\\n' ' '")()
-    # 0, 1, 2 and what `ls` needs for itself is in its own process, not in the shell's
-    assert observation.reason == "/bin/sh: 0 1 2"
+    observation = await sh("exec ls -m /proc/self/fd")()
+    # 3 is the directory that `ls` looks at.
+    assert observation.reason == "/bin/sh: 0, 1, 2, 3"
 
 
 async def test_a_command_that_cannot_be_killed_is_not_started_twice(
