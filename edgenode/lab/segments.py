@@ -24,12 +24,15 @@ _MAGIC = {
 SYN, FIN, RST, ACK = 0x02, 0x01, 0x04, 0x10
 
 
+Host = IPv4Address | IPv6Address
+
+
 class Flow(NamedTuple):
     """One direction of a TCP connection."""
 
-    source: IPv4Address | IPv6Address
+    source: Host
     source_port: int
-    destination: IPv4Address | IPv6Address
+    destination: Host
     destination_port: int
 
 
@@ -71,34 +74,45 @@ def _network(linktype: int, frame: bytes) -> bytes:
     raise ValueError(f"link type {linktype} is not read here")
 
 
+def packets(path: Path) -> Iterator[tuple[float, bytes]]:
+    """Time and bytes of each packet of a capture, from the network layer on."""
+    for time, linktype, frame in frames(path):
+        yield time, _network(linktype, frame)
+
+
+def hosts(packet: bytes) -> tuple[Host, Host]:
+    """Source and destination of an IP packet. Raises ValueError for anything else."""
+    start, size = {4: (12, 4), 6: (8, 16)}.get(packet[0] >> 4 if packet else 0, (0, 0))
+    middle = start + size
+    return ip_address(packet[start:middle]), ip_address(packet[middle : middle + size])
+
+
 def dissect(time: float, packet: bytes) -> Segment | None:
     """The TCP segment in an IP packet; None for anything else, a fragment, or a damaged one."""
     try:
-        if packet[0] >> 4 == 4:
+        source, destination = hosts(packet)
+        if source.version == 4:
             if packet[9] != _TCP or struct.unpack_from("!H", packet, 6)[0] & 0x3FFF:
                 return None
             start = (packet[0] & 0xF) * 4
             end = struct.unpack_from("!H", packet, 2)[0] or len(packet)
-            addresses = packet[12:16], packet[16:20]
-        elif packet[0] >> 4 == 6 and packet[6] == _TCP:
+        elif packet[6] == _TCP:
             start = 40
             # 0 is a packet beyond 64 KiB, which segmentation offload shows to a capture.
             end = 40 + (struct.unpack_from("!H", packet, 4)[0] or len(packet) - 40)
-            addresses = packet[8:24], packet[24:40]
         else:
             return None
         sport, dport, sequence, _, offset, flags = struct.unpack_from("!HHIIBB", packet, start)
-    except (IndexError, struct.error):
+    except (IndexError, ValueError, struct.error):
         return None
-    source, destination = (ip_address(address) for address in addresses)
     payload = packet[start + (offset >> 4) * 4 : end]
     return Segment(time, Flow(source, sport, destination, dport), sequence, flags, payload)
 
 
 def segments(path: Path, port: int | None = None) -> Iterator[Segment]:
     """The TCP segments of a capture, in the order of the file; of one port only, if given."""
-    for time, linktype, frame in frames(path):
-        segment = dissect(time, _network(linktype, frame))
+    for time, packet in packets(path):
+        segment = dissect(time, packet)
         if segment is not None and port in (
             None,
             segment.flow.source_port,

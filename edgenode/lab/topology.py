@@ -54,6 +54,8 @@ STATIC = Group(
     (IPv4Address("192.0.2.1"), IPv6Address("2001:db8:192::1")),
 )
 GROUPS = (WEB, STATIC)
+MESH = (IPv4Network("198.51.100.192/26"), IPv6Network("2001:db8:ffff::/48"))
+"""All mesh addresses, of edges and of workers: none is to be seen outside the tunnels."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,13 @@ class Settings:
     drain_time: float = 5.0
     check_interval: float = 0.5
     rise: int = 2
-    fall: int = 2
+    fall: int = 4
+
+    @property
+    def polls_need(self) -> float:
+        """Seconds that `fall` polls take at the least; what is found earlier was found without
+        them. Each may be put off by jitter, by less than an interval."""
+        return (self.fall - 2) * self.check_interval
 
 
 _TOML = """\

@@ -52,17 +52,20 @@ def play(stage: Stage, outcome: Outcome, sign: int = signal.SIGKILL) -> None:
 
         def gone() -> bool:
             seen = stage.updates(transit, edge, killed)
-            return first(seen, WEB.prefixes[0], withdrawn=True) is not None
+            return all(first(seen, prefix, withdrawn=True) for prefix in WEB.prefixes)
 
         stage.until(gone, 20, "the lifeline has withdrawn")
         time.sleep(WATCHED)
         seen = stage.updates(transit, edge, killed)
-        withdrawn = milliseconds(killed, first(seen, WEB.prefixes[0], withdrawn=True))
+        withdrawn = {
+            version: milliseconds(killed, first(seen, WEB.prefixes[i], withdrawn=True))
+            for i, version in enumerate((4, 6))
+        }
         stage.claim(
             outcome,
-            f"the lifeline withdrew: {transit} got the WITHDRAW",
-            withdrawn is not None,
-            f"{shown(withdrawn)} after the kill",
+            f"the lifeline withdrew: {transit} got the WITHDRAW, IPv4 and IPv6",
+            None not in withdrawn.values(),
+            f"{shown(withdrawn[4])} and {shown(withdrawn[6])} after the kill",
         )
         staying.stop()
         moving.stop()
@@ -70,7 +73,8 @@ def play(stage: Stage, outcome: Outcome, sign: int = signal.SIGKILL) -> None:
         moved = [held for held in moving.held() if _moved(held, following)]
         neither = [h for h in moving.held() if h.lost and not _moved(h, following)]
         outcome.figures |= {
-            "withdraw_ms": withdrawn,
+            "withdraw_ms": withdrawn[4],
+            "withdraw_ipv6_ms": withdrawn[6],
             "connections_lost": len(lost) + len(neither),
             "connections_moved": len(moved),
         }

@@ -19,6 +19,7 @@ REQUESTS = 5
 def play(stage: Stage, outcome: Outcome) -> None:
     """Figures: by user, who answered and how long it took."""
     users: dict[str, Any] = {}
+    began = stage.mark(NAME, "began")
     for user in stage.topology.users:
         edge = stage.topology.edges_by_distance(user.name)[0]
         region = stage.topology.regions_by_distance(edge)[0]
@@ -47,6 +48,13 @@ def play(stage: Stage, outcome: Outcome) -> None:
                 + ("" if right else f"; expected {edge} → {region} for client {client}"),
             )
     outcome.figures["users"] = users
+    leaked = stage.in_the_clear(began)
+    stage.claim(
+        outcome,
+        "between edges and regions all went through the mesh: no transit saw a packet of it",
+        not leaked,
+        f"{len(leaked)} packets, the first from {leaked[0]}" if leaked else "",
+    )
 
 
 def _figures(answers: list[Request]) -> dict[str, Any]:

@@ -62,6 +62,13 @@ def play(stage: Stage, outcome: Outcome) -> None:
         None not in withdrawn.values(),
         f"{shown(withdrawn[4])} and {shown(withdrawn[6])} after the kill",
     )
+    polls_need = stage.lab.settings.polls_need * 1000
+    stage.claim(
+        outcome,
+        "the tripwires found it, not the polls",
+        all(took is not None and took < polls_need for took in withdrawn.values()),
+        f"{stage.lab.settings.fall} polls in turn take {polls_need:.0f} ms or more",
+    )
     stage.claim(
         outcome,
         f"{user} is served by {following}",

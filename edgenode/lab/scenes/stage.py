@@ -17,10 +17,13 @@ from edgenode.lab.errors import LabTimeout
 from edgenode.lab.instance import Lab
 from edgenode.lab.scenes.narration import Narrator
 from edgenode.lab.scenes.outcome import Claim, Outcome
-from edgenode.lab.topology import STATIC, WEB, Group, Topology
+from edgenode.lab.segments import hosts, packets
+from edgenode.lab.topology import MESH, STATIC, WEB, Group, Topology
 from edgenode.lab.users import Request
 from edgenode.lab.waiting import wait_until
 from edgenode.lab.wire import Update, updates
+
+TRANSIT_CAPTURE = " or ".join(["tcp port 179", *(f"net {network}" for network in MESH)])
 
 
 @dataclass
@@ -30,7 +33,8 @@ class Stage:
     lab: Lab
     narrator: Narrator
     captures: Path
-    """Directory of the captures: NODE.pcap for each transit (BGP) and each user, and marks.json."""
+    """Directory of the captures: NODE.pcap for each transit (BGP, and what should have been in a
+    tunnel) and each user, and marks.json."""
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By scene: when the scene did what (UNIX time), and on whom."""
 
@@ -45,7 +49,7 @@ class Stage:
         users = [user.name for user in self.topology.users]
         try:
             with (
-                self.lab.captures(transits, self.captures, "tcp port 179"),
+                self.lab.captures(transits, self.captures, TRANSIT_CAPTURE),
                 self.lab.captures(users, self.captures, "tcp port 80"),
             ):
                 yield
@@ -64,6 +68,15 @@ class Stage:
         addresses = {own.ipv4.ip, own.ipv6.ip}
         found = updates(self.captures / f"{transit}.pcap")
         return [u for u in found if u.time >= since and u.source in addresses]
+
+    def in_the_clear(self, since: float) -> list[str]:
+        """Packets of the mesh that passed a transit outside the tunnels since a moment."""
+        found = []
+        for transit in self.topology.transits:
+            for at, packet in packets(self.captures / f"{transit.name}.pcap"):
+                if at >= since and any(host in net for host in hosts(packet) for net in MESH):
+                    found.append("{} to {}".format(*hosts(packet)) + f" at {transit.name}")
+        return found
 
     def get(self, user: str, group: Group = WEB, version: int = 4, timeout: float = 5.0) -> Request:
         """One request of a user to a group's service address."""

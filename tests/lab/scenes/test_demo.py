@@ -78,7 +78,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         ("nearest", {"users"}),
         ("proxy-killed", {"withdraw_ms", "user_outage_ms", "announce_ms"}),
         ("region-cut", {"first_connection_ms", "next_region_rtt_ms"}),
-        ("control-killed", {"withdraw_ms", "connections_lost", "connections_moved"}),
+        (
+            "control-killed",
+            {"withdraw_ms", "withdraw_ipv6_ms", "connections_lost", "connections_moved"},
+        ),
         ("drain", {"failed_requests"}),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.lab.segments import SYN, Flow, Segment, Stream, dissect, frames, segments
+from edgenode.lab.segments import SYN, Flow, Segment, Stream, dissect, frames, hosts, segments
 
 FLOW = Flow(ip_address("192.0.2.1"), 179, ip_address("192.0.2.2"), 4000)
 
@@ -69,6 +69,13 @@ def test_dissecting() -> None:
     assert found is not None
     assert found.payload == b"hi"
     assert str(found.flow.source) == "::1"
+    assert [str(host) for host in hosts(v6)] == ["::1", "::2"]
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x45", b"\x60" + bytes(30), b"\x10" * 60])
+def test_what_is_no_packet_has_no_hosts(packet: bytes) -> None:
+    with pytest.raises(ValueError, match="address"):
+        hosts(packet)
 
 
 @pytest.mark.parametrize("packet", [b"", b"\x45", ipv4(TCP, 0x2000), ipv4(b"")[:20], b"\x10" * 60])

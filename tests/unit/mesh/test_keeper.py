@@ -13,7 +13,7 @@ from edgenode.mesh import Observed
 from edgenode.mesh.state import Change, SetUp
 
 
-class SeenEnough(Exception):  # noqa: N818
+class SeenEnough(Exception):
     pass
 
 
