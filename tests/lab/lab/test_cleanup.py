@@ -188,3 +188,25 @@ def test_who_cleans_up_from_inside_lives(lab_name: str) -> None:
     done = subprocess.run([sys.executable, "-c", code, lab_name], timeout=30)
     assert done.returncode == 0
     assert gone(lab_name)
+
+
+def test_an_interrupt_on_the_way_into_a_namespace_leads_back(
+    lab_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setns, calls = netns.setns, []
+
+    def interrupted(descriptor: int) -> None:
+        setns(descriptor)
+        calls.append(descriptor)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    home = os.readlink("/proc/thread-self/ns/net")
+    netns.create(names.namespace(lab_name, "old"))
+    try:
+        monkeypatch.setattr(netns, "setns", interrupted)
+        with pytest.raises(KeyboardInterrupt), netns.inside(names.namespace(lab_name, "old")):
+            pytest.fail("it was entered")
+        assert os.readlink("/proc/thread-self/ns/net") == home
+    finally:
+        cleanup.clean(lab_name)
