@@ -70,9 +70,10 @@ def stays(lab: Lab, group: Group, wanted: bool, seconds: float) -> None:
 def with_full_grace(lab: Lab) -> None:
     """A lifeline that has seen no control die: its grace is an allowance, and tests use it up."""
     lab.kill(EDGE, "lifeline", signal.SIGKILL)
-    lab.start(EDGE, "lifeline")
     for group in (WEB, STATIC):
         lab.wait_withdrawn(EDGE, group, timeout=5)
+    lab.start(EDGE, "lifeline")
+    for group in (WEB, STATIC):
         lab.wait_announced(EDGE, group)
 
 
