@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgenode.bgp.announcer import Announcer, Status
@@ -175,8 +176,9 @@ class Control:
             self._note("group", name, f"{level}: {'; '.join(self._decisions[name].reasons)}")
 
     def _decision(self, group: Group, states: Mapping[str, State]) -> Decision:
-        want = asked(self._wishes.present.get(group.name), time.time(), self.config.bgp.drain_time)
-        return decide(
+        intent = self._wishes.present.get(group.name)
+        want = asked(intent, time.time(), self.config.bgp.drain_time)
+        decision = decide(
             group,
             states,
             {
@@ -187,15 +189,23 @@ class Control:
             withdrawn=want.withdrawn,
             previous=self._orders.levels[group.name],
         )
+        if intent and intent.kind is IntentKind.DRAINED and want.withdrawn:
+            return replace(decision, reasons=("drained by the operator, drain_time is over",))
+        return decision
 
     # -- the heart --------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         interval = min(1.0, self.config.lifeline.heartbeat_timeout / 5)
         due = time.monotonic()
+        lifeline_there = True
         while True:
             self._decide(self.config.groups)
             now = time.monotonic()
+            if lifeline_there and self._lifeline.held is None:
+                # When it is back it says itself how it stands.
+                self._note("lifeline", self.config.lifeline.device, self._lifeline.problem)
+            lifeline_there = self._lifeline.held is not None
             agrees = self._announcer.client.connected and not self._announcer.problem
             refused = may_beat(
                 Round(
