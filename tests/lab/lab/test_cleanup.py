@@ -102,7 +102,7 @@ def test_another_lab_that_begins_alike_is_left_alone(lab_name: str) -> None:
             pass
         wait_until(lambda: gone(lab_name), 20, "everything is gone")
         assert bystander.poll() is None
-        assert processes_of(other) == before
+        assert set(processes_of(other)) >= set(before)  # its nginx may only just have started
         assert len(names.namespaces(other)) == 5
 
 
