@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgenode.bgp.client import BirdUnavailable, check, parse_version
-from edgenode.bgp.levels import STANDING, Level
-from edgenode.bgp.names import is_static_name
-from edgenode.bgp.protocols import agrees, parse_protocols
+from edgenode.bgp.levels import STANDING
+from edgenode.bgp.names import group_of
+from edgenode.bgp.protocols import Protocol, is_enabled, parse_protocols
 from edgenode.bgp.replies import Notice, ProtocolError, Reply, ReplyParser
-from edgenode.config import Config
 
 _NO_SUCH_PROTOCOL = 8003
 
 
-def withdraw_all(socket_path: Path, config: Config, *, timeout: float = 5.0) -> tuple[str, ...]:
-    """Disable all static protocols that are called like ours; gives those that were enabled.
+def withdraw_all(socket_path: Path, *, timeout: float = 5.0) -> tuple[str, ...]:
+    """Disable all static protocols that are called like ours; gives the groups that BIRD has.
 
-    Also those of an older configuration that BIRD may still run with; `config` says which must
-    be down afterwards. A control that is alive is not told, and enables a group again when it
-    next decides so. Raises BirdUnavailable (a sentence) or BirdError; `timeout`: seconds for each
-    read from BIRD.
+    Their names are enough: no configuration has to be right for that, and those of an older one,
+    with which BIRD may still run, are withdrawn too. A control that is alive is not told, and
+    enables a group again when it next decides so. Raises BirdUnavailable (a sentence) or
+    BirdError; `timeout`: seconds for each read from BIRD.
     """
     disable = [f'disable "*_v?_{level}"' for level in STANDING]
-    commands = ["show protocols", *disable, "show protocols"]
+    commands = [*disable, "show protocols"]
     try:
-        greeting, before, *disabled, after = _converse(socket_path, commands, timeout)
+        greeting, *disabled, after = _converse(socket_path, commands, timeout)
     except (OSError, ProtocolError) as error:
         raise BirdUnavailable(
             f"BIRD could not be told on {socket_path} ({error}): "
@@ -36,15 +36,15 @@ def withdraw_all(socket_path: Path, config: Config, *, timeout: float = 5.0) -> 
     for command, reply in zip(disable, disabled, strict=True):
         if reply.code != _NO_SUCH_PROTOCOL:
             check(command, reply, socket_path)
-    rows = parse_protocols(after)
-    left = [g.name for g in config.groups if not agrees(g, Level.WITHDRAWN, rows)]
-    if left:
+    rows = parse_protocols(after).values()
+    if left := _groups(row for row in rows if is_enabled(row)):
         raise BirdUnavailable(f"BIRD still announces {', '.join(left)}: stop BIRD itself")
-    return tuple(
-        row.name
-        for row in parse_protocols(before).values()
-        if row.kind == "Static" and row.state != "down" and is_static_name(row.name)
-    )
+    return _groups(rows)
+
+
+def _groups(rows: Iterable[Protocol]) -> tuple[str, ...]:
+    names = (group_of(row.name) for row in rows if row.kind == "Static")
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _converse(path: Path, commands: list[str], timeout: float) -> list[Reply]:

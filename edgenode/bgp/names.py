@@ -11,7 +11,7 @@ import re
 from edgenode.bgp.levels import STANDING, Level
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-_STATIC = re.compile(r"[a-z][a-z0-9_]*_v[46]_(?:" + "|".join(STANDING) + ")")
+_STATIC = re.compile(r"([a-z][a-z0-9_]*)_v[46]_(?:" + "|".join(STANDING) + ")")
 
 
 def symbol(name: str) -> str:
@@ -44,6 +44,9 @@ def password_name(neighbor: str) -> str:
     return f"{symbol(neighbor)}_password"
 
 
-def is_static_name(name: str) -> bool:
-    """Whether a protocol is called like one of ours that announces, of whatever configuration."""
-    return _STATIC.fullmatch(name) is not None
+def group_of(protocol: str) -> str | None:
+    """The group of a protocol that is called like one of ours that announces, of whatever
+    configuration; None for any other.
+    """
+    match = _STATIC.fullmatch(protocol)
+    return match[1].replace("_", "-") if match else None

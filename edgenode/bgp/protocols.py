@@ -106,4 +106,9 @@ def agrees(group: Group, level: Level, protocols: Mapping[str, Protocol]) -> boo
 
 def _is_on(group: Group, version: int, level: Level, protocols: Mapping[str, Protocol]) -> bool:
     row = protocols.get(static_name(group.name, version, level))
-    return row is not None and row.state in {"up", "start"}
+    return row is not None and is_enabled(row)
+
+
+def is_enabled(row: Protocol) -> bool:
+    """Whether a protocol is, or is about to be, at work."""
+    return row.state in {"up", "start"}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from edgenode.cli.options import AsJson, ConfigPath, console, fail, load_config, show
 from edgenode.config import Config
@@ -51,14 +52,20 @@ def status(context: typer.Context, config: ConfigPath = None, as_json: AsJson = 
 def _print(answer: Mapping[str, Any]) -> None:
     bird, lifeline, steering = answer["bird"], answer["lifeline"], answer["steering"]
     console.print(
-        f"[bold]{answer['node']}[/]  BIRD {bird['version'] or '?'} "
-        f"{_yes(bird['connected'], 'connected', 'away')}, "
-        f"lifeline {_yes(lifeline['held'], 'held', 'released')}, "
-        f"steering {_yes(steering['connected'], 'connected', 'away')}"
+        Text.assemble(
+            (answer["node"], "bold"),
+            f"  BIRD {bird['version'] or '?'} ",
+            _yes(bird["connected"], "connected", "away"),
+            ", lifeline ",
+            _yes(lifeline["held"], "held", "released"),
+            ", steering ",
+            _yes(steering["connected"], "connected", "away"),
+        )
     )
     groups = _table("GROUP", "LEVEL", "IN FORCE", "PREFIXES", "WHY")
     for group in answer["groups"]:
-        groups.add_row(
+        _row(
+            groups,
             group["name"],
             _coloured(group["level"]),
             _yes(group["in_force"], "yes", "not yet"),
@@ -68,7 +75,8 @@ def _print(answer: Mapping[str, Any]) -> None:
     console.print(groups)
     neighbors = _table("NEIGHBOR", "STATE", "ADDRESS", "SINCE", "NOTE")
     for neighbor in answer["neighbors"]:
-        neighbors.add_row(
+        _row(
+            neighbors,
             neighbor["name"],
             _coloured(neighbor["state"]),
             neighbor["address"],
@@ -78,13 +86,14 @@ def _print(answer: Mapping[str, Any]) -> None:
     console.print(neighbors)
     checks = _table("CHECK", "STATE", "LAST ANSWER")
     for check in answer["checks"]:
-        checks.add_row(check["name"], _coloured(check["state"]), check["reason"])
+        _row(checks, check["name"], _coloured(check["state"]), check["reason"])
     console.print(checks)
     if answer["regions"]:
         regions = _table("REGION", "ROUND-TRIP", "WORKERS UP")
         for region in answer["regions"]:
             rtt = region["rtt_ms"]
-            regions.add_row(
+            _row(
+                regions,
                 region["name"],
                 "?" if rtt is None else f"{rtt:.1f} ms",
                 f"{region['workers_up']} of {region['workers']}",
@@ -94,9 +103,8 @@ def _print(answer: Mapping[str, Any]) -> None:
         peers = _table("MESH PEER", "HANDSHAKE", "ENDPOINT")
         for peer in answer["mesh"]["peers"]:
             age = peer["handshake_age"]
-            peers.add_row(
-                peer["name"], "never" if age is None else f"{age:.0f} s ago", peer["endpoint"] or ""
-            )
+            shown = "never" if age is None else f"{age:.0f} s ago"
+            _row(peers, peer["name"], shown, peer["endpoint"] or "")
         console.print(peers)
 
 
@@ -107,13 +115,17 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _coloured(word: str) -> str:
-    colour = _COLOURS.get(word, "yellow")
-    return f"[{colour}]{word}[/]"
+def _row(table: Table, *cells: str | Text) -> None:
+    """Add a row. What others wrote (a check's output, an IPv6 URL) is no markup."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
-def _yes(value: bool, right: str, wrong: str) -> str:
-    return f"[green]{right}[/]" if value else f"[red]{wrong}[/]"
+def _coloured(word: str) -> Text:
+    return Text(word, _COLOURS.get(word, "yellow"))
+
+
+def _yes(value: bool, right: str, wrong: str) -> Text:
+    return Text(right, "green") if value else Text(wrong, "red")
 
 
 def history(
@@ -123,13 +135,11 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """What happened on this node and when, newest last. It works with control dead."""
-    from edgenode.state import Journal, StateError
+    from edgenode.state import StateError, newest
 
     loaded = load_config(context, config, check_secrets=False)
     try:
-        journal = Journal(loaded.node.state_dir)
-        events = journal.newest(count)
-        journal.close()
+        events = newest(loaded.node.state_dir, count)
     except StateError as error:
         fail(str(error))
 

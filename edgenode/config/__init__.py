@@ -1,6 +1,7 @@
 """The node's one configuration file: schema, loading, and errors that name file, key and line."""
 
 from edgenode.config.errors import ConfigError, Problem
+from edgenode.config.essentials import Essentials, read_essentials
 from edgenode.config.load import load, loads
 from edgenode.config.schema import (
     Bgp,
@@ -31,6 +32,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Endpoint",
+    "Essentials",
     "ExecCheck",
     "Group",
     "HttpCheck",
@@ -51,4 +53,5 @@ __all__ = [
     "Worker",
     "load",
     "loads",
+    "read_essentials",
 ]

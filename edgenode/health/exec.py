@@ -3,6 +3,10 @@
 Run without a shell, in a session and process group of its own, which is killed as a whole when the
 command has ended, wrote too much or took too long. What it starts in yet another session escapes.
 
+It is started by `env`, and not by us: execve of a program on a dead file server hangs, and
+`subprocess` waits for it with the interpreter locked (vfork), in whatever thread. `env` is local:
+what hangs then is the command, within its timeout, and it is killed like any other.
+
 The command gets none of this process's descriptors (all are close-on-exec, and `close_fds` closes
 the rest before exec), so that one left behind by a killed control holds no socket of ours.
 """
@@ -19,6 +23,8 @@ from collections.abc import Sequence
 
 from edgenode.health.observation import Observation, seconds
 from edgenode.health.sockets import OWN_FAULT
+
+STARTER = ("/usr/bin/env", "--")
 
 KEPT = 4 * 1024
 """Bytes of output that are kept for the reason."""
@@ -60,7 +66,7 @@ class ExecProbe:
         except OSError as error:
             if error.errno in OWN_FAULT:
                 raise
-            reason = f"{self._command[0]} could not be started: {error.strerror}"
+            reason = f"{STARTER[0]} could not be started: {error.strerror or error}"
             return Observation(False, reason, time.monotonic() - started)
         try:
             async with asyncio.timeout(self._timeout):
@@ -85,7 +91,7 @@ class _Run:
         self._output = bytearray()
         self._written = 0
         self.process = subprocess.Popen(
-            command,
+            (*STARTER, *command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

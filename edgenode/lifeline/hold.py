@@ -183,7 +183,10 @@ def main(arguments: list[str] | None = None) -> int:
         config = settings.read(options.config)
         listener = listen(config.socket)
         os.close(tun.create(config.device, up=False))  # see now, not at the first beat
-    except (settings.SettingsError, HoldError, tun.TunError) as error:
+    except settings.SettingsError as error:
+        _say(str(error))
+        return 2
+    except (HoldError, tun.TunError) as error:
         _say(str(error))
         return 1
     holder = Holder(config, listener)

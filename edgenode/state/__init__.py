@@ -2,6 +2,6 @@
 
 from edgenode.state.database import StateError
 from edgenode.state.intents import Intent, IntentKind, Intents
-from edgenode.state.journal import Event, Journal
+from edgenode.state.journal import Event, Journal, newest
 
-__all__ = ["Event", "Intent", "IntentKind", "Intents", "Journal", "StateError"]
+__all__ = ["Event", "Intent", "IntentKind", "Intents", "Journal", "StateError", "newest"]

@@ -1,52 +1,52 @@
-"""The SQLite file: schema, and how it is opened."""
+"""The SQLite files, and how they are opened.
+
+Intents and history lie in files of their own: what becomes of the history must never stand in the
+way of an intent, and with it of control. Both have a rollback journal and no WAL, so that they can
+be read on a disk that is full or read-only, where a WAL could not be made.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS intents (
-    "group" TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    since REAL NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY,
-    at REAL NOT NULL,
-    kind TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    text TEXT NOT NULL
-);
-"""
+_TIMEOUT = 2.0
+"""Seconds to wait for another process (control, or the command) that writes."""
 
 
 class StateError(Exception):
     """The state cannot be used; the text says which file and what to do."""
 
 
-def open_database(state_dir: Path) -> sqlite3.Connection:
-    """Open or make ``state.sqlite`` in the state directory, mode 0600. Raises StateError.
-
-    Several processes may have it open (control, and the command when control is dead).
-    """
-    path = state_dir / "state.sqlite"
+def open_to_write(path: Path, schema: str, version: int) -> sqlite3.Connection:
+    """Open a database, made with mode 0600 if it is not there. Raises OSError, sqlite3.Error."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(path, timeout=_TIMEOUT, check_same_thread=False)
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        connection = sqlite3.connect(path, timeout=2.0, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        # With WAL, NORMAL survives a crash of ours whole; a power cut may lose the newest rows,
-        # which is right for history. Intents ask for FULL where they are written.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version < SCHEMA_VERSION:
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.commit()
-    except (OSError, sqlite3.Error) as error:
-        raise StateError(f"the state in {path} cannot be opened: {error}") from None
+        connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found < version:
+            connection.executescript(f"{schema}; PRAGMA user_version = {version};")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+@contextmanager
+def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that is there; nothing is made. Raises FileNotFoundError, OSError, sqlite3.Error.
+
+    Not SQLite's ``mode=ro``: that cannot undo what a process left half done when it was killed.
+    """
+    path.stat()
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=_TIMEOUT)
+    try:
+        connection.execute("PRAGMA query_only = 1")
+        yield connection
+    finally:
+        connection.close()

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from edgenode.state.database import StateError, open_database
+from edgenode.state.database import StateError, open_to_write, opened_to_read
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS intents (
+    "group" TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    since REAL NOT NULL,
+    reason TEXT NOT NULL
+)
+"""
 
 
 class IntentKind(StrEnum):
@@ -28,21 +39,19 @@ class Intent:
 
 
 class Intents:
-    """The stored intents. Blocking, a few milliseconds at worst: call it from a thread."""
+    """The stored intents. Blocking, a few milliseconds at worst: call it from a thread.
+
+    The file is opened for each call: one that was removed or put back is heeded, and a full disk
+    is in nobody's way but a writer's.
+    """
 
     def __init__(self, state_dir: Path) -> None:
-        """Raises StateError."""
-        self._connection = open_database(state_dir)
-        self._connection.execute("PRAGMA synchronous = FULL")
+        """Raises StateError if what is stored cannot be read."""
+        self._path = state_dir / "intents.sqlite"
+        self.all()
 
     def all(self) -> dict[str, Intent]:
         """By group. Raises StateError."""
-        try:
-            rows = self._connection.execute(
-                'SELECT "group", kind, since, reason FROM intents'
-            ).fetchall()
-        except sqlite3.Error as error:
-            raise StateError(f"the intents cannot be read: {error}") from None
         known = set(IntentKind)
         # A newer version may have stored a kind that this one does not know: the safe reading
         # of "an operator wanted something else than normal" is withdrawn.
@@ -50,7 +59,7 @@ class Intents:
             group: Intent(
                 group, IntentKind(kind) if kind in known else IntentKind.WITHDRAWN, since, reason
             )
-            for group, kind, since, reason in rows
+            for group, kind, since, reason in self._rows()
         }
 
     def put(self, *intents: Intent) -> None:
@@ -65,12 +74,35 @@ class Intents:
         self._write('DELETE FROM intents WHERE "group" = ?', [(group,) for group in groups])
 
     def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+        """Nothing stays open between calls."""
+
+    def _rows(self) -> list[tuple[str, str, float, str]]:
+        try:
+            with opened_to_read(self._path) as connection:
+                if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                    return []  # its maker was killed before there was anything in it
+                return connection.execute(
+                    'SELECT "group", kind, since, reason FROM intents'
+                ).fetchall()
+        except FileNotFoundError:
+            return []
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(
+                f"the operators' intents in {self._path} cannot be read ({_why(error)}): look at "
+                "that file; to remove it is to forget every drain and withdraw, so that whatever "
+                "is healthy is announced"
+            ) from None
 
     def _write(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         try:
-            with self._connection:
-                self._connection.executemany(statement, rows)
-        except sqlite3.Error as error:
-            raise StateError(f"the intent was not stored: {error}") from None
+            with closing(open_to_write(self._path, _SCHEMA, _VERSION)) as connection, connection:
+                connection.executemany(statement, rows)
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(
+                f"the intent was not stored in {self._path} ({_why(error)}): "
+                "see that this file can be written, and say it again"
+            ) from None
+
+
+def _why(error: OSError | sqlite3.Error) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

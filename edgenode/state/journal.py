@@ -9,12 +9,23 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenode.state.database import open_database
+from edgenode.state.database import StateError, open_to_write, opened_to_read
 
 log = logging.getLogger(__name__)
 
 MAX_EVENTS = 20_000
 _QUEUE = 10_000
+_FILE = "history.sqlite"
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    text TEXT NOT NULL
+)
+"""
 
 
 @dataclass(frozen=True)
@@ -27,18 +38,36 @@ class Event:
     text: str
 
 
+def newest(state_dir: Path, count: int) -> list[Event]:
+    """The newest events, oldest first, whether control runs or not. Raises StateError."""
+    path = state_dir / _FILE
+    try:
+        with opened_to_read(path) as connection:
+            rows = connection.execute(
+                "SELECT at, kind, subject, text FROM events ORDER BY id DESC LIMIT ?", (count,)
+            ).fetchall()
+    except FileNotFoundError:
+        raise StateError(f"there is no history in {path}: edgenode control writes it") from None
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"the history in {path} cannot be read ({error})") from None
+    return [Event(*row) for row in reversed(rows)]
+
+
 class Journal:
     """Events in SQLite, written by a thread of its own.
 
-    `record` never waits for the disk: a withdraw must not, and a full disk must change nothing
-    but the history. What cannot be written is counted in `lost`.
+    `record` never waits for the disk: a withdraw must not, and a disk that is full or read-only
+    must change nothing but the history. What cannot be written is counted in `lost`. A file that
+    is damaged is put aside, and another one begun.
     """
 
     def __init__(self, state_dir: Path, max_events: int = MAX_EVENTS) -> None:
-        """Raises StateError."""
-        self._connection = open_database(state_dir)
+        """Opens nothing yet, and so never fails."""
+        self._path = state_dir / _FILE
         self._max_events = max_events
+        self._connection: sqlite3.Connection | None = None
         self._queue: queue.Queue[Event | None] = queue.Queue(_QUEUE)
+        self._problem = ""
         self.lost = 0
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
@@ -50,13 +79,6 @@ class Journal:
         except queue.Full:
             self.lost += 1
 
-    def newest(self, count: int) -> list[Event]:
-        """The newest events, oldest first."""
-        rows = self._connection.execute(
-            "SELECT at, kind, subject, text FROM events ORDER BY id DESC LIMIT ?", (count,)
-        ).fetchall()
-        return [Event(*row) for row in reversed(rows)]
-
     def close(self, timeout: float = 2.0) -> None:
         """Write what is queued, within `timeout` seconds."""
         try:
@@ -66,23 +88,54 @@ class Journal:
         self._thread.join(timeout)
 
     def _write(self) -> None:
-        while True:
+        ended = False
+        while not ended:
             batch, ended = self._batch()
             try:
-                with self._connection:
-                    self._connection.executemany(
-                        "INSERT INTO events (at, kind, subject, text) VALUES (?, ?, ?, ?)",
-                        [(e.at, e.kind, e.subject, e.text) for e in batch],
-                    )
-                    self._connection.execute(
-                        "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?",
-                        (self._max_events,),
-                    )
-            except sqlite3.Error as error:
+                try:
+                    self._store(batch)
+                except sqlite3.OperationalError:
+                    raise  # full, read-only, locked: the file itself is as it should be
+                except sqlite3.DatabaseError as error:
+                    self._put_aside(error)
+                    self._store(batch)
+                self._problem = ""
+            except (OSError, sqlite3.Error) as error:
+                self._close()
                 self.lost += len(batch)
-                log.warning("%d events were not stored: %s", len(batch), error)
-            if ended:
-                return
+                if str(error) != self._problem:
+                    log.warning("events are not stored in %s: %s", self._path, error)
+                self._problem = str(error)
+        self._close()
+
+    def _store(self, batch: list[Event]) -> None:
+        if not batch:
+            return
+        if self._connection is None or not self._path.exists():
+            self._close()
+            self._connection = open_to_write(self._path, _SCHEMA, _VERSION)
+        with self._connection:
+            self._connection.executemany(
+                "INSERT INTO events (at, kind, subject, text) VALUES (?, ?, ?, ?)",
+                [(e.at, e.kind, e.subject, e.text) for e in batch],
+            )
+            self._connection.execute(
+                "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?",
+                (self._max_events,),
+            )
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        """One damaged file is kept, to be looked at. Raises OSError."""
+        self._close()
+        aside = self._path.with_suffix(".damaged")
+        self._path.replace(aside)
+        self._path.with_name(f"{_FILE}-journal").unlink(missing_ok=True)
+        log.warning("%s was damaged (%s): kept as %s, and begun anew", self._path, error, aside)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _batch(self) -> tuple[list[Event], bool]:
         batch: list[Event] = []

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgenode.bgp.levels import STANDING, Level
 from edgenode.bgp.names import (
-    is_static_name,
+    group_of,
     password_name,
     session_name,
     static_name,
@@ -44,7 +44,7 @@ def test_different_things_have_different_names(
 
 @given(things)
 def test_static_protocols_are_told_by_their_name(thing: tuple[object, ...]) -> None:
-    assert is_static_name(called(thing)) == (thing[0] == "static")
+    assert group_of(called(thing)) == (thing[1] if thing[0] == "static" else None)
 
 
 @given(names, names, st.sampled_from([4, 6]), st.sampled_from([*STANDING]))

@@ -120,7 +120,7 @@ def test_the_lifeline_loads_no_library_but_the_standard_one(config: Path) -> Non
         f"'{config}.absent']\n"
         "from edgenode.cli import main\n"
         "try: main()\n"
-        "except SystemExit as end: assert end.code == 1\n"
+        "except SystemExit as end: assert end.code == 2\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(loaded - set(sys.stdlib_module_names) - before))"
     )

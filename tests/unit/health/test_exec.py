@@ -74,9 +74,8 @@ async def test_exit_status_decides_and_the_first_line_is_the_reason(
 async def test_missing_command_is_a_failure_and_says_so() -> None:
     observation = await ExecProbe(("/nonexistent/check",), 1.0)()
     assert not observation.ok
-    assert observation.reason == (
-        "/nonexistent/check could not be started: No such file or directory"
-    )
+    assert observation.reason.startswith("/nonexistent/check: exit status 127: ")
+    assert observation.reason.endswith("No such file or directory")
 
 
 async def test_no_shell_and_a_clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

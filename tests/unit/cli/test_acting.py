@@ -1,0 +1,171 @@
+"""What is done, and what is said of it, is the same."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgenode.state import Event, Intent, IntentKind, Intents, Journal
+from tests.unit.cli import fakes
+from tests.unit.cli.test_command import edgenode
+from tests.unit.config.test_config import GOOD
+
+ALL = ("withdraw", "--all", "--reason", "fire", "--config")
+DISABLES = ['disable "*_v?_normal"', 'disable "*_v?_drained"']
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "edgenode.toml"
+    node = f'name = "lon1"\nrun_dir = "{tmp_path}/run"\nstate_dir = "{tmp_path}/state"'
+    text = GOOD.replace('name = "lon1"', node, 1)
+    path.write_text(text.replace("[bgp]", f'[bgp]\nsocket = "{tmp_path}/bird.ctl"', 1))
+    return path
+
+
+def kinds(tmp_path: Path) -> dict[str, IntentKind]:
+    return {name: intent.kind for name, intent in Intents(tmp_path / "state").all().items()}
+
+
+def test_withdrawing_all(config: Path, tmp_path: Path) -> None:
+    heard: list[str] = []
+    told: list[Any] = []
+
+    def answer(body: Any) -> dict[str, Any]:
+        told.append(body)
+        return fakes.status()
+
+    with (
+        fakes.bird(tmp_path / "bird.ctl", heard),
+        fakes.control(tmp_path / "run" / "control.sock", answer),
+    ):
+        shown = edgenode(*ALL, str(config))
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == "withdrawn: web, static, web-a\n"
+    assert heard == [*DISABLES, "show protocols"]
+    assert kinds(tmp_path) == dict.fromkeys(["web", "static", "web-a"], IntentKind.WITHDRAWN)
+    assert [body["groups"] for body in told] == [["web", "static"]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("asn = 64700", "asn = 0"),
+        ("[[groups]]", "[[groups]]\nunknown = 1"),
+        ('target = "203.0.113.1:80"', 'target = ""'),
+    ],
+)
+def test_withdrawing_all_with_a_wrong_configuration(
+    config: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    config.write_text(config.read_text().replace(old, new))
+    heard: list[str] = []
+    with fakes.bird(tmp_path / "bird.ctl", heard):
+        shown = edgenode(*ALL, str(config))
+    assert shown.returncode == 0, shown.stderr
+    assert heard[:2] == DISABLES
+    assert {"web", "static"} <= kinds(tmp_path).keys()
+
+
+def test_withdrawing_all_with_half_a_configuration(config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text().replace("[[services]]", "[[services"))
+    heard: list[str] = []
+    with fakes.bird(tmp_path / "bird.ctl", heard):
+        shown = edgenode(*ALL, str(config))
+    assert heard[:2] == DISABLES
+    assert shown.returncode == 1
+    assert "is no TOML" in shown.stderr
+    assert f"BIRD was told on {tmp_path}/bird.ctl" in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert {"web", "static", "web-a"} == kinds(tmp_path).keys()
+
+
+def test_a_bird_that_goes_on_announcing_is_told_of(config: Path, tmp_path: Path) -> None:
+    with fakes.bird(tmp_path / "bird.ctl", [], obeys=False):
+        shown = edgenode(*ALL, str(config))
+    assert shown.returncode == 1
+    assert "still announces web-a: stop BIRD itself" in shown.stderr
+    assert "withdrawn:" not in shown.stdout
+
+
+def test_intents_that_cannot_be_stored_are_told_of(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no directory")
+    heard: list[str] = []
+    with fakes.bird(tmp_path / "bird.ctl", heard):
+        shown = edgenode(*ALL, str(config))
+    assert heard[:2] == DISABLES
+    assert shown.returncode == 1
+    assert "may announce again" in shown.stderr
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_what_bird_has_not_done_is_not_claimed(config: Path, tmp_path: Path, stale: bool) -> None:
+    base = fakes.status()
+    group = base["groups"][0] | {"in_force": stale}
+    bird = base["bird"] | {"asked_s_ago": 60.0 if stale else 0.0, "problem": "BIRD hangs"}
+    answer = fakes.status(groups=[group], bird=bird)
+    with fakes.control(tmp_path / "run" / "control.sock", lambda _: answer):
+        shown = edgenode("withdraw", "web", "--config", str(config))
+    assert shown.returncode == 1
+    assert "decided, but BIRD has not done it: web (BIRD hangs)" in shown.stderr
+
+
+def test_bird_is_given_a_moment(config: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    asked: list[Any] = []
+
+    def answer(body: Any) -> dict[str, Any]:
+        asked.append(body)
+        base = fakes.status()
+        return base | {"groups": [base["groups"][0] | {"in_force": len(asked) > 3}]}
+
+    with fakes.control(tmp_path / "run" / "control.sock", answer):
+        shown = edgenode("withdraw", "web", "--config", str(config))
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == "web: withdrawn (withdrawn by the operator)\n"
+    assert asked[0] == {"groups": ["web"], "kind": "withdrawn", "reason": ""}
+    assert time.monotonic() - started < 10
+
+
+def test_what_others_wrote_is_no_markup(config: Path, tmp_path: Path) -> None:
+    reason = "[/] 93% used, see http://[2001:db8::1]/ and [bold]"
+    checks = [{"name": "disk", "state": "down", "reason": reason}]
+    group = fakes.status()["groups"][0] | {"reasons": [reason]}
+    answer = fakes.status(checks=checks, groups=[group])
+    with fakes.control(tmp_path / "run" / "control.sock", lambda _: answer):
+        shown = edgenode("status", "--config", str(config))
+    assert shown.returncode == 0, shown.stderr
+    assert "".join(shown.stdout.split()).count("".join(reason.split())) >= 1
+
+
+def test_history(config: Path, tmp_path: Path) -> None:
+    shown = edgenode("history", "--config", str(config))
+    assert shown.returncode == 1
+    assert "there is no history" in shown.stderr
+    assert not (tmp_path / "state").exists(), "who only looks makes nothing"
+    journal = Journal(tmp_path / "state")
+    journal.record(Event(0.0, "check", "disk", "down: [/] full"))
+    journal.close()
+    shown = edgenode("history", "--config", str(config))
+    assert "disk: down: [/] full" in shown.stdout
+    assert len(json.loads(edgenode("history", "--json", "--config", str(config)).stdout)) == 1
+    (tmp_path / "state" / "history.sqlite").write_bytes(b"damaged" * 500)
+    shown = edgenode("history", "--config", str(config))
+    assert shown.returncode == 1
+    assert "cannot be read" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_damaged_intents_do_not_keep_bird_from_being_told(config: Path, tmp_path: Path) -> None:
+    Intents(tmp_path / "state").put(Intent("web", IntentKind.DRAINED, 1.0, ""))
+    (tmp_path / "state" / "intents.sqlite").write_bytes(b"damaged" * 500)
+    heard: list[str] = []
+    with fakes.bird(tmp_path / "bird.ctl", heard):
+        shown = edgenode(*ALL, str(config))
+    assert heard[:2] == DISABLES
+    assert shown.returncode == 1
+    assert "look at that file" in shown.stderr
