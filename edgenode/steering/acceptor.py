@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import select
 import socket
 from collections.abc import Callable
@@ -11,12 +10,12 @@ from dataclasses import dataclass
 from edgenode.steering import sysio
 from edgenode.steering.connection import Route
 from edgenode.steering.counters import Counters
+from edgenode.steering.faults import NO_ROOM
 
 BURST = 64  # connections from one listener before others get their turn
 PAUSE = 0.1  # seconds until accept(2) is tried again when descriptors or memory ran out
 
 _LAST_BURSTS = 64  # before a listener is closed: a full queue of 4096
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 @dataclass(slots=True)
@@ -111,7 +110,7 @@ class Acceptor:
                 return False
             except OSError as error:
                 # Other errors are those of one connection that broke in the queue, see accept(2).
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     self._counters.accept_errors += 1
                     self._pause(now + PAUSE)
                     return False

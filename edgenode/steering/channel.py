@@ -40,11 +40,14 @@ class Channel:
         return bool(self._outgoing)
 
     def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
-        """Send a message and copies of the descriptors. Raises OSError if the other is gone."""
+        """Send a message and copies of the descriptors. Raises OSError.
+
+        After an error that does not mean that the other is gone, it lacks a message.
+        """
         if len(descriptors) > MAX_DESCRIPTORS:
             raise ValueError(f"{len(descriptors)} descriptors are too many for a message")
         body = json.dumps({**message, _COUNT: len(descriptors)}).encode()
-        copies = tuple(os.dup(fd) for fd in descriptors)
+        copies = _copy(descriptors)
         self._outgoing.append((len(body).to_bytes(_LENGTH, "big") + body, copies))
         self.flush()
 
@@ -104,3 +107,15 @@ class Channel:
             count = message.pop(_COUNT)
             messages.append((message, [self._descriptors.popleft() for _ in range(count)]))
         return messages
+
+
+def _copy(descriptors: tuple[int, ...]) -> tuple[int, ...]:
+    """Raises OSError, and then has copied none."""
+    copies: list[int] = []
+    try:
+        copies.extend(os.dup(fd) for fd in descriptors)
+    except OSError:
+        for fd in copies:
+            os.close(fd)
+        raise
+    return tuple(copies)

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgenode.steering.faults import NO_ROOM
+
 _PIECE = 256 * 1024
 _LONGEST = 64 << 20  # bytes of a line; a table of 100,000 targets is a tenth of it
 _BEHIND = 1 << 20  # unread bytes from which on a client gets no reports
+_MOST_UNREAD = 8 << 20  # unread bytes from which on a client that wants more is dropped
 _PATIENCE = 1.0
+_PAUSE = 1.0  # seconds until accept(2) is tried again when descriptors or memory ran out
 
 
 class SocketTaken(Exception):
@@ -79,6 +83,11 @@ class Client:
         """Whether it reads too slowly to be sent what it did not ask for."""
         return len(self._outgoing) > _BEHIND
 
+    @property
+    def lost(self) -> bool:
+        """Whether it asks and asks, and does not read the answers."""
+        return len(self._outgoing) > _MOST_UNREAD
+
     def receive(self) -> list[bytes]:
         """Return the lines that have come. Raises EOFError at the end, OSError, and ValueError."""
         try:
@@ -122,12 +131,16 @@ class ControlSocket:
         self._selector = selector
         self._on_line = on_line
         self._clients: set[Client] = set()
+        self._resume_at: float | None = None  # not None: no descriptors to accept with
         self._server = listen(path)
         self._selector.register(self._server, selectors.EVENT_READ, self._on_connect)
 
     def send(self, client: Client, message: dict[str, Any]) -> None:
         """Send to one client; nothing happens if it is gone."""
         if client not in self._clients:
+            return
+        if client.lost:
+            self._drop(client)
             return
         try:
             client.send(message)
@@ -146,15 +159,29 @@ class ControlSocket:
         """Remove the socket, leave the clients."""
         for client in list(self._clients):
             self._drop(client)
-        self._selector.unregister(self._server)
+        if self._resume_at is None:
+            self._selector.unregister(self._server)
         self._server.close()
         self._path.unlink(missing_ok=True)
 
-    def _on_connect(self, _events: int, _now: float) -> None:
+    def tend(self, now: float) -> None:
+        """Accept again, some time after descriptors ran out."""
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            self._selector.register(self._server, selectors.EVENT_READ, self._on_connect)
+
+    def next_due(self) -> float:
+        """When `tend` is needed next although no event came."""
+        return float("inf") if self._resume_at is None else self._resume_at
+
+    def _on_connect(self, _events: int, now: float) -> None:
         try:
             connection, _ = self._server.accept()
-        except OSError:  # it has left again, or descriptors have run out: it tries again
-            return
+        except OSError as error:
+            if error.errno in NO_ROOM:  # the client waits: it would be reported again and again
+                self._resume_at = now + _PAUSE
+                self._selector.unregister(self._server)
+            return  # else it has left again
         client = Client(connection)
         self._clients.add(client)
         self._selector.register(connection, selectors.EVENT_READ, self._callback(client))

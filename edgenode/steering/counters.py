@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgenode.steering.dial import TargetKey
+from edgenode.steering.report import surplus
+from edgenode.steering.table import Table
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class ServiceCount:
 
 
 class Counters:
-    """All counters; names that left the table stay, since their connections may live on."""
+    """All counters; names that left the table stay while they have connections, see `forget`."""
 
     def __init__(self) -> None:
         self.services: dict[str, ServiceCount] = {}
@@ -51,6 +53,27 @@ class Counters:
 
     def service(self, name: str) -> ServiceCount:
         return self.services.setdefault(name, ServiceCount())
+
+    def forget(self, table: Table) -> None:
+        """Drop the totals of services that are not in the table, and have no connection left.
+
+        Likewise regions and targets, but only once there are many: one that is not healthy leaves
+        the table too, and its totals should go on when it is back.
+        """
+        names = {service.name for service in table.services}
+        for name, service in list(self.services.items()):
+            if name not in names and service.live == 0:
+                del self.services[name]
+        regions = {region for region, _ in table.targets}
+        for service in self.services.values():
+            for region in surplus(service.regions, regions):
+                if service.regions[region].live == 0:
+                    del service.regions[region]
+        targets = table.targets
+        for key in surplus(self.connect_failures.keys() | self.target_live.keys(), targets):
+            if self.target_live.get(key, 0) == 0:
+                self.target_live.pop(key, None)
+                self.connect_failures.pop(key, None)
 
     def attempt_failed(self, service: ServiceCount, key: TargetKey) -> None:
         service.region(key[0]).failures += 1

@@ -77,6 +77,8 @@ class Path:
         self.usual = sample if self.usual is None else self.usual + (sample - self.usual) / 8
 
 
+_MOST_PATHS = 256
+
 ShunKey = tuple[str, str, str | None]
 """Service, region, and worker (None: the whole region)."""
 
@@ -136,7 +138,11 @@ class Memory:
             self._shun((service, key[0], None), now)
 
     def forgive(self, table: Table, now: float) -> None:
-        """A new table: what it names may be tried at once, by one connection first."""
+        """A new table: what it names may be tried at once, by one connection first.
+
+        What it does not name is forgotten; but the ways to regions only once there are many, since
+        a region may be back in the next table.
+        """
         known = {
             (service.name, region.region, worker)
             for service in table.services
@@ -146,6 +152,10 @@ class Memory:
         self._shunned = {
             key: min(until, now) for key, until in self._shunned.items() if key in known
         }
+        self._turns = {key: turn for key, turn in self._turns.items() if (*key, None) in known}
+        if len(self._paths) > _MOST_PATHS:
+            regions = {region for _, region, _ in known}
+            self._paths = {name: path for name, path in self._paths.items() if name in regions}
 
     def _answered(self, path: Path, service: str, region: str, now: float) -> None:
         path.answered = now

@@ -12,16 +12,24 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from edgenode.steering.listeners import ListenError, open_listener
+from edgenode.steering import descriptors
+from edgenode.steering.listeners import ListenError, open_listeners
 from edgenode.steering.report import RelayReport, add
 from edgenode.steering.slot import Slot
-from edgenode.steering.table import Table
+from edgenode.steering.table import Table, TableError
+
+LISTEN_INTERVAL = 3.0
+"""Seconds until an address that could not be listened on is tried again."""
 
 logger = logging.getLogger("edgenode.steering")
 
 
 class Fleet:
-    """`workers` relay workers, which share out `max_connections` evenly."""
+    """`workers` relay workers, which share out `max_connections` evenly.
+
+    `limit` is how many files the process may have open. `listen_failures`: the addresses of the
+    present table that could not be listened on, and why.
+    """
 
     def __init__(
         self,
@@ -29,32 +37,33 @@ class Fleet:
         workers: int,
         max_connections: int,
         access_log: Path | None,
+        limit: int,
     ) -> None:
-        limit = max(1, max_connections // workers)
-        self._slots = [Slot(selector, limit, access_log) for _ in range(workers)]
+        share = max(1, max_connections // workers)
+        self.listen_failures: dict[str, str] = {}
+        self._slots = [Slot(selector, share, access_log) for _ in range(workers)]
+        self._limit = limit
         self._number = 0
+        self._table: Table | None = None
+        self._retry_at = 0.0
 
-    def apply(self, table: Table, *, all_or_none: bool = True) -> int:
+    def apply(self, table: Table) -> int:
         """Open and close listeners as the table says, and hand it to all; return its number.
 
-        Raises ListenError if an address cannot be listened on; then all stays as it was. If not
-        `all_or_none`, that address is left out and logged.
+        An address that cannot be listened on is left out, told in `listen_failures` and tried
+        again by `tend`: it is no reason to hold back what the other services need. Raises
+        TableError if there are more addresses than the limit of open files allows.
         """
-        opened: list[dict[str, socket.socket]] = [{} for _ in self._slots]
-        for slot, new in zip(self._slots, opened, strict=True):
-            for listen in table.listen:
-                if listen in slot.listeners:
-                    continue
-                try:
-                    new[listen] = open_listener(listen)
-                except ListenError as error:
-                    if all_or_none:
-                        for listener in (one for some in opened for one in some.values()):
-                            listener.close()
-                        raise
-                    logger.error("%s", error)
+        most = descriptors.most_addresses(self._limit, len(self._slots))
+        if len(table.listen) > most:
+            raise TableError(
+                f"{len(table.listen)} addresses are more than the limit of {self._limit} open"
+                f" files allows with {len(self._slots)} relay workers, which is {most}; raise the"
+                " limit (LimitNOFILE= of the unit) or take fewer relay workers"
+            )
+        self._table = table
         self._number += 1
-        for slot, new in zip(self._slots, opened, strict=True):
+        for slot, new in zip(self._slots, self._open(table), strict=True):
             slot.apply(table, self._number, new)
         return self._number
 
@@ -67,13 +76,24 @@ class Fleet:
         return all(process.applied >= number for process in processes)
 
     def tend(self, now: float) -> None:
-        """See `Slot.tend`."""
+        """See `Slot.tend`; and try again what could not be listened on."""
+        if self._table is not None and self.listen_failures and now >= self._retry_at:
+            self._retry_at = now + LISTEN_INTERVAL
+            for slot, new in zip(self._slots, self._open(self._table), strict=True):
+                if new:
+                    slot.apply(self._table, self._number, new)
         for slot in self._slots:
             slot.tend(now)
 
     def next_due(self) -> float:
         """When `tend` is needed next although no event came."""
-        return min(slot.next_due() for slot in self._slots)
+        due = min(slot.next_due() for slot in self._slots)
+        return min(due, self._retry_at) if self.listen_failures else due
+
+    def reopen_log(self) -> None:
+        """Let all open the access log anew."""
+        for slot in self._slots:
+            slot.reopen_log()
 
     def drain(self, seconds: float) -> None:
         """Accept no more; each process ends with its last connection or after `seconds`."""
@@ -92,10 +112,32 @@ class Fleet:
 
     def counters(self) -> dict[str, Any]:
         """The sum of all relay workers' counters, the former ones' totals included."""
-        total: dict[str, Any] = {"services": {}, "targets": {}}
+        total: dict[str, Any] = {"services": {}, "targets": {}, "totals": {}}
         for slot in self._slots:
             total = add(total, slot.counters())
         return total
 
     def relays(self) -> tuple[RelayReport, ...]:
         return tuple(slot.report() for slot in self._slots)
+
+    def _open(self, table: Table) -> list[dict[str, socket.socket]]:
+        """Open what the table names and is not open yet; for each slot its part of it."""
+        opened: list[dict[str, socket.socket]] = [{} for _ in self._slots]
+        failures: dict[str, str] = {}
+        for listen in table.listen:
+            if listen in self._slots[0].listeners:
+                continue
+            try:
+                listeners = open_listeners(listen, len(self._slots))
+            except ListenError as error:
+                failures[listen] = str(error)
+                continue
+            for new, listener in zip(opened, listeners, strict=True):
+                new[listen] = listener
+        for listen, reason in failures.items():
+            if self.listen_failures.get(listen) != reason:
+                logger.error("%s; it is tried again", reason)
+        for listen in opened[0].keys() & self.listen_failures.keys():
+            logger.warning("%s is listened on now", listen)
+        self.listen_failures = failures
+        return opened

@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edgenode.steering.report import Report
 from edgenode.steering.table import Table
@@ -87,20 +86,19 @@ class SteeringLink:
                 await writer.drain()
 
     def _receive(self, line: bytes) -> None:
-        message: dict[str, Any] = json.loads(line)
-        match message["type"]:
-            case "report":
-                try:
-                    self.report = Report.from_json(message)
-                except (KeyError, TypeError, AttributeError) as error:
-                    raise ValueError(f"a report that cannot be read ({error!r})") from None
+        match _parse(line):
+            case Report() as report:
+                self.report = report
                 if self.on_report is not None:
-                    self.on_report(self.report)
-            case "applied":
-                self.applied = message["revision"]
-            case "refused":
-                self.refusal = message["reason"]
-                logger.error("steering refuses table %s: %s", message["revision"], self.refusal)
+                    self.on_report(report)
+            case {"type": "applied", "revision": int(revision)}:
+                self.applied = revision
+            case {"type": "refused", "reason": str(reason), "revision": revision}:
+                self.refusal = reason
+                logger.error("steering refuses table %s: %s", revision, reason)
+            case _:
+                # Steering may be older or newer than control; the rest is understood.
+                logger.warning("steering on %s: not understood: %.200r", self._path, line)
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected
@@ -109,3 +107,12 @@ class SteeringLink:
             self.applied = None
         if self.on_connected is not None:
             self.on_connected(connected)
+
+
+def _parse(line: bytes) -> object:
+    """The message; None if it is none, or a report that cannot be read."""
+    try:
+        message = json.loads(line)
+        return Report.from_json(message) if message["type"] == "report" else message
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from contextlib import ExitStack
 
 from edgenode.steering.table import split_endpoint
 
@@ -17,11 +19,23 @@ class ListenError(Exception):
     """An address cannot be listened on; the message says why."""
 
 
-def open_listener(listen: str) -> socket.socket:
-    """Open one listener of those that share the address (SO_REUSEPORT). Raises ListenError.
+def open_listeners(listen: str, count: int) -> list[socket.socket]:
+    """Open listeners that share the address (SO_REUSEPORT), all or none. Raises ListenError.
 
     The address need not be on the machine yet (IP_FREEBIND, ip(7)).
     """
+    with ExitStack() as stack:
+        try:
+            listeners = [stack.enter_context(_open(listen)) for _ in range(count)]
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            hint = "; is another process there?" if error.errno == errno.EADDRINUSE else ""
+            raise ListenError(f"cannot listen on {listen}: {reason}{hint}") from None
+        stack.pop_all()
+    return listeners
+
+
+def _open(listen: str) -> socket.socket:
     address, port = split_endpoint(listen)
     ipv6 = address.version == 6
     listener = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
@@ -37,10 +51,7 @@ def open_listener(listen: str) -> socket.socket:
         listener.bind((str(address), port))
         listener.listen(BACKLOG)
         listener.setblocking(False)
-    except OSError as error:
+    except OSError:
         listener.close()
-        reason = os.strerror(error.errno or 0)
-        raise ListenError(
-            f"cannot listen on {listen}: {reason}; is another process there?"
-        ) from None
+        raise
     return listener

@@ -20,23 +20,28 @@ from edgenode.steering.acceptor import Acceptor, Listener
 from edgenode.steering.accesslog import FLUSH_INTERVAL, AccessLog, describe
 from edgenode.steering.connection import CHUNK, Connection, Phase, Route, Side
 from edgenode.steering.counters import Counters
-from edgenode.steering.dial import DEFAULT_LIMITS, Attempt, Dial, Failure, Limits, Memory
+from edgenode.steering.dial import DEFAULT_LIMITS, Attempt, Dial, Limits, Memory
+from edgenode.steering.faults import NO_ROOM, kind
 from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow, SideTable
 from edgenode.steering.table import Table
 from edgenode.steering.timers import Timers
 
 _MAX_EVENTS = 512
 _IDLE_SLACK = 1 / 16  # an idle connection may be closed later by this share of the timeout
-# The node itself has run out: another target would not help.
-_OWN_FAULTS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_MOST_WAITING = 64  # local probes that may hold a connection without a word
 
 
 class Relay:
-    """One relay worker's connections. `limit` is the number of connections at a time."""
+    """One relay worker's connections. `limit` is the number of connections at a time.
+
+    Local probes that wait for their first bytes do not count: health checks hold them for as long
+    as they like. A few dozen have places of their own, more are reset.
+    """
 
     def __init__(self, log: AccessLog, limit: int, limits: Limits = DEFAULT_LIMITS) -> None:
         self.counters = Counters()
         self.live = 0
+        self._waiting = 0
         self.now = time.monotonic()
         self._log = log
         self._limit = limit
@@ -67,6 +72,7 @@ class Relay:
             routes.update(dict.fromkeys(service.listen, route))
         self._acceptor.route(routes, self.now)
         self._memory.forgive(table, self.now)
+        self.counters.forget(table)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back at the end of each round in which the descriptor is readable."""
@@ -132,6 +138,7 @@ class Relay:
         count.accepted += 1
         count.live += 1
         self.live += 1
+        self._waiting += 1
         local = (listener.host, listener.port) if listener.host else sysio.local_address(fd)
         number = self._next_number = self._next_number + 1
         connection = Connection(
@@ -143,6 +150,8 @@ class Relay:
         # this node, and no worker is to be troubled with it unless it speaks.
         if host != local[0]:
             self._begin_dial(connection, client)
+        elif self._waiting > _MOST_WAITING:
+            self._end(connection, "too-many-probes")
         if connection.phase is not Phase.CLOSED:
             client.watched = True
             self._epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
@@ -153,6 +162,7 @@ class Relay:
             self._end(connection, "no-region")
             return
         connection.phase = Phase.DIALING
+        self._waiting -= 1
         if service.proxy_protocol == "v2":
             header = proxyprotocol.encode(connection.client, connection.local)
             connection.header_size = len(header)
@@ -171,7 +181,7 @@ class Relay:
             failed = self._try(connection, client, attempt)
             if failed == 0:
                 return
-            if failed in _OWN_FAULTS:
+            if failed in NO_ROOM:  # another target would not help
                 connection.errors.append(errno.errorcode[failed])
                 break
             self._note_failure(connection, failed)
@@ -313,7 +323,7 @@ class Relay:
         name = errno.errorcode.get(failed, str(failed))
         connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
         self.counters.attempt_failed(connection.route.count, attempt.key)
-        dial.failed(_kind(failed), self.now)
+        dial.failed(kind(failed), self.now)
 
     def _drop_worker(self, connection: Connection) -> None:
         fd = connection.worker_fd
@@ -345,6 +355,8 @@ class Relay:
         count, attempt = connection.route.count, connection.attempt
         if connection.connected is not None and attempt is not None:
             self.counters.closed(count, attempt.key)
+        if connection.phase is Phase.WAITING:
+            self._waiting -= 1
         connection.phase = Phase.CLOSED
         count.live -= 1
         self.live -= 1
@@ -365,7 +377,7 @@ class Relay:
     # --- the small things
 
     def _room(self) -> int:
-        return self._limit - self.live
+        return self._limit - self.live + self._waiting
 
     def _wait(self, until: float) -> float:
         """How long the loop may wait for events, in seconds."""
@@ -388,9 +400,3 @@ class Relay:
             except OSError:  # the peer has reset it before us; it is closed all the same
                 continue
         self._closing.clear()
-
-
-def _kind(failed: int) -> Failure:
-    if failed in (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE):
-        return Failure.REFUSED
-    return Failure.TIMEOUT if failed == errno.ETIMEDOUT else Failure.UNREACHABLE

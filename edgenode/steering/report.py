@@ -5,10 +5,19 @@ Counters are totals since the supervisor started: those of replaced relay worker
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
+from edgenode.steering.table import Table
+
+MOST_NAMES = 1000
+"""Names of targets from which on those that are in no table are forgotten.
+
+Fewer may stay, since a target leaves the table whenever it is not healthy.
+"""
+
+Name = TypeVar("Name")
 Tree = Mapping[str, Union[int, "Tree"]]
 """Nested counters; "live" is a present number, all others are totals."""
 
@@ -52,12 +61,19 @@ class RelayReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`at` is Unix time; the keys of `targets` are "region/worker"."""
+    """`at` is Unix time; the keys of `targets` are "region/worker".
+
+    `listen_failures`: why an address of the table is not listened on. `accept_errors`: how often
+    descriptors or memory ran out. `log_dropped`: lines that the access log has lost.
+    """
 
     at: float
     services: Mapping[str, ServiceReport] = field(default_factory=dict)
     targets: Mapping[str, TargetReport] = field(default_factory=dict)
     relays: tuple[RelayReport, ...] = ()
+    listen_failures: Mapping[str, str] = field(default_factory=dict)
+    accept_errors: int = 0
+    log_dropped: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -82,6 +98,10 @@ class Report:
             },
             targets={name: TargetReport(**target) for name, target in value["targets"].items()},
             relays=tuple(RelayReport(**relay) for relay in value["relays"]),
+            # A steering that was not upgraded yet does not tell these.
+            listen_failures=value.get("listen_failures", {}),
+            accept_errors=value.get("accept_errors", 0),
+            log_dropped=value.get("log_dropped", 0),
         )
 
 
@@ -94,6 +114,28 @@ def add(left: Tree, right: Tree) -> dict[str, Any]:
             result[name] = add(known or {}, value)
         else:
             result[name] = (known or 0) + value
+    return result
+
+
+def surplus(names: Collection[Name], known: Collection[Name]) -> list[Name]:
+    """Which names to forget, so that memory is bounded: none as long as they are few."""
+    return [] if len(names) <= MOST_NAMES else [name for name in names if name not in known]
+
+
+def forget(counters: Tree, table: Table) -> dict[str, Any]:
+    """Retired counters without the services and (see MOST_NAMES) targets that left the table."""
+    result: dict[str, Any] = dict(counters)
+    if "services" in result:
+        kept = {service.name for service in table.services}
+        result["services"] = {
+            name: value for name, value in result["services"].items() if name in kept
+        }
+    if "targets" in result:
+        known = {f"{region}/{worker}" for region, worker in table.targets}
+        gone = set(surplus(result["targets"], known))
+        result["targets"] = {
+            name: value for name, value in result["targets"].items() if name not in gone
+        }
     return result
 
 

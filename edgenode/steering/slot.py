@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from edgenode.steering.channel import MAX_DESCRIPTORS, Channel, Message
-from edgenode.steering.report import RelayReport, add, retire
+from edgenode.steering.faults import GONE
+from edgenode.steering.report import RelayReport, add, forget, retire
 from edgenode.steering.table import Table
 
 BEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat until a relay worker is killed and replaced."""
 
+_STALL = 2.0  # seconds between two calls of `tend` that show that the machine stood still
 _DELAYS = (0.0, 0.1, 0.3, 1.0, 3.0, 5.0)
 _STEADY = 10.0  # seconds after which an end is not an early one
 
@@ -41,7 +43,7 @@ class Process:
         ours, theirs = socket.socketpair()
         with theirs:
             log = "-" if access_log is None else str(access_log)
-            arguments = [str(theirs.fileno()), str(limit), log]
+            arguments = [str(theirs.fileno()), str(os.getpid()), str(limit), log]
             try:
                 self._popen = subprocess.Popen(
                     [sys.executable, "-m", "edgenode.steering.worker", *arguments],
@@ -52,7 +54,13 @@ class Process:
                 ours.close()
                 raise
         self.pid = self._popen.pid
-        self.pidfd = os.pidfd_open(self.pid)
+        try:
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            ours.close()
+            self._popen.kill()
+            self._popen.wait()
+            raise
         self.channel = Channel(ours)
         self.started = now
         self.beat = now
@@ -90,15 +98,19 @@ class Slot:
         self._retired: dict[str, Any] = {}
         self._early_ends = 0
         self._draining = False
+        self._tended = float("inf")
         self._start_at: float | None = 0.0  # None: it runs, or is not to run any more
 
     def tend(self, now: float) -> None:
         """Start the process if it is time, kill it if it hangs.
 
         `now` is when the present round of events was read, so that a heartbeat that has come while
-        the supervisor itself was stopped is not overlooked.
+        the supervisor itself was stopped is not overlooked. It is called at least once a second:
+        the time in which it was not does not count, for the process may have been stopped too.
         """
-        process = self.process
+        process, stalled, self._tended = self.process, now - self._tended, now
+        if process is not None and stalled > _STALL:
+            process.beat = min(now, process.beat + stalled)
         if self._start_at is not None and now >= self._start_at:
             self._start(now)
         elif process is not None and now - process.beat > BEAT_TIMEOUT:
@@ -121,12 +133,18 @@ class Slot:
         """Hand over a table, and the listeners opened for it; `number` comes back as `applied`."""
         self._table, self._number = table, number
         self.listeners.update(opened)
+        self._retired = forget(self._retired, table)
         # Ours is closed first: the relay worker then has the last copy, and takes what is in its
         # queue before it closes it too.
         for listen in self.listeners.keys() - set(table.listen):
             self.listeners.pop(listen).close()
         if self.process is not None:
             self._hand_over(list(opened))
+
+    def reopen_log(self) -> None:
+        """Let the process open its access log anew."""
+        if self.process is not None:
+            self._send({"type": "reopen"})
 
     def drain(self, seconds: float) -> None:
         """Let the process accept no more, and end with its last connection or after `seconds`."""
@@ -162,18 +180,35 @@ class Slot:
         for at in range(0, len(new), MAX_DESCRIPTORS):
             some = new[at : at + MAX_DESCRIPTORS]
             descriptors = tuple(self.listeners[listen].fileno() for listen in some)
-            self._send({"type": "listeners", "listen": some}, descriptors)
+            if not self._send({"type": "listeners", "listen": some}, descriptors):
+                return
         if self._table is not None:
             table = self._table.to_json()
             self._send({"type": "table", "number": self._number, "table": table})
 
-    def _send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
-        assert self.process is not None
+    def _send(self, message: Message, descriptors: tuple[int, ...] = ()) -> bool:
+        """Send a message; False if the process ends, and the next one is to be told all anew."""
+        process = self.process
+        assert process is not None
         try:
-            self.process.channel.send(message, descriptors)
-        except OSError:  # it is about to end
+            process.channel.send(message, descriptors)
+        except OSError as error:
+            self._lost(process, error)
+            return False
+        self._watch(process.channel)
+        return True
+
+    def _lost(self, process: Process, error: OSError) -> None:
+        """The process lacks a message: it must not go on without."""
+        if error.errno in GONE:  # it is about to end
             return
-        self._watch(self.process.channel)
+        logger.error(
+            "relay worker %d cannot be told what it needs to know: %s; it is killed and replaced",
+            process.pid,
+            error.strerror,
+        )
+        self._mark(False)
+        process.kill()
 
     def _watch(self, channel: Channel) -> None:
         if channel.fileno() in self._selector.get_map():
@@ -190,8 +225,9 @@ class Slot:
         if events & selectors.EVENT_WRITE:
             try:
                 process.channel.flush()
-            except OSError:
+            except OSError as error:
                 self._selector.unregister(process.channel)
+                self._lost(process, error)
                 return
             self._watch(process.channel)
 
@@ -207,7 +243,10 @@ class Slot:
             if message["type"] == "applied":
                 process.applied = message["number"]
             else:
-                process.counters = message["counters"]
+                process.counters = {
+                    **message["counters"],
+                    "totals": {key: message[key] for key in ("accept_errors", "log_dropped")},
+                }
             process.beat = now
             self._mark(True)
         return True

@@ -5,6 +5,7 @@ It needs nobody: without control it serves from the last table that it accepted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -15,19 +16,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgenode.steering import tablefile
+from edgenode.steering import descriptors, tablefile
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
 from edgenode.steering.fleet import Fleet
-from edgenode.steering.listeners import ListenError
 from edgenode.steering.report import Report
-from edgenode.steering.table import Table, TableError
+from edgenode.steering.table import Table, TableError, shown
+from edgenode.steering.tablesaver import TableSaver
 
 SOCKET = "steering.sock"
 TABLE_FILE = "steering-table.json"
 
 _REPORT_INTERVAL = 1.0
 _DRAIN_MARGIN = 2.0  # seconds that relay workers get beyond the drain, before they are killed
+_SAVE_PATIENCE = 2.0  # seconds that a slow disk gets at the end
 
 logger = logging.getLogger("edgenode.steering")
 
@@ -42,62 +44,79 @@ class Supervisor:
         workers: int,
         max_connections: int,
         access_log: Path | None,
+        limit: int,
     ) -> None:
         self._selector = selectors.DefaultSelector()
         self._control = ControlSocket(run_dir / SOCKET, self._selector, self._on_line)
-        self._fleet = Fleet(self._selector, workers, max_connections, access_log)
+        self._fleet = Fleet(self._selector, workers, max_connections, access_log, limit)
         self._table_file = state_dir / TABLE_FILE
         self._unconfirmed: list[tuple[Client, int, int]] = []  # client, revision, number
-        self._stop = False
-        self._wake_signal, self._on_signal = socket.socketpair()
+        self._stops = 0  # how many signals to stop have come
+        self._hangups = 0
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._saver = TableSaver(self._table_file, self._wake)
         self._report_at = 0.0
 
     def run(self, drain: float) -> None:
-        """Serve until SIGTERM or SIGINT; live connections then get up to `drain` seconds."""
+        """Serve until SIGTERM or SIGINT; live connections then get up to `drain` seconds.
+
+        A second signal ends the drain. SIGHUP: the access log is opened anew.
+        """
         self._catch_signals()
         self._load_table()
-        while not self._stop:
-            now = time.monotonic()
+        now = time.monotonic()
+        while not self._stops:
             self._fleet.tend(now)
+            self._control.tend(now)
             if now >= self._report_at:
                 self._report_at = now + _REPORT_INTERVAL
                 self._control.publish(self._report())
-            self._step(min(self._report_at, self._fleet.next_due()))
+            due = (self._report_at, self._fleet.next_due(), self._control.next_due())
+            now = self._step(min(due))
         self._control.close()
         self._fleet.drain(drain)
         deadline = time.monotonic() + drain + _DRAIN_MARGIN
-        while self._fleet.running and time.monotonic() < deadline:
+        while self._fleet.running and self._stops == 1 and time.monotonic() < deadline:
             self._step(deadline)
         self._fleet.kill()
         while self._fleet.running:
             self._step(time.monotonic() + 1.0)
+        self._saver.close(_SAVE_PATIENCE)
 
-    def _step(self, until: float) -> None:
-        events = self._selector.select(max(0.0, until - time.monotonic()))
+    def _step(self, until: float) -> float:
+        """Act on what comes until then; return a time up to which all that had come was read."""
+        self._selector.select(max(0.0, until - time.monotonic()))
+        # Read only now: a process that was stopped may come out of the wait empty-handed although
+        # heartbeats have come, and `tend` would take the relay workers for hung.
         now = time.monotonic()
-        for key, mask in events:
+        for key, mask in self._selector.select(0):
             # An earlier callback of this round may have closed it.
             if self._selector.get_map().get(key.fd) is not None:
                 key.data(mask, now)
         self._confirm()
+        if self._hangups:
+            self._hangups = 0
+            self._fleet.reopen_log()
+        return now
 
     def _load_table(self) -> None:
         try:
             table = tablefile.load(self._table_file)
+            if table is not None:
+                self._fleet.apply(table)
         except (TableError, OSError) as error:
             logger.error(
                 "cannot use the last table, %s: %s; waiting for control", self._table_file, error
             )
-            return
-        if table is not None:
-            self._fleet.apply(table, all_or_none=False)
 
     def _on_line(self, client: Client, line: bytes) -> None:
         """Obey a message of control."""
         try:
             message = json.loads(line)
             kind = message["type"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             self._refuse(client, None, "not a JSON object with a type")
             return
         if kind == "status":
@@ -105,57 +124,69 @@ class Supervisor:
         elif kind == "table":
             self._on_table(client, message.get("table"))
         else:
-            self._refuse(client, None, f"the type {kind!r} is unknown")
+            self._refuse(client, None, f"the type {shown(kind)} is unknown")
 
     def _on_table(self, client: Client, value: object) -> None:
         revision = value.get("revision") if isinstance(value, dict) else None
+        revision = revision if isinstance(revision, int) else None
         try:
             table = Table.from_json(value)
             number = self._fleet.apply(table)
-        except (TableError, ListenError) as error:
+        except TableError as error:
             self._refuse(client, revision, str(error))
             return
-        try:
-            tablefile.save(self._table_file, table)
-        except OSError as error:  # it serves all the same, but a restart would bring the old one
-            logger.error("cannot save the table in %s: %s", self._table_file, error)
+        self._saver.save(number, table)
         self._unconfirmed.append((client, table.revision, number))
 
-    def _refuse(self, client: Client, revision: object, reason: str) -> None:
+    def _refuse(self, client: Client, revision: int | None, reason: str) -> None:
         logger.warning("table %s is refused: %s", revision, reason)
         self._control.send(client, {"type": "refused", "revision": revision, "reason": reason})
 
     def _confirm(self) -> None:
-        """Tell control of the tables that all relay workers obey by now."""
+        """Tell control of the tables that all relay workers obey, and a restart would bring."""
         waiting = []
         for client, revision, number in self._unconfirmed:
-            if self._fleet.applied(number):
-                self._control.send(client, {"type": "applied", "revision": revision})
+            if self._fleet.applied(number) and self._saver.finished(number):
+                failed = self._fleet.listen_failures
+                message = {"type": "applied", "revision": revision, "failed": failed}
+                self._control.send(client, message)
             else:
                 waiting.append((client, revision, number))
         self._unconfirmed = waiting
 
     def _report(self) -> dict[str, Any]:
         counters = self._fleet.counters()
+        report = Report(
+            at=time.time(),
+            relays=self._fleet.relays(),
+            listen_failures=self._fleet.listen_failures,
+            **counters["totals"],
+        )
         return {
-            **Report(at=time.time(), relays=self._fleet.relays()).to_json(),
+            **report.to_json(),
             "services": counters["services"],
             "targets": counters["targets"],
         }
 
     def _catch_signals(self) -> None:
-        self._wake_signal.setblocking(False)
-        self._on_signal.setblocking(False)
-        signal.set_wakeup_fd(self._on_signal.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        self._selector.register(self._wake_signal, selectors.EVENT_READ, self._on_woken)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._on_woken)
 
     def _on_stop(self, _number: int, _frame: object) -> None:
-        self._stop = True
+        self._stops += 1
+
+    def _on_hangup(self, _number: int, _frame: object) -> None:
+        self._hangups += 1
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # then it is awake
+            self._waker.send(b"\0")
 
     def _on_woken(self, _events: int, _now: float) -> None:
-        self._wake_signal.recv(64)
+        self._woken.recv(64)
 
 
 def main(
@@ -170,6 +201,8 @@ def main(
 
     `drain` is how many seconds live connections get when it is stopped; then they are reset.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to open anew
+    limit = descriptors.raise_limit()
     try:
         if access_log is not None:
             AccessLog(access_log).close()  # an error is told once here, not by each relay worker
@@ -179,6 +212,7 @@ def main(
             workers or len(os.sched_getaffinity(0)),
             max_connections,
             access_log,
+            limit,
         )
     except (SocketTaken, OSError) as error:
         logger.error("cannot start steering: %s", error)

@@ -44,7 +44,11 @@ def accept(listener: socket.socket) -> tuple[int, str, int]:
     # socket.accept() would build a socket object, with a system call of its own, that most
     # connections never need.
     fd, peer = listener._accept()  # type: ignore[attr-defined]
-    os.set_blocking(fd, False)
+    try:
+        os.set_blocking(fd, False)
+    except OSError:
+        os.close(fd)
+        raise
     return fd, peer[0], peer[1]
 
 

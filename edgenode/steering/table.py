@@ -6,8 +6,8 @@ preference. All dataclasses are frozen: a table in use never changes, a new one 
 
 from __future__ import annotations
 
-import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -18,6 +18,10 @@ Address = IPv4Address | IPv6Address
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ with its NUL is 16, see netdevice(7)
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = 100
 
 
 class TableError(ValueError):
@@ -104,6 +108,16 @@ class Table:
         """The listen addresses of all services."""
         return tuple(one for service in self.services for one in service.listen)
 
+    @property
+    def targets(self) -> set[tuple[str, str]]:
+        """Region and worker of all targets."""
+        return {
+            (region.region, target.worker)
+            for service in self.services
+            for region in service.regions
+            for target in region.workers
+        }
+
 
 def split_endpoint(text: str) -> tuple[Address, int]:
     """Split "192.0.2.1:80" or "[2001:db8::1]:80". Raises ValueError."""
@@ -170,7 +184,7 @@ def _bind(value: object) -> Bind:
     fields = _object(value, "bind", {"device", "ipv4", "ipv6"})
     device, ipv4, ipv6 = fields["device"], fields["ipv4"], fields["ipv6"]
     if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
-        raise TableError(f"bind.device: {device!r} is not the name of a network device")
+        raise TableError(f"bind.device: {shown(device)} is not the name of a network device")
     return Bind(
         device,
         None if ipv4 is None else _address(ipv4, "bind.ipv4", 4),
@@ -184,7 +198,7 @@ def _object(value: object, where: str, keys: set[str]) -> Mapping[str, object]:
     for key in sorted(keys - value.keys()):
         raise TableError(f"{where}: the key {key!r} is missing")
     for key in value.keys() - keys:
-        raise TableError(f"{where}: the key {key!r} is unknown")
+        raise TableError(f"{where}: the key {shown(key)} is unknown")
     return value
 
 
@@ -197,7 +211,8 @@ def _list(value: object, where: str) -> list[object]:
 def _name(value: object, where: str) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise TableError(
-            f"{where}: {value!r} is not a name (a-z, then a-z, 0-9 and -; at most 31 characters)"
+            f"{where}: {shown(value)} is not a name"
+            " (a-z, then a-z, 0-9 and -; at most 31 characters)"
         )
     return value
 
@@ -218,7 +233,7 @@ def _address(value: object, where: str, version: int | None) -> str:
     except ValueError:
         address = None
     if address is None or (version and address.version != version):
-        raise TableError(f"{where}: {value!r} is not an {family} address")
+        raise TableError(f"{where}: {shown(value)} is not an {family} address")
     return str(address)
 
 
@@ -227,21 +242,25 @@ def _proxy_protocol(value: object, where: str) -> ProxyProtocol:
         return "v2"
     if value == "none":
         return "none"
-    raise TableError(f"{where}: {value!r} is neither 'v2' nor 'none'")
+    raise TableError(f"{where}: {shown(value)} is neither 'v2' nor 'none'")
 
 
 def _integer(value: object, where: str, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise TableError(f"{where}: {value!r} is not a whole number between {low} and {high}")
+        raise TableError(f"{where}: {shown(value)} is not a whole number between {low} and {high}")
     return value
 
 
 def _seconds(value: object, where: str) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
     # The upper bound (a year) keeps what is computed from it within what the kernel's timers take.
-    if not number or not math.isfinite(value) or not 0 < value <= 31_536_000:  # type: ignore[operator, arg-type]
-        raise TableError(f"{where}: {value!r} is not a time in seconds above 0")
-    return float(value)  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 31_536_000:
+        raise TableError(f"{where}: {shown(value)} is not a time in seconds above 0")
+    return float(value)
+
+
+def shown(value: object) -> str:
+    """The value as text for a message, shortened: it may be of any size and depth."""
+    return _repr.repr(value)
 
 
 def _distinct(names: list[str], where: str, what: str) -> None:

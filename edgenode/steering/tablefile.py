@@ -34,7 +34,7 @@ def load(path: Path) -> Table | None:
         raise TableError(f"{path} is not UTF-8: {error}") from None
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path} is not JSON: {error}") from None
     return Table.from_json(value)
 

@@ -1,21 +1,25 @@
-"""A relay worker process: `python -m edgenode.steering.worker FD LIMIT LOG`, run by the supervisor.
+"""A relay worker process.
 
-FD is its end of the channel, LIMIT its number of connections, LOG the access log's path or "-".
+`python -m edgenode.steering.worker FD PARENT LIMIT LOG`, run by the supervisor.
+
+FD is its end of the channel, PARENT the supervisor's process, LIMIT its number of connections, LOG
+the access log's path or "-".
 
 It obeys the supervisor alone (signals that go to the whole unit are ignored) and never outlives it:
 the next supervisor opens listeners of its own, and users that were still sent to ours would be
 served by nobody's table. So at the channel's end it resets its connections and exits.
+See `parent` for one that cannot.
 """
 
 from __future__ import annotations
 
 import gc
-import resource
 import signal
 import socket
 import sys
 from pathlib import Path
 
+from edgenode.steering import descriptors, parent
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.channel import Channel, Message
 from edgenode.steering.relay import Relay
@@ -24,7 +28,6 @@ from edgenode.steering.table import Table
 BEAT = 1.0
 """Seconds between two reports, which are the heartbeats too."""
 
-_DESCRIPTORS_KEPT = 128  # for listeners, the log and the like
 _DRAIN_STEP = 0.05
 
 
@@ -64,18 +67,20 @@ class Worker:
         if messages is None:
             self._stopped = True
             return
-        for message, descriptors in messages:
-            self._obey(message, descriptors)
+        for message, fds in messages:
+            self._obey(message, fds)
 
-    def _obey(self, message: Message, descriptors: list[int]) -> None:
+    def _obey(self, message: Message, fds: list[int]) -> None:
         match message["type"]:
             case "listeners":
-                for listen, fd in zip(message["listen"], descriptors, strict=True):
+                for listen, fd in zip(message["listen"], fds, strict=True):
                     self._relay.add_listener(listen, socket.socket(fileno=fd))
             case "table":
                 self._relay.apply(Table.from_json(message["table"]))
                 self._report()  # so that reports know of the services from now on
                 self._send({"type": "applied", "number": message["number"]})
+            case "reopen":
+                self._log.reopen()
             case "drain":
                 self._relay.stop_accepting()
                 self._drain_until = self._relay.now + message["seconds"]
@@ -102,19 +107,14 @@ class Worker:
             self._stopped = True
 
 
-def raise_descriptor_limit() -> int:
-    """Raise the limit of open files to the hard limit and return it, see getrlimit(2)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
 def main(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    fd, limit, path = int(arguments[0]), int(arguments[1]), arguments[2]
-    # Both sides of a connection need a descriptor.
-    limit = min(limit, max(1, (raise_descriptor_limit() - _DESCRIPTORS_KEPT) // 2))
+    fd, supervisor, limit = (int(argument) for argument in arguments[:3])
+    path = arguments[3]
+    if not parent.end_with(supervisor):
+        return 1
+    limit = min(limit, descriptors.most_connections(descriptors.raise_limit()))
     log = AccessLog(None if path == "-" else Path(path))
     worker = Worker(Channel(socket.socket(fileno=fd)), Relay(log, limit), log)
     # Connections make no rings (see `connection`): collecting would only stop everybody now and
@@ -123,6 +123,7 @@ def main(arguments: list[str]) -> int:
     gc.freeze()
     gc.disable()
     worker.run()
+    log.close()
     return 0
 
 

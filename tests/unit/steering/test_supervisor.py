@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.steering.process import Address, Steering, ask, table
-from tests.unit.steering.running import PATIENCE, Worker, echo, eventually, named
+from tests.unit.steering.running import PATIENCE, USER, Worker, echo, eventually, named
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_table_is_served_and_reported(
     with steering.control() as control:
         assert stat.S_IMODE(os.stat(steering.socket).st_mode) == 0o600
         wanted = table(7, address, address6, targets=(worker.target("fra-1"),))
-        assert control.publish(wanted) == {"type": "applied", "revision": 7}
+        assert control.publish(wanted) == {"type": "applied", "revision": 7, "failed": {}}
         for _ in range(10):
             assert ask(address) == b"x"
             assert ask(address6) == b"x"
@@ -76,21 +76,30 @@ def test_a_malformed_table_is_refused_and_the_old_one_goes_on(
         assert ask(address) == b"x"
 
 
-def test_an_address_that_is_taken_refuses_the_table(
-    steering: Steering, address: Address, worker: Worker
+def test_an_address_that_is_taken_holds_nobody_else_back(
+    make_steering: Callable[..., Steering], address: Address, worker: Worker
 ) -> None:
+    steering = make_steering(workers=2)
     with steering.control() as control, socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        targets = (worker.target("fra-1"),)
-        control.publish(table(1, address, targets=targets))
-        wanted = table(2, targets=targets).to_json()
         taken = f"127.0.0.1:{other.getsockname()[1]}"
-        wanted["services"][0]["listen"] = [taken]
+        wanted = table(2, address, targets=(worker.target("fra-1"),)).to_json()
+        wanted["services"].append(wanted["services"][0] | {"name": "mail", "listen": [taken]})
         control.send({"type": "table", "table": wanted})
-        reason = control.answer()["reason"]
-        assert reason.startswith(f"cannot listen on {taken}: Address already in use")
+        applied = control.answer()
+        reason = f"cannot listen on {taken}: Address already in use; is another process there?"
+        assert (applied["type"], applied["failed"]) == ("applied", {taken: reason})
+        assert control.report()["listen_failures"] == {taken: reason}
         assert ask(address) == b"x"
+        # It is tried again without another table, and is then served.
+        other.close()
+        eventually(lambda: control.report()["listen_failures"] == {})
+        host, _, port = taken.partition(":")
+        for _ in range(8):  # by either relay worker
+            with socket.create_connection((host, int(port)), PATIENCE, (USER, 0)) as user:
+                user.sendall(b"y")
+                assert user.recv(1) == b"y"
 
 
 def test_only_one_steering_runs(steering: Steering) -> None:
