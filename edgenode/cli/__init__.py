@@ -9,9 +9,12 @@ def main() -> None:
     """Entry point of the console script."""
     arguments = lifeline_arguments(sys.argv[1:])
     if arguments is None:
-        from edgenode.cli.app import run
+        try:
+            from edgenode.cli.app import run
 
-        run()
+            run()
+        except KeyboardInterrupt:  # while the libraries are loaded, too
+            sys.exit(130)
     else:
         # The lifeline must stay tiny: none of the command's libraries are loaded into it.
         from edgenode.lifeline.hold import main as lifeline

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -55,12 +56,16 @@ def _sentences() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        fail("the lab needs root: it makes network namespaces")
+
+
 def _lab(name: str, delays: Path | None) -> Lab:
     from edgenode.lab import Lab, plan
     from edgenode.lab import delays as tables
 
-    if os.geteuid() != 0:
-        fail("the lab needs root: it makes network namespaces")
+    _need_root()
     return Lab(name, plan(tables.load(delays) if delays else tables.built_in()))
 
 
@@ -78,6 +83,7 @@ def down(name: Name = "demo") -> None:
     """Remove a lab, or what is left of one."""
     from edgenode.lab import Lab
 
+    _need_root()
     with _sentences():
         Lab(name).down()
 
@@ -145,30 +151,36 @@ def run(
     with _sentences():
         chosen = SCENES if scenario == "demo" else (scenes.scene_named(scenario),)
         lab = _lab(name, delays)
+        if json_file:
+            scenes.write_json({}, json_file)  # see now, not after the last scene
         outcomes = scenes.run(lab, chosen, console, captures=captures, keep=keep)
         console.print()
         console.print(scenes.summary(outcomes))
         if json_file:
-            scenes.write_json(outcomes, json_file)
+            scenes.write_json(scenes.as_json(outcomes), json_file)
         if keep:
             _look_around(lab)
     if not all(outcome.passed for outcome in outcomes.values()):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _look_around(lab: Any) -> None:
+def _look_around(lab: Lab) -> None:
+    from edgenode.lab.names import tunnel_device
+
     edge, user = lab.topology.edges[0].name, lab.topology.users[0].name
-    transit = lab.transit_of(edge)
+    transit, device = lab.transit_of(edge), tunnel_device(lab.name, edge)
     config = lab.directory(edge) / "edgenode.toml"
     web = lab.topology.groups[0].addresses[0]
+    # It need not be on the PATH: a checkout has it in its virtual environment.
+    edgenode = sys.argv[0] if sys.argv[0].endswith("edgenode") else "edgenode"
     console.print()
     console.print("The lab runs. To look around:")
     for command in (
-        f"edgenode --config {config} status",
+        f"{edgenode} --config {config} status",
         f"ip netns exec {lab.namespace(user)} curl http://{web}/",
         f"birdc -s {lab.directory(transit)}/bird.ctl show route all",
-        f"ip netns exec {lab.namespace(edge)} wg show",
+        f"ip netns exec {lab.namespace(edge)} wg show {device}",
         f"ls {lab.directory(edge)}/*.log",
-        f"edgenode lab down --name {lab.name}",
+        f"{edgenode} lab down --name {lab.name}",
     ):
         console.print(f"  {command}", markup=False)

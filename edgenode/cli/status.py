@@ -62,6 +62,8 @@ def _print(answer: Mapping[str, Any]) -> None:
             _yes(steering["connected"], "connected", "away"),
         )
     )
+    for problem in _problems(answer):
+        console.print(Text(f"! {problem}", "red"))
     groups = _table("GROUP", "LEVEL", "IN FORCE", "PREFIXES", "WHY")
     for group in answer["groups"]:
         _row(
@@ -106,6 +108,21 @@ def _print(answer: Mapping[str, Any]) -> None:
             shown = "never" if age is None else f"{age:.0f} s ago"
             _row(peers, peer["name"], shown, peer["endpoint"] or "")
         console.print(peers)
+
+
+def _problems(answer: Mapping[str, Any]) -> list[str]:
+    """What is wrong beyond the tables, in sentences."""
+    steering = answer["steering"]
+    relays = (steering["report"] or {}).get("relays", [])
+    hung = sum(not relay["healthy"] for relay in relays)
+    found = [
+        answer["bird"]["problem"],
+        answer["mesh"]["problem"],
+        answer["lifeline"]["no_beat"] and f"no heartbeat: {answer['lifeline']['no_beat']}",
+        steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
+        hung and f"{hung} of {len(relays)} relay workers do not answer",
+    ]
+    return [problem for problem in found if problem]
 
 
 def _table(*columns: str) -> Table:

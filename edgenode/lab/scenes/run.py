@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,19 +29,31 @@ def run(
     captures: Path | None = None,
     keep: bool = False,
 ) -> dict[str, Outcome]:
-    """Put the lab up, play, and take it down (or keep it). Raises LabError."""
+    """Put the lab up, play, and take it down (or keep it). Raises LabError.
+
+    Without `captures` they lie in the lab's own directory, and go with it.
+    """
     narrator = Narrator(console)
-    with tempfile.TemporaryDirectory(prefix="edgenode-lab-") as scratch, lab:
+    if captures:
+        _make(captures)
+    with lab:
         narrator.title("lab", _described(lab))
         with narrator.waiting("building the lab"):
             lab.up(narrator.say)
-        stage = Stage(lab, narrator, captures or Path(scratch))
-        stage.captures.mkdir(parents=True, exist_ok=True)
+        stage = Stage(lab, narrator, captures or lab.run_directory / "captures")
+        _make(stage.captures)
         with stage.capturing():
             outcomes = {scene.name: play(stage, scene) for scene in scenes}
         if keep:
             lab.keep()
     return outcomes
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"{directory} cannot be made: {error.strerror}") from None
 
 
 def play(stage: Stage, scene: Scene) -> Outcome:
@@ -82,10 +93,10 @@ def as_json(outcomes: dict[str, Outcome]) -> dict[str, Any]:
     return {"scenes": {name: outcome.as_json() for name, outcome in outcomes.items()}}
 
 
-def write_json(outcomes: dict[str, Outcome], path: Path) -> None:
+def write_json(document: dict[str, Any], path: Path) -> None:
     """Raises LabError."""
     try:
-        path.write_text(json.dumps(as_json(outcomes), indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise LabError(f"{path} cannot be written: {error.strerror}") from None
 

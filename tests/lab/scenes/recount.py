@@ -28,6 +28,8 @@ class Flow:
     answers: list[float] = field(default_factory=list)
     """When bytes of an answer with status 200 came."""
     reset: float | None = None
+    ended: float | None = None
+    """When the user closed it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ def flows(pcap: Path, server: str) -> list[Flow]:
             if known is None or known.answers or known.reset:
                 found[tcp.sport] = Flow(time)
                 done.append(found[tcp.sport])
+        elif ip.dst == server and tcp.dport == 80 and tcp.flags & (FIN | RST):
+            if (flow := found.get(tcp.sport)) and flow.ended is None:
+                flow.ended = time
         elif ip.src == server and tcp.sport == 80 and (flow := found.get(tcp.dport)):
             if tcp.flags & RST and flow.reset is None:
                 flow.reset = time

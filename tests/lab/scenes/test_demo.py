@@ -139,8 +139,8 @@ def test_lost_and_moved_connections_are_in_the_users_packets(played: Played) -> 
         return [
             flow
             for flow in found
-            if flow.syn < marks["killed"]
-            and any(marks["killed"] - 1 < answer < marks["killed"] for answer in flow.answers)
+            if flow.answers
+            and flow.answers[0] < marks["killed"] < (flow.ended or marks["killed"] + 1)
         ]
 
     staying, moving = held(marks["stayer"]), held(marks["mover"])
