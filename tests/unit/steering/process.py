@@ -25,18 +25,23 @@ sys.exit(main(Path(run), Path(state), int(workers), 1000, Path(log), float(drain
 class Steering:
     """One that can be killed and started again in the same directories."""
 
-    def __init__(self, directory: Path, workers: int = 1, drain: float = 0.0) -> None:
+    def __init__(
+        self, directory: Path, workers: int = 1, drain: float = 0.0, files: int | None = None
+    ) -> None:
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.log = directory / "access.log"
         self.socket = self.run_dir / "steering.sock"
+        self._files = files  # the hard limit of open files
         self._arguments = [str(workers), str(self.log), str(drain)]
         self._processes: list[subprocess.Popen[str]] = []
         self.run_dir.mkdir()
         self.state_dir.mkdir()
 
     def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", MAIN, str(self.run_dir), str(self.state_dir)]
+        limit = ["prlimit", f"--nofile={self._files}"] if self._files else []
         process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, str(self.run_dir), str(self.state_dir), *self._arguments],
+            [*limit, *command, *self._arguments],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -108,7 +113,10 @@ class Control:
         self._socket.close()
 
     def send(self, message: object) -> None:
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        self.send_line(json.dumps(message).encode())
+
+    def send_line(self, line: bytes) -> None:
+        self._socket.sendall(line + b"\n")
 
     def publish(self, table: Table) -> dict[str, Any]:
         """Send a table, return the answer."""

@@ -85,7 +85,8 @@ def test_an_address_that_is_taken_holds_nobody_else_back(
         other.listen()
         taken = f"127.0.0.1:{other.getsockname()[1]}"
         wanted = table(2, address, targets=(worker.target("fra-1"),)).to_json()
-        wanted["services"].append(wanted["services"][0] | {"name": "mail", "listen": [taken]})
+        mail = wanted["services"][0] | {"name": "mail", "listen": [taken]}
+        wanted["services"] = [*wanted["services"], mail]
         control.send({"type": "table", "table": wanted})
         applied = control.answer()
         reason = f"cannot listen on {taken}: Address already in use; is another process there?"
