@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
-from itertools import combinations
 
+from edgenode.config import collisions
 from edgenode.config.errors import KeyPath, Problem, spell
-from edgenode.config.schema import Config
-from edgenode.config.values import Address, Network
+from edgenode.config.networks import overlaps
+from edgenode.config.schema import Config, ExecCheck
+from edgenode.config.values import PLAIN_FILE_NAME, Address, Network
 
-_RESERVED_DEVICES = {"lo", "all", "default"}
+SOCKET_PATH = 107
+"""Bytes of a Unix socket's path, its end left out: unix(7)."""
 
 
 def check(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with a configuration whose schema is right."""
+    yield from collisions.check(config)
+    yield from _files(config)
     yield from _names(config)
     yield from _groups(config)
     yield from _references(config)
@@ -25,6 +30,19 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _bgp(config)
     yield from _mesh(config)
     yield from _workers(config)
+
+
+def _files(config: Config) -> Iterator[Problem]:
+    longest = config.node.run_dir / "lifeline.sock"
+    if (length := len(os.fsencode(longest))) > SOCKET_PATH:
+        what = f"{longest} has {length} bytes, a socket's path at most {SOCKET_PATH}: shorten it"
+        yield Problem(("node", "run_dir"), what)
+    if (length := len(os.fsencode(config.bgp.socket))) > SOCKET_PATH:
+        what = f"has {length} bytes, a socket's path at most {SOCKET_PATH}"
+        yield Problem(("bgp", "socket"), what)
+    if not PLAIN_FILE_NAME.fullmatch(config.bgp.config.name):
+        what = f'the file name "{config.bgp.config.name}" may have letters, digits and _.+- only'
+        yield Problem(("bgp", "config"), what)
 
 
 def _names(config: Config) -> Iterator[Problem]:
@@ -64,13 +82,9 @@ def _groups(config: Config) -> Iterator[Problem]:
         for g, group in enumerate(config.groups)
         for p, prefix in enumerate(group.prefixes)
     ]
-    for (first_key, first), (key, second) in combinations(prefixes, 2):
-        if first.version == second.version and first.overlaps(second):
-            what = "is already there" if first == second else "overlaps"
-            yield Problem(key, f"{second} {what}: {first} stands at {spell(first_key)}")
-    for key, prefix in prefixes:
-        if prefix.prefixlen == 0:
-            yield Problem(key, "a default route is nobody's anycast prefix")
+    for (first_key, first), (key, second) in overlaps(prefixes):
+        what = "is already there" if first == second else "overlaps"
+        yield Problem(key, f"{second} {what}: {first} stands at {spell(first_key)}")
     addresses: list[tuple[KeyPath, object]] = []
     for g, group in enumerate(config.groups):
         for a, address in enumerate(group.addresses):
@@ -79,8 +93,6 @@ def _groups(config: Config) -> Iterator[Problem]:
             if not _inside(address, group.prefixes):
                 inside = ", ".join(map(str, group.prefixes))
                 yield Problem(place, f"{address} is not inside the group's prefixes ({inside})")
-        if group.address_device in _RESERVED_DEVICES - {"lo"}:
-            yield Problem(("groups", g, "address_device"), "is no device")
     yield from _duplicates("address", addresses)
 
 
@@ -106,6 +118,9 @@ def _references(config: Config) -> Iterator[Problem]:
         if service.group not in groups:
             what = _no_such("group", service.group, groups)
             yield Problem(("services", s, "group"), what, depends=("groups",))
+    for c, check_ in enumerate(config.checks):
+        if isinstance(check_, ExecCheck) and "=" in check_.command[0]:
+            yield Problem(("checks", c, "command"), 'the path of the program must not have a "="')
     used = {name for group in config.groups for name in group.checks}
     for c, check_ in enumerate(config.checks):
         if check_.name not in used:
@@ -151,8 +166,6 @@ def _services(config: Config) -> Iterator[Problem]:
                     depends=("groups",),
                 )
     yield from _duplicates("listen address", endpoints)
-    if config.metrics and config.metrics.listen in [endpoint for _, endpoint in endpoints]:
-        yield Problem(("metrics", "listen"), "a service listens there already")
 
 
 def _bgp(config: Config) -> Iterator[Problem]:
@@ -160,12 +173,8 @@ def _bgp(config: Config) -> Iterator[Problem]:
     for n, neighbor in enumerate(config.bgp.neighbors):
         key = ("bgp", "neighbors", n)
         addresses.append(((*key, "address"), neighbor.address))
-        if neighbor.source and neighbor.source.version != neighbor.address.version:
-            yield Problem((*key, "source"), f"{neighbor.source} is of another family")
         if neighbor.asn == config.bgp.asn:
             yield Problem((*key, "asn"), "is our own: only external neighbors (eBGP) are supported")
-        if any(neighbor.address in group.addresses for group in config.groups):
-            yield Problem((*key, "address"), f"{neighbor.address} is our own service address")
     yield from _duplicates("neighbor address", addresses)
     served = {neighbor.address.version for neighbor in config.bgp.neighbors}
     for g, group in enumerate(config.groups):
@@ -184,8 +193,6 @@ def _mesh(config: Config) -> Iterator[Problem]:
     families = [address.version for address in config.mesh.addresses]
     if len(set(families)) != len(families):
         yield Problem(("mesh", "addresses"), "one address a family")
-    if config.mesh.device == config.lifeline.device:
-        yield Problem(("mesh", "device"), "is the lifeline's device too")
     peers = config.mesh.peers
     for field in ("name", "public_key"):
         keyed: list[tuple[KeyPath, object]] = [
@@ -206,9 +213,8 @@ def _mesh(config: Config) -> Iterator[Problem]:
             for address in config.mesh.addresses:
                 if address.version == network.version and address in network:
                     yield Problem(key, f"holds our own mesh address {address}")
-    for (first_key, first), (key, second) in combinations(allowed, 2):
-        if first.version == second.version and first.overlaps(second):
-            yield Problem(key, f"{second} overlaps {first} of {spell(first_key)}")
+    for (first_key, first), (key, second) in overlaps(allowed):
+        yield Problem(key, f"{second} overlaps {first} of {spell(first_key)}")
 
 
 def _is_key(text: str) -> bool:

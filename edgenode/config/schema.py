@@ -5,7 +5,6 @@ Rules that span sections (overlaps, references) are in `rules`, files on disk in
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,10 +20,14 @@ from edgenode.config.values import (
     NetworkField,
     PositiveDuration,
     ProbeUrlField,
+    RouterId,
 )
 
-Count = Annotated[int, Field(ge=1, le=100)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(strict=True, ge=1, le=100)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+HttpStatus = Annotated[int, Field(strict=True, ge=100, le=599)]
+Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+Flag = Annotated[bool, Field(strict=True)]
 HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
 
 
@@ -55,9 +58,9 @@ class Neighbor(Section):
     asn: Asn
     source: AddressField | None = None
     """Our address of the session, where the kernel's choice is not the right one."""
-    multihop: Annotated[int, Field(ge=2, le=255)] | None = None
+    multihop: Annotated[int, Field(strict=True, ge=2, le=255)] | None = None
     """Hops; absent: the neighbor is on a shared link."""
-    ttl_security: bool = False
+    ttl_security: Flag = False
     """GTSM (RFC 5082). Only where the neighbor does the same: else the session stays down."""
     password_file: Path | None = None
     """TCP MD5 password (RFC 2385): one line, readable by its owner alone."""
@@ -65,14 +68,14 @@ class Neighbor(Section):
 
 class Bgp(Section):
     asn: Asn
-    router_id: IPv4Address
+    router_id: RouterId
     socket: Path = Path("/run/bird/bird.ctl")
     """BIRD's control socket."""
     config: Path = Path("/etc/bird/edgenode.conf")
     """The file that we write and BIRD reads; its secrets lie beside it."""
     hold_time: Annotated[Duration, Field(ge=3, le=3600)] = 9.0
     """Seconds; BIRD's own default of 240 s keeps a dead node's routes for minutes."""
-    drain_prepend: Annotated[int, Field(ge=0, le=10)] = 3
+    drain_prepend: Annotated[int, Field(strict=True, ge=0, le=10)] = 3
     drain_time: Duration = 10.0
     """Seconds that a drained route stands before it is withdrawn."""
     neighbors: tuple[Neighbor, ...] = Field(min_length=1)
@@ -81,9 +84,9 @@ class Bgp(Section):
 class Lifeline(Section):
     device: InterfaceName = "edgenode0"
     """The TUN device that all announcements hang on."""
-    grace: Duration = 3.0
+    grace: Annotated[Duration, Field(le=60)] = 3.0
     """Seconds for a restarted control to take over before the routes go."""
-    heartbeat_timeout: PositiveDuration = 10.0
+    heartbeat_timeout: Annotated[Duration, Field(ge=1, le=60)] = 10.0
     """Seconds without a heartbeat after which control counts as hung."""
 
 
@@ -106,7 +109,7 @@ class Group(Section):
 class CheckBase(Section):
     name: Name
     interval: PositiveDuration = 1.0
-    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    jitter: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.1
     """Share of the interval by which each probe is moved at random."""
     timeout: PositiveDuration = 0.5
     rise: Count = 2
@@ -114,7 +117,7 @@ class CheckBase(Section):
 
 
 class SocketCheckBase(CheckBase):
-    tripwire: bool = True
+    tripwire: Flag = True
     """Hold an idle connection to the target, and look at once when it breaks."""
     restart_grace: Duration = 0.0
     """Seconds for which a refused connection is waited out after the tripwire fired."""
@@ -130,12 +133,12 @@ class HttpCheck(SocketCheckBase):
     url: ProbeUrlField
     host: HeaderValue | None = None
     """The Host header; absent: the address of the URL."""
-    status: tuple[Annotated[int, Field(ge=100, le=599)], ...] = Field((200,), min_length=1)
+    status: tuple[HttpStatus, ...] = Field((200,), min_length=1)
 
 
 class ExecCheck(CheckBase):
     type: Literal["exec"]
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[Argument, ...] = Field(min_length=1)
     """Program and arguments, no shell; exit status 0 is up."""
     timeout: PositiveDuration = 5.0
 
@@ -179,9 +182,9 @@ class Region(Section):
 
 
 class Steering(Section):
-    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Relay workers; 0: one per core."""
-    max_connections: Annotated[int, Field(ge=1, le=2_000_000)] = 100_000
+    max_connections: Annotated[int, Field(strict=True, ge=1, le=2_000_000)] = 100_000
     access_log: Path | None = None
     """A JSON line per connection; absent: standard error."""
 
@@ -204,7 +207,7 @@ class Mesh(Section):
     """Absent: wireguard.key in the state directory; made at the first start."""
     addresses: tuple[AddressField, ...] = Field(min_length=1, max_length=2)
     """The node's own mesh addresses, one a family."""
-    mtu: Annotated[int, Field(ge=1280, le=9000)] = 1420
+    mtu: Annotated[int, Field(strict=True, ge=1280, le=9000)] = 1420
     peers: tuple[MeshPeer, ...] = ()
 
 

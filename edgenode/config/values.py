@@ -63,7 +63,7 @@ InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}
 PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 """What BIRD's parser takes between quotes with no escape."""
 
-Asn = Annotated[int, Field(ge=1, le=4294967294)]
+Asn = Annotated[int, Field(strict=True, ge=1, le=4294967294)]
 
 
 def parse_address(value: Any) -> Address:
@@ -95,6 +95,17 @@ def parse_network(value: Any) -> Network:
     return loose
 
 
+def parse_router_id(value: Any) -> IPv4Address:
+    """Raises ValueError with a sentence that says what would be right."""
+    address = parse_address(value)
+    if not isinstance(address, IPv4Address):
+        raise ValueError("a router's id has the form of an IPv4 address (RFC 6286)")
+    return address
+
+
+RouterId = Annotated[
+    IPv4Address, PlainValidator(parse_router_id), PlainSerializer(str, return_type=str)
+]
 AddressField = Annotated[
     Address, PlainValidator(parse_address), PlainSerializer(str, return_type=str)
 ]

@@ -11,6 +11,7 @@ from typing import Any
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+_RESERVED = {"lo", "all", "default"}
 
 
 class SettingsError(Exception):
@@ -44,8 +45,12 @@ def read(path: Path) -> Settings:
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(f"{path} cannot be used: {error}") from None
-    if not _DEVICE.fullmatch(settings.device):
+    if not _DEVICE.fullmatch(settings.device) or settings.device in _RESERVED:
         raise SettingsError(f"{path}: lifeline.device {settings.device!r} is no device name")
+    if not (settings.grace <= 60 and 1 <= settings.heartbeat_timeout <= 60):
+        raise SettingsError(
+            f"{path}: lifeline.grace is at most 60 s, lifeline.heartbeat_timeout between 1 and 60 s"
+        )
     return settings
 
 

@@ -83,7 +83,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "node": "lon1",
         "bird": {"connected": True, "version": "2.0.12", "problem": "", "asked_s_ago": 0.0},
         "lifeline": {"held": True, "connected": True, "no_beat": None},
-        "steering": {"connected": True},
+        "steering": {"connected": True, "report": None, "refusal": ""},
         "groups": [
             {
                 "name": "web",
@@ -97,5 +97,5 @@ def status(**changes: Any) -> dict[str, Any]:
         "neighbors": [],
         "checks": [],
         "regions": [],
-        "mesh": {"peers": []},
+        "mesh": {"peers": [], "problem": ""},
     } | changes

@@ -71,7 +71,7 @@ addresses = ["198.51.100.193"]
 [[mesh.peers]]
 name = "fra"
 public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-endpoint = "192.0.2.10:51820"
+endpoint = "198.51.100.41:51820"
 allowed = ["198.51.100.200/29"]
 """
 

@@ -36,7 +36,17 @@ def test_values(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[", "[lifeline]\ndevice = 'a/b'", "[lifeline]\ngrace = 'soon'", "lifeline = 3", "node = []"],
+    [
+        "[lifeline]\ndevice = 'lo'",
+        "[lifeline]\ngrace = '2m'",
+        "[lifeline]\nheartbeat_timeout = '500ms'",
+        "[lifeline]\nheartbeat_timeout = '1h'",
+        "[",
+        "[lifeline]\ndevice = 'a/b'",
+        "[lifeline]\ngrace = 'soon'",
+        "lifeline = 3",
+        "node = []",
+    ],
 )
 def test_what_cannot_be_used_names_the_file(text: str, tmp_path: Path) -> None:
     path = tmp_path / "node.toml"
