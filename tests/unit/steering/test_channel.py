@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -78,3 +79,20 @@ def test_the_end_comes_after_the_last_message(pair: Pair) -> None:
     assert receiver.receive() is None
     with pytest.raises(OSError):
         receiver.send({})
+
+
+def test_a_copy_that_fails_leaves_none_behind(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender, _ = pair
+    dup, copies = os.dup, iter(range(2))
+
+    def fail_third(fd: int) -> int:
+        if next(copies, None) is None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return dup(fd)
+
+    monkeypatch.setattr(os, "dup", fail_third)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Too many open files"):
+        sender.send({}, (0, 0, 0))
+    assert os.listdir("/proc/self/fd") == before
+    assert not sender.blocked

@@ -9,7 +9,16 @@ import pytest
 from edgenode.steering import sysio
 from edgenode.steering.connection import Connection, Phase, Route, Side
 from edgenode.steering.counters import ServiceCount
-from edgenode.steering.flow import BUDGET, BULK_CHUNK, INPUT, Flow, SideTable
+from edgenode.steering.flow import (
+    BUDGET,
+    BULK_CHUNK,
+    END,
+    ERROR,
+    INPUT,
+    OUTPUT,
+    Flow,
+    SideTable,
+)
 from edgenode.steering.table import Bind, Service
 
 CLIENT, WORKER = 1000, 1001
@@ -74,3 +83,41 @@ def test_nothing_is_read_while_bytes_are_held(
         flow.pump(side)
         assert len(reads) == 1
         assert len(side.held) == reads[0] - 10
+
+
+def test_the_end_behind_a_short_read_of_a_broken_side_is_found(
+    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker takes nothing more; no event will tell of what comes behind its last bytes."""
+    client, worker = sides[CLIENT], sides[WORKER]
+    worker.broken = True
+    worker.held = b"held "
+    reads = iter((b"short", b""))
+    taken: list[bytes] = []
+    ends: list[str] = []
+    monkeypatch.setattr(sysio, "read", lambda fd, size: next(reads))
+
+    def write(fd: int, data: bytes) -> int:
+        taken.append(data)
+        return len(data)
+
+    monkeypatch.setattr(sysio, "write", write)
+    with select.epoll() as epoll:
+        flow = Flow(epoll, sides, lambda connection, why: ends.append(why))
+        flow.on_event(client, OUTPUT)
+    assert b"".join(taken) == b"held short"
+    assert ends == ["worker-reset"]
+
+
+def test_an_error_after_a_half_close_ends_the_connection(
+    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[str] = []
+    monkeypatch.setattr(sysio, "read", lambda fd, size: b"")
+    monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
+    with select.epoll() as epoll:
+        flow = Flow(epoll, sides, lambda connection, why: ends.append(why))
+        flow.on_event(sides[CLIENT], INPUT | END)
+        assert ends == []
+        flow.on_event(sides[CLIENT], END | ERROR)
+    assert ends == ["client-reset"]

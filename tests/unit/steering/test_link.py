@@ -75,3 +75,31 @@ async def test_a_refusal_is_told(steering: Steering, caplog: pytest.LogCaptureFi
         await until(lambda: link.applied == 1)
         assert link.refusal is None
     assert "steering refuses table -1" in caplog.text
+
+
+async def test_what_is_not_understood_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Steering may be of another version than control."""
+    junk = [
+        b"{}",
+        b"[]",
+        b"1",
+        b"nonsense",
+        b"[" * 100_000,
+        b'{"type": "report"}',
+        b'{"type": "news"}',
+        b'{"type": "applied"}',
+        b'{"type": "refused", "revision": 1}',
+    ]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.writelines(line + b"\n" for line in (*junk, b'{"type": "applied", "revision": 1}'))
+
+    server = await asyncio.start_unix_server(answer, tmp_path / "socket")
+    async with server, running(tmp_path / "socket") as link:
+        link.publish(table(1))
+        await until(lambda: link.applied == 1)
+        assert link.connected
+    assert caplog.text.count("not understood") == len(junk)

@@ -8,6 +8,7 @@ import gc
 import hashlib
 import os
 import random
+import select
 import socket
 import threading
 import time
@@ -321,6 +322,67 @@ def test_a_half_closed_user_gets_a_late_answer(relay: RunningRelay) -> None:
         assert read_all(user) == b"question" * 1000
 
 
+def test_a_users_reset_after_its_end_reaches_the_worker(relay: RunningRelay) -> None:
+    reached = threading.Event()
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        assert read_all(connection) == b"question"
+        poll = select.poll()
+        poll.register(connection, 0)
+        assert poll.poll(PATIENCE * 1000)[0][1] & select.POLLERR
+        reached.set()
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    user = relay.connect()
+    user.sendall(b"question")
+    user.shutdown(socket.SHUT_WR)
+    eventually(lambda: relay.call(lambda: any(s.end_passed for s in sides(relay))))
+    reset(user)
+    assert reached.wait(PATIENCE)
+    assert relay.log(1)[0]["why"] == "client-reset"
+
+
+def test_no_descriptor_is_closed_while_events_may_name_it(
+    relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one batch: a user resets, another begins to speak (a socket is opened), then a third."""
+    worker = Worker(echo)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    leaving, probe = relay.connect(), relay.connect(source=None)
+    leaving.sendall(b"x")
+    assert leaving.recv(1) == b"x"
+    eventually(lambda: relay.web()["live"] == 2)
+    old = relay.call(lambda: {side.fd: link(side.fd) for side in sides(relay)})
+    opened: list[bool] = []
+    open_upstream = sysio.open_upstream
+
+    def noted(ipv6: bool, device: str | None, source: str | None) -> int:
+        opened.append(len(relay.relay._sides) == 1)  # only the probe: the other has ended
+        assert {fd: link(fd) for fd in old} == old
+        return open_upstream(ipv6, device, source)
+
+    monkeypatch.setattr(sysio, "open_upstream", noted)
+
+    def in_one_batch() -> None:
+        reset(leaving)
+        probe.sendall(b"y")
+
+    relay.call(in_one_batch)
+    assert probe.recv(1) == b"y"
+    assert opened == [True]
+    probe.close()
+
+
+def link(fd: int) -> str:
+    """Which socket it is."""
+    return os.readlink(f"/proc/self/fd/{fd}")
+
+
+def sides(relay: RunningRelay) -> list[Side]:
+    return list(relay.relay._sides.values())
+
+
 def test_idle_connections_are_reset(relay: RunningRelay) -> None:
     worker = Worker(echo)
     relay.listen("web")
@@ -476,6 +538,39 @@ def test_local_probes_trouble_no_worker(relay: RunningRelay) -> None:
     assert relay.log(1)[0]["client"].startswith("127.0.0.1:")
 
 
+def test_local_probes_that_wait_take_no_users_place(
+    make_relay: Callable[..., RunningRelay],
+) -> None:
+    """Health checks hold idle connections (tripwires)."""
+    relay = make_relay(limit=2)
+    worker = Worker(echo)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    tripwires = [relay.connect(source=None) for _ in range(64)]
+    eventually(lambda: relay.web()["live"] == 64)
+    with relay.connect(source=None) as refused, pytest.raises(ConnectionResetError):
+        refused.recv(1)
+    assert relay.log(1)[0]["why"] == "too-many-probes"
+    with relay.connect() as first, relay.connect() as second:
+        for user in (first, second):
+            user.sendall(b"x")
+            assert user.recv(1) == b"x"
+        for tripwire in tripwires:
+            tripwire.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                tripwire.recv(1)
+    eventually(lambda: relay.web()["live"] == 64)
+    # One that speaks is a user like others, and leaves its place.
+    tripwires[0].sendall(b"x")
+    tripwires[0].settimeout(PATIENCE)
+    assert tripwires[0].recv(1) == b"x"
+    tripwires.append(relay.connect(source=None))
+    eventually(lambda: relay.web()["live"] == 65)
+    for tripwire in tripwires:
+        tripwire.close()
+    eventually(relay.idle)
+    assert relay.call(lambda: relay.relay._waiting) == 0
+
+
 # --- the mesh
 
 
@@ -580,6 +675,21 @@ def test_running_out_of_descriptors_is_survived(
         user.sendall(b"x")
         assert user.recv(1) == b"x"
     assert relay.relay.counters.accept_errors == 1
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with socket.create_connection(listener.getsockname(), PATIENCE) as user:
+
+            def fail(fd: int, blocking: bool) -> None:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+            monkeypatch.setattr(os, "set_blocking", fail)
+            with pytest.raises(OSError, match="Invalid"):
+                sysio.accept(listener)
+            assert user.recv(1) == b""
 
 
 def test_bad_connections_leave_nothing_behind(relay: RunningRelay) -> None:

@@ -33,6 +33,9 @@ reports = st.builds(
     st.lists(st.builds(RelayReport, counts, st.booleans(), st.floats(0, 2e9)), max_size=2).map(
         tuple
     ),
+    st.dictionaries(names, st.text()),
+    counts,
+    counts,
 )
 trees = reports.map(lambda report: report.to_json()["services"])
 
@@ -59,3 +62,10 @@ def test_what_is_gone_keeps_its_totals_only(tree: dict[str, Any]) -> None:
         assert gone[name]["accepted"] == service["accepted"]
         assert gone[name]["live"] == 0
         assert all(region["live"] == 0 for region in gone[name]["regions"].values())
+
+
+def test_a_report_of_an_older_steering() -> None:
+    message = Report(at=1.0).to_json()
+    for key in ("listen_failures", "accept_errors", "log_dropped"):
+        del message[key]
+    assert Report.from_json(message) == Report(at=1.0)

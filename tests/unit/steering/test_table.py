@@ -138,6 +138,9 @@ def test_addresses_become_canonical() -> None:
         (["services", 0, "proxy_protocol"], "v1", "'v1' is neither 'v2' nor 'none'"),
         (["services", 0, "connect_timeout"], 0, r"\(web\).connect_timeout: 0 is not a time"),
         (["services", 0, "idle_timeout"], float("inf"), "idle_timeout: inf is not a time"),
+        (["services", 0, "idle_timeout"], float("nan"), "idle_timeout: nan is not a time"),
+        (["services", 0, "idle_timeout"], 10**400, "idle_timeout: 1000.* is not a time"),
+        (["revision"], 10**400, "revision: 1000.* is not a whole number"),
         (["services", 0, "regions", 0, "weight"], 1, "the key 'weight' is unknown"),
         (["services", 0, "regions", 0, "workers", 0, "port"], 70000, r"\(fra\).*port: 70000"),
         (["services"], {}, "services: expected a list, got dict"),
@@ -171,3 +174,13 @@ def test_endpoint_round_trip(text: str) -> None:
 def test_bad_endpoints(text: str) -> None:
     with pytest.raises(ValueError):
         split_endpoint(text)
+
+
+def test_a_message_is_short_whatever_it_shows() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (deep, "x" * 100_000, [deep] * 1000):
+        with pytest.raises(TableError) as caught:
+            Table.from_json(valid() | {"node": value})
+        assert len(str(caught.value)) < 500

@@ -1,0 +1,83 @@
+"""What is counted is bounded: names that left the table go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgenode.steering import report
+from edgenode.steering.counters import Counters
+from edgenode.steering.dial import Failure, Memory
+from edgenode.steering.report import MOST_NAMES
+from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
+
+
+def table(*services: str, region: str = "fra", workers: tuple[str, ...] = ("fra-1",)) -> Table:
+    targets = tuple(Target(worker, "198.51.100.201", 80) for worker in workers)
+    regions = (RegionTargets(region, targets),)
+    made = tuple(Service(name, (), "none", 1.0, 60.0, regions) for name in services)
+    return Table(1, "lon1", Bind(), made)
+
+
+def test_a_service_is_forgotten_with_its_last_connection() -> None:
+    counters = Counters()
+    web, mail = counters.service("web"), counters.service("mail")
+    web.live = mail.accepted = 1
+    counters.forget(table("dns"))
+    assert list(counters.services) == ["web"]
+    web.live = 0
+    counters.forget(table("dns"))
+    assert counters.to_json() == {"services": {}, "targets": {}}
+
+
+def test_targets_and_regions_are_forgotten_once_they_are_many() -> None:
+    counters = Counters()
+    web = counters.service("web")
+    key = ("fra", "fra-1")
+    for number in range(MOST_NAMES - 1):
+        counters.attempt_failed(web, (f"r-{number}", "worker"))
+    counters.connected(web, key)
+    counters.forget(table("web", region="iad"))
+    assert len(counters.connect_failures) == MOST_NAMES - 1  # they may be back
+    for number in range(10 * MOST_NAMES):
+        counters.attempt_failed(web, (f"s-{number}", "worker"))
+        if number % 100 == 0:
+            counters.forget(table("web", region="iad"))
+            assert len(counters.connect_failures) <= MOST_NAMES + 100
+            assert len(web.regions) <= MOST_NAMES + 100
+    counters.closed(web, key)  # one that lives is never forgotten
+    assert web.regions["fra"].live == counters.target_live[key] == 0
+
+
+def test_retired_totals_are_forgotten_too() -> None:
+    many = {f"fra/w-{number}": {"connect_failures": 1} for number in range(MOST_NAMES)}
+    totals: dict[str, Any] = {
+        "services": {"web": {"accepted": 1}, "mail": {"accepted": 2}},
+        "targets": many | {"fra/fra-1": {"connect_failures": 3}},
+        "totals": {"log_dropped": 4},
+    }
+    assert report.forget(totals, table("web")) == {
+        "services": {"web": {"accepted": 1}},
+        "targets": {"fra/fra-1": {"connect_failures": 3}},
+        "totals": {"log_dropped": 4},
+    }
+    assert report.forget({}, table("web")) == {}
+
+
+def test_what_connections_have_learned_is_bounded() -> None:
+    memory = Memory()
+    for number in range(3000):
+        one = table("web", region=f"r-{number}")
+        key = (f"r-{number}", "fra-1")
+        memory.picked("web", key, 0.0)
+        memory.failed("web", key, Failure.REFUSED, 0.0, 0.0)
+        memory.forgive(one, 0.0)
+    assert len(memory._turns) <= 1
+    assert len(memory._shunned) <= 1
+    assert len(memory._paths) <= 300
+
+
+def test_a_region_that_was_away_for_a_while_is_still_known() -> None:
+    memory = Memory()
+    memory.connected("web", ("fra", "fra-1"), 1.0, 1.02)
+    memory.forgive(table("web", region="iad"), 2.0)
+    assert memory.path("fra").usual is not None

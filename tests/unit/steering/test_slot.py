@@ -1,0 +1,104 @@
+"""When a relay worker is started, killed and told all anew; its process replaced."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgenode.steering import slot as slot_module
+from edgenode.steering.channel import Channel, Message
+from edgenode.steering.slot import BEAT_TIMEOUT, Slot, restart_delay
+from edgenode.steering.table import Bind, Service, Table
+
+LISTEN = "192.0.2.1:80"
+TABLE = Table(1, "lon1", Bind(), (Service("web", (LISTEN,), "none", 1.0, 60.0, ()),))
+
+
+class FakeProcess:
+    """Neither beats nor ends, unless told to."""
+
+    def __init__(self, limit: int, access_log: Path | None, now: float) -> None:
+        ours, self.theirs = socket.socketpair()
+        self.channel = Channel(ours)
+        self.pid, self.pidfd = 1, os.eventfd(0)
+        self.started = self.beat = now
+        self.applied = 0
+        self.counters: dict[str, object] = {}
+        self.kills = 0
+
+    def kill(self) -> None:
+        self.kills += 1
+
+
+@pytest.fixture
+def slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+    """One that has started its process at 100 s."""
+    monkeypatch.setattr(slot_module, "Process", FakeProcess)
+    with selectors.DefaultSelector() as selector:
+        made = Slot(selector, 10, None)
+        made.tend(100.0)
+        yield made
+        fake = process(made)
+        fake.channel.close()
+        fake.theirs.close()
+        os.close(fake.pidfd)
+
+
+def process(slot: Slot) -> FakeProcess:
+    assert isinstance(slot.process, FakeProcess)
+    return slot.process
+
+
+def tend_until(slot: Slot, start: float, end: float) -> None:
+    """Once a second, as the supervisor does."""
+    now = start
+    while now <= end:
+        slot.tend(now)
+        now += 1.0
+
+
+def test_one_that_is_silent_for_too_long_is_killed(slot: Slot) -> None:
+    tend_until(slot, 101.0, 100.0 + BEAT_TIMEOUT)
+    assert process(slot).kills == 0
+    assert slot.next_due() == pytest.approx(100.0 + BEAT_TIMEOUT, abs=0.1)
+    slot.tend(slot.next_due())
+    assert process(slot).kills == 1
+
+
+def test_the_time_in_which_nobody_looked_does_not_count(slot: Slot) -> None:
+    """The whole machine stood still: the process had no time to beat either."""
+    slot.tend(101.0)
+    slot.tend(161.0)
+    assert process(slot).kills == 0
+    tend_until(slot, 162.0, 161.0 + BEAT_TIMEOUT)
+    assert process(slot).kills == 1
+
+
+@pytest.mark.parametrize(("number", "kills"), [(errno.EMFILE, 1), (errno.EPIPE, 0)])
+def test_one_that_lacks_a_message_is_killed(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch, number: int, kills: int
+) -> None:
+    """It must not serve a table without its listeners, and say that all is well."""
+    sent: list[str] = []
+
+    def send(self: Channel, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        sent.append(message["type"])
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Channel, "send", send)
+    with socket.socket() as listener:
+        slot.apply(TABLE, 1, {LISTEN: listener})
+    assert sent == ["listeners"]
+    assert process(slot).kills == kills
+
+
+def test_the_next_start_waits_longer_and_longer() -> None:
+    delays = [restart_delay(ends) for ends in range(10)]
+    assert delays == sorted(delays)
+    assert (delays[0], delays[-1]) == (0.0, 5.0)
