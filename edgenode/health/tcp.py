@@ -8,7 +8,12 @@ from edgenode.health.observation import Observation, observe
 
 
 class TcpProbe:
-    """Connects, and closes at once with RST (see `sockets.open_tcp`). `timeout` in seconds."""
+    """Connects, and closes at once with RST (see `sockets.open_tcp`). `timeout` in seconds.
+
+    It finds a proxy that is dead, and not one that hangs: the kernel completes handshakes for the
+    listening socket, whether its process runs or not, until the accept queue is full. An HTTP
+    probe finds both.
+    """
 
     def __init__(self, target: Endpoint, timeout: float) -> None:
         self._target = target

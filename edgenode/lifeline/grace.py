@@ -3,9 +3,9 @@
                  first beat                      owner closed, or silent for heartbeat_timeout
     RELEASED ───────────────────▶ BEATING ─────────────────────────────────────▶ GRACE
         ▲                          │ ▲  beat of a newer control: takes over        │ │
-        │ leave, device lost       │ └──────────────────── beat ───────────────────┘ │
+        │ device lost              │ └──────────────────── beat ───────────────────┘ │
         ├──────────────────────────┘                                                 │
-        └───────────────────────── deadline passed, or leave ────────────────────────┘
+        └───────────────────────── deadline passed, device lost ─────────────────────┘
 
 Grace is an allowance, not a right: each loss of control uses up the time that it took, at least a
 third of `grace`, and only `SETTLED` seconds without a loss fill it up again. A control that is
@@ -75,12 +75,6 @@ class Grace:
         self.tick(now)
         if self.phase is Phase.BEATING and control == self._owner:
             self._lose(now)
-
-    def leave(self, control: int, now: float) -> None:
-        """A control stops for good: no grace for it."""
-        self.tick(now)
-        if control == self._owner:
-            self._release()
 
     def device_lost(self) -> None:
         """The device was removed by someone else; the next beat may make it anew."""

@@ -96,19 +96,19 @@ class Holder:
         number = self._controls[control]
         if message == b"beat":
             self._grace.beat(number, now)
-        elif message == b"leave":
-            _say("control leaves")
-            self._grace.leave(number, now)
+            # Each beat has an answer: by it control sees that this process is not stopped.
+            if not self._apply():
+                self._tell(control)
         elif not message:
             del self._controls[control]
             self._selector.unregister(control)
             control.close()
             self._grace.closed(number, now)
 
-    def _apply(self) -> None:
-        """Make the device what the state says."""
+    def _apply(self) -> bool:
+        """Make the device what the state says. Whether that was told, to all."""
         if self._grace.held == (self._device is not None):
-            return
+            return False
         if self._grace.held:
             try:
                 self._device = tun.create(self._config.device)
@@ -117,7 +117,7 @@ class Holder:
                     _say(str(error))
                 self._trouble = str(error)
                 self._grace.device_lost()
-                return
+                return False
             self._trouble = ""
             self._selector.register(self._device, selectors.EVENT_READ)
         else:
@@ -125,6 +125,7 @@ class Holder:
         _say(f"{self._state()} {self._config.device}")
         for control in self._controls:
             self._tell(control)
+        return True
 
     def _tell(self, control: socket.socket) -> None:
         with contextlib.suppress(OSError):  # a control that does not read finds out when it does

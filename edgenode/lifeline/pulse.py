@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Pulse:
         self._held: bool | None = None
         self._said = asyncio.Event()
         self._problem = ""
-        self._left = False
+        self._asked_at: float | None = None
 
     @property
     def held(self) -> bool | None:
@@ -44,7 +45,7 @@ class Pulse:
         return self._problem
 
     async def run(self) -> None:
-        """Keep connected, for ever; cancelled, it closes the connection (which is no `leave`)."""
+        """Keep connected, for ever; cancelled, it closes the connection."""
         while True:
             try:
                 await self._connection()
@@ -62,16 +63,25 @@ class Pulse:
         return self._held
 
     def beat(self) -> bool:
-        """Send a heartbeat without waiting; False: it could not be sent, or we have left."""
-        return not self._left and self._send(b"beat")
+        """Send a heartbeat without waiting; False: it could not be sent."""
+        if self._socket is None:
+            return False
+        try:
+            self._socket.send(b"beat")
+        except OSError as error:
+            why = error.strerror or error
+            self._complain(f"the lifeline does not take a beat ({why}): it hangs, restart it")
+            return False
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        return True
 
-    def leave(self) -> bool:
-        """Say that control stops for good: the device goes at once. False: could not be sent.
+    def silent_for(self, now: float) -> float:
+        """Seconds for which a beat has had no answer, at `now` (monotonic); 0: none is due.
 
-        No heartbeat follows, whoever still asks for one.
+        A lifeline that is stopped keeps its device, and would not withdraw if control died.
         """
-        self._left = True
-        return self._send(b"leave")
+        return 0.0 if self._asked_at is None else max(0.0, now - self._asked_at)
 
     async def _connection(self) -> None:
         """One connection, from its start to its end. Raises OSError."""
@@ -82,11 +92,13 @@ class Pulse:
             try:
                 while message := await loop.sock_recv(own, 64):
                     if message in {b"held", b"released"}:
+                        self._asked_at = None
                         self._learn(message == b"held")
                 self._complain(f"the lifeline closed its socket {self._path}")
             finally:
                 self._socket = None
                 self._held = None
+                self._asked_at = None
                 self._said.clear()
 
     def _learn(self, held: bool) -> None:
@@ -95,16 +107,6 @@ class Pulse:
             self._held = held
             self._on_state(held)
         self._said.set()
-
-    def _send(self, message: bytes) -> bool:
-        if self._socket is None:
-            return False
-        try:
-            self._socket.send(message)
-        except OSError as error:
-            self._complain(f"the lifeline does not take a {message.decode()} ({error.strerror})")
-            return False
-        return True
 
     def _complain(self, problem: str) -> None:
         if problem != self._problem:

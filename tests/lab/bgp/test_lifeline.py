@@ -103,18 +103,3 @@ async def test_control_is_restarted_within_the_grace(world: World) -> None:
             await asyncio.sleep(GRACE * 1.5)
             assert set(await world.routes()) == {V4, V6}
     assert world.seen(V4) == ["added"], "the upstream noticed nothing"
-
-
-@pytest.mark.usefixtures("lifeline")
-async def test_control_leaves(world: World) -> None:
-    async with world.running(await world.start()) as announcer:
-        async with beating(world) as pulse:
-            await announcer.set_levels({"web": Level.NORMAL})
-            await world.wait_routes(V4, V6)
-        async with beating(world) as pulse:
-            await asyncio.wait_for(pulse.wait_state(), 1)
-            await asyncio.sleep(BEAT * 2)
-            begin = time.monotonic()
-            assert pulse.leave()
-        await world.wait_routes()
-        assert time.monotonic() - begin < GRACE / 2

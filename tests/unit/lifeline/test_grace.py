@@ -68,20 +68,12 @@ def test_a_newer_control_takes_over_from_one_that_lives() -> None:
     state.beat(1, 0)
     state.beat(2, 1)
     state.closed(1, 2)
-    state.leave(1, 2)
     assert state.phase is Phase.BEATING
     state.beat(1, TIMEOUT)
     state.tick(TIMEOUT + 1)
     assert state.deadline == TIMEOUT + 1 + GRACE, "the older one's beats did not count"
     state.beat(1, TIMEOUT + 2)
     assert state.deadline == TIMEOUT + 2 + TIMEOUT, "now that the newer one is gone they do"
-
-
-def test_leaving_has_no_grace() -> None:
-    state = machine()
-    state.beat(1, 0)
-    state.leave(1, 1)
-    assert not state.held
 
 
 def test_without_grace_the_end_is_at_once() -> None:
@@ -132,7 +124,7 @@ def test_grace_comes_back_when_control_is_stable() -> None:
 events = st.lists(
     st.tuples(
         st.floats(0, 30),
-        st.sampled_from(["beat", "closed", "leave", "tick", "lost"]),
+        st.sampled_from(["beat", "closed", "tick", "lost"]),
         st.integers(1, 3),
     ),
     max_size=60,
@@ -153,8 +145,6 @@ def test_laws(sequence: list[tuple[float, str, int]], grace: float, timeout: flo
                 assert state.held, "a beat holds"
             case "closed":
                 state.closed(control, now)
-            case "leave":
-                state.leave(control, now)
             case "tick":
                 state.tick(now)
             case "lost":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,9 +49,6 @@ async def test_a_life(lifeline: socket.socket, tmp_path: Path) -> None:
         assert await receive(connection) == b"beat"
         connection.send(b"held")
         await until(lambda: pulse.held is True)
-        assert pulse.leave()
-        assert await receive(connection) == b"leave"
-        assert not pulse.beat(), "who has left is silent"
         connection.close()
         connection = await accept(lifeline, b"held")  # it comes back by itself
         assert await asyncio.wait_for(pulse.wait_state(), 2) is True
@@ -62,6 +60,26 @@ async def test_a_life(lifeline: socket.socket, tmp_path: Path) -> None:
             await task
     assert await receive(connection) == b"", "cancelled, it closes and says nothing"
     assert pulse.held is None
+
+
+async def test_a_lifeline_that_does_not_answer(lifeline: socket.socket, tmp_path: Path) -> None:
+    pulse = Pulse(tmp_path / "lifeline.sock")
+    task = asyncio.create_task(pulse.run())
+    connection = await accept(lifeline, b"held")
+    await asyncio.wait_for(pulse.wait_state(), 2)
+    assert pulse.silent_for(time.monotonic() + 100) == 0, "nothing was asked"
+    assert pulse.beat()
+    first = time.monotonic()
+    await asyncio.sleep(0.05)
+    assert pulse.beat(), "it counts from the first beat without an answer"
+    assert pulse.silent_for(first + 5) == pytest.approx(5, abs=0.04)
+    connection.send(b"held")
+    await until(lambda: pulse.silent_for(time.monotonic() + 100) == 0)
+    assert pulse.beat()
+    connection.close()
+    await until(lambda: pulse.held is None)
+    assert pulse.silent_for(time.monotonic() + 100) == 0, "one that is gone is another matter"
+    task.cancel()
 
 
 async def test_no_lifeline(tmp_path: Path) -> None:

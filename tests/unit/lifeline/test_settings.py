@@ -79,6 +79,44 @@ def test_durations_mean_what_they_mean_in_the_schema(value: object) -> None:
         assert seconds(value) == expected
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("250ms", 0.25),
+        ("3s", 3.0),
+        ("1m30s", 90.0),
+        ("1.5s", 1.5),
+        (" 2s ", 2.0),
+        ("2h", 7200.0),
+        (2, 2.0),
+        (0.5, 0.5),
+        (0, 0.0),
+        ("365d", 31536000.0),
+        ("366d", None),
+        ("", None),
+        ("3", None),
+        ("s", None),
+        ("-1s", None),
+        ("1 s", None),
+        ("1s2", None),
+        ("1e3s", None),
+        (True, None),
+        (-1, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_both_parsers_of_durations_agree(value: object, expected: float | None) -> None:
+    for parse in (seconds, parse_duration):
+        if expected is None:
+            with pytest.raises(ValueError, match=r"duration|year"):
+                parse(value)
+        else:
+            assert parse(value) == expected
+
+
 def test_the_process_imports_the_standard_library_alone() -> None:
     code = (
         "import sys; import edgenode.lifeline.hold; "
