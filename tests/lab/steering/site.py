@@ -6,9 +6,11 @@ The edge reaches all workers through one device, as through the mesh.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,6 +138,15 @@ class Site:
             action = "add" if cut else "del"
             rule = ["rule", action, "from", NEAR[version], "blackhole"]
             netns.run(["ip", f"-{version}", "-n", self.namespace("workers"), *rule])
+
+    def stand_still(self, seconds: float) -> None:
+        """Stop the supervisor, and it alone, for some time."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         if self.process is not None:

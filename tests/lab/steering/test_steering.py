@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +86,18 @@ def test_a_hung_relay_worker_is_replaced(place: Site) -> None:
         assert time.monotonic() - started < BEAT_TIMEOUT + 4
         # The reports of the meantime are read first.
         eventually(lambda: before not in [relay["pid"] for relay in control.report()["relays"]])
+
+
+def test_a_supervisor_that_stood_still_kills_nobody(place: Site) -> None:
+    place.publish(place.table(4))
+    with Control(place.directory / "run" / "steering.sock") as control:
+        (before,) = [relay["pid"] for relay in control.report()["relays"]]
+        with place.connect(4) as user:
+            user.sendall(b"x")
+            place.stand_still(BEAT_TIMEOUT + 1)
+            for _ in range(3):  # about a second each
+                while control.receive()["type"] != "report":
+                    pass
+            user.shutdown(socket.SHUT_WR)
+            assert user.recv(100) == b"near:x"
+        assert [relay["pid"] for relay in control.report()["relays"]] == [before]
