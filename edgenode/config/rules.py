@@ -15,6 +15,9 @@ from edgenode.config.networks import overlaps
 from edgenode.config.schema import Config, ExecCheck
 from edgenode.config.values import PLAIN_FILE_NAME, Address, Network
 
+BIRDS_OWN = {"ipp", "ipr", "ips", "ipt"}
+"""BIRD makes constants of /etc/iproute2/rt_*, with these beginnings: ``ipp_bgp`` is one."""
+
 SOCKET_PATH = 107
 """Bytes of a Unix socket's path, its end left out: unix(7)."""
 
@@ -173,6 +176,10 @@ def _bgp(config: Config) -> Iterator[Problem]:
     for n, neighbor in enumerate(config.bgp.neighbors):
         key = ("bgp", "neighbors", n)
         addresses.append(((*key, "address"), neighbor.address))
+        if neighbor.name in BIRDS_OWN:
+            yield Problem(
+                (*key, "name"), f'BIRD has constants called "{neighbor.name}_...": rename'
+            )
         if neighbor.asn == config.bgp.asn:
             yield Problem((*key, "asn"), "is our own: only external neighbors (eBGP) are supported")
     yield from _duplicates("neighbor address", addresses)
