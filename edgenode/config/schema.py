@@ -15,6 +15,7 @@ from edgenode.config.values import (
     Asn,
     Duration,
     EndpointField,
+    FilePath,
     InterfaceName,
     Name,
     NetworkField,
@@ -45,9 +46,9 @@ class Section(BaseModel):
 class Node(Section):
     name: Name
     """This node; unique in the mesh."""
-    run_dir: Path = Path("/run/edgenode")
+    run_dir: FilePath = Path("/run/edgenode")
     """Sockets: control.sock, steering.sock, lifeline.sock."""
-    state_dir: Path = Path("/var/lib/edgenode")
+    state_dir: FilePath = Path("/var/lib/edgenode")
     """SQLite, the WireGuard key, the last steering table."""
 
 
@@ -62,16 +63,16 @@ class Neighbor(Section):
     """Hops; absent: the neighbor is on a shared link."""
     ttl_security: Flag = False
     """GTSM (RFC 5082). Only where the neighbor does the same: else the session stays down."""
-    password_file: Path | None = None
+    password_file: FilePath | None = None
     """TCP MD5 password (RFC 2385): one line, readable by its owner alone."""
 
 
 class Bgp(Section):
     asn: Asn
     router_id: RouterId
-    socket: Path = Path("/run/bird/bird.ctl")
+    socket: FilePath = Path("/run/bird/bird.ctl")
     """BIRD's control socket."""
-    config: Path = Path("/etc/bird/edgenode.conf")
+    config: FilePath = Path("/etc/bird/edgenode.conf")
     """The file that we write and BIRD reads; its secrets lie beside it."""
     hold_time: Annotated[Duration, Field(ge=3, le=3600)] = 9.0
     """Seconds; BIRD's own default of 240 s keeps a dead node's routes for minutes."""
@@ -185,7 +186,7 @@ class Steering(Section):
     workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Relay workers; 0: one per core."""
     max_connections: Annotated[int, Field(strict=True, ge=1, le=2_000_000)] = 100_000
-    access_log: Path | None = None
+    access_log: FilePath | None = None
     """A JSON line per connection; absent: standard error."""
 
 
@@ -203,7 +204,7 @@ class MeshPeer(Section):
 class Mesh(Section):
     device: InterfaceName = "wg0"
     listen_port: Port = 51820
-    private_key_file: Path | None = None
+    private_key_file: FilePath | None = None
     """Absent: wireguard.key in the state directory; made at the first start."""
     addresses: tuple[AddressField, ...] = Field(min_length=1, max_length=2)
     """The node's own mesh addresses, one a family."""

@@ -12,10 +12,11 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -59,6 +60,15 @@ Name = Annotated[
 
 InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$")]
 """IFNAMSIZ is 16 with its end; characters that need no escape anywhere."""
+
+
+def _path(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("a path has no NUL in it")
+    return value
+
+
+FilePath = Annotated[Path, AfterValidator(_path)]
 
 PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 """What BIRD's parser takes between quotes with no escape."""

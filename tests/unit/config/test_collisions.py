@@ -28,6 +28,7 @@ V4 = "198.51.100.3"
             ('"2001:db8:1::3"', f'"{bad}"', "neighbors[1].address", "cannot be")
             for bad in ("::1", "::", "::ffff:192.0.2.1", "ff02::1", "fe80::1")
         ),
+        ('"lon1"', '"lon1"\nstate_dir = "/x\\u0000"', "node.state_dir", "NUL"),
         ('"transit-v4"', '"ipp"', "neighbors[0].name", "BIRD has"),
         (f'"{V4}"', f'"{V4}"\nsource = "{V4}"', "neighbors[0].source", "own address"),
         (f'"{V4}"', f'"{V4}"\nsource = "0.0.0.0"', "neighbors[0].source", "unspecified"),
