@@ -70,10 +70,11 @@ class Fleet:
     def applied(self, number: int) -> bool:
         """Whether all relay workers that run have confirmed this table or a later one.
 
-        One that is down does not count: the next one starts with the newest table.
+        One that is down does not count, as the next one starts with the newest table; but one at
+        least must serve it.
         """
         processes = [slot.process for slot in self._slots if slot.process is not None]
-        return all(process.applied >= number for process in processes)
+        return bool(processes) and all(process.applied >= number for process in processes)
 
     def tend(self, now: float) -> None:
         """See `Slot.tend`; and try again what could not be listened on."""

@@ -93,12 +93,6 @@ class Relay:
         self._close_descriptors()
         self._log.flush()
 
-    def close(self) -> None:
-        """Give up everything."""
-        self._acceptor.close()
-        self.abort_all("stopped")
-        self._epoll.close()
-
     def step(self, until: float) -> None:
         """One round; waits for events until the given time at the latest."""
         events = self._epoll.poll(self._wait(until), _MAX_EVENTS)

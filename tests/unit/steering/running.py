@@ -166,7 +166,8 @@ class RunningRelay:
     def _run(self) -> None:
         while not self._stopped:
             self.relay.step(self.relay.now + 1.0)
-        self.relay.close()
+        self.relay.stop_accepting()
+        self.relay.abort_all("stopped")
 
     def call(self, function: Callable[[], T]) -> T:
         """Call the function in the relay's thread."""

@@ -13,6 +13,7 @@ import pytest
 
 from edgenode.steering import slot as slot_module
 from edgenode.steering.channel import Channel, Message
+from edgenode.steering.fleet import Fleet
 from edgenode.steering.slot import BEAT_TIMEOUT, Slot, restart_delay
 from edgenode.steering.table import Bind, Service, Table
 
@@ -96,6 +97,17 @@ def test_one_that_lacks_a_message_is_killed(
         slot.apply(TABLE, 1, {LISTEN: listener})
     assert sent == ["listeners"]
     assert process(slot).kills == kills
+
+
+def test_nobody_obeys_a_table_while_no_relay_worker_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(limit: int, access_log: Path | None, now: float) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(slot_module, "Process", fail)
+    with selectors.DefaultSelector() as selector:
+        fleet = Fleet(selector, 2, 10, None, 1024)
+        fleet.tend(100.0)
+        assert not fleet.applied(fleet.apply(Table(1, "lon1", Bind(), ())))
 
 
 def test_the_next_start_waits_longer_and_longer() -> None:
