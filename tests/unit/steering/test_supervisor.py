@@ -53,6 +53,7 @@ def test_a_table_is_served_and_reported(
         assert web(report)["regions"]["fra"]["connections"] == 20
         assert report["targets"]["fra/fra-1"] == {"connect_failures": 0, "live": 0}
         assert [relay["healthy"] for relay in report["relays"]] == [True, True]
+        assert (report["accept_errors"], report["log_dropped"]) == (0, 0)
         assert sorted(relay["pid"] for relay in report["relays"]) == sorted(steering.relays())
     assert len(steering.log.read_text().splitlines()) == 20
     address6.close()
