@@ -119,6 +119,9 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         answer["bird"]["problem"],
         answer["mesh"]["problem"],
         answer["lifeline"]["no_beat"] and f"no heartbeat: {answer['lifeline']['no_beat']}",
+        answer["lifeline"]["silent_s"] > 3
+        and f"the lifeline has not answered for {answer['lifeline']['silent_s']:.0f} s: "
+        "it would not withdraw if control died; restart it",
         steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
         hung and f"{hung} of {len(relays)} relay workers do not answer",
     ]

@@ -313,6 +313,7 @@ class Control:
             mesh_problem=self._mesh.problem,
             steering=self._steering,
             lifeline=self._lifeline.held,
+            lifeline_silent=self._lifeline.silent_for(time.monotonic()),
             heart=self._beat_refused,
         )
 

@@ -32,6 +32,7 @@ def status(
     mesh_problem: str,
     steering: SteeringLink,
     lifeline: bool | None,
+    lifeline_silent: float,
     heart: str | None,
 ) -> dict[str, Any]:
     """Everything that `edgenode status --json` prints."""
@@ -46,7 +47,13 @@ def status(
             "problem": bird.problem if bird else "not reached yet",
             "asked_s_ago": round(bird_age, 3) if bird else None,
         },
-        "lifeline": {"held": bool(lifeline), "connected": lifeline is not None, "no_beat": heart},
+        "lifeline": {
+            "held": bool(lifeline),
+            "connected": lifeline is not None,
+            # Stopped, it would keep the device when control dies.
+            "silent_s": round(lifeline_silent, 3),
+            "no_beat": heart,
+        },
         "groups": [
             {
                 "name": group.name,

@@ -97,14 +97,14 @@ target = "[{web_v6}]:80"
 
 [[checks]]
 name = "nginx-v4"
-type = "tcp"
-target = "{static_v4}:80"
+type = "http"
+url = "http://{static_v4}/"
 {probing}
 
 [[checks]]
 name = "nginx-v6"
-type = "tcp"
-target = "[{static_v6}]:80"
+type = "http"
+url = "http://[{static_v6}]/"
 {probing}
 
 [[checks]]
