@@ -82,7 +82,7 @@ def status(**changes: Any) -> dict[str, Any]:
     return {
         "node": "lon1",
         "bird": {"connected": True, "version": "2.0.12", "problem": "", "asked_s_ago": 0.0},
-        "lifeline": {"held": True, "connected": True, "no_beat": None, "problem": ""},
+        "lifeline": {"held": True, "connected": True, "silent_s": 0.0, "no_beat": None},
         "steering": {"connected": True, "report": None, "refusal": ""},
         "groups": [
             {
