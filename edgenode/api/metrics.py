@@ -157,6 +157,16 @@ def _steering(status: Mapping[str, Any]) -> Iterator[Metric]:
             failures.add_metric([name, region], counts["failures"])
     yield steered
     yield failures
+    for key, text in {
+        "accept_errors": "Times that a connection could not be accepted.",
+        "log_dropped": "Lines that the access log could not take.",
+    }.items():
+        yield CounterMetricFamily(f"edgenode_steering_{key}", text, value=report.get(key, 0))
+    yield GaugeMetricFamily(
+        "edgenode_steering_listen_failures",
+        "Addresses that cannot be listened on.",
+        value=len(report.get("listen_failures", {})),
+    )
     relays = GaugeMetricFamily("edgenode_relay_workers_healthy", "Relay workers with a heartbeat.")
     relays.add_metric([], sum(1 for relay in report.get("relays", []) if relay["healthy"]))
     yield relays

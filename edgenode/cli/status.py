@@ -113,7 +113,8 @@ def _print(answer: Mapping[str, Any]) -> None:
 def _problems(answer: Mapping[str, Any]) -> list[str]:
     """What is wrong beyond the tables, in sentences."""
     steering = answer["steering"]
-    relays = (steering["report"] or {}).get("relays", [])
+    report = steering["report"] or {}
+    relays = report.get("relays", [])
     hung = sum(not relay["healthy"] for relay in relays)
     found = [
         answer["bird"]["problem"],
@@ -125,6 +126,8 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
         hung and f"{hung} of {len(relays)} relay workers do not answer",
     ]
+    for address, reason in report.get("listen_failures", {}).items():
+        found.append(f"steering cannot listen on {address}: {reason}")
     return [problem for problem in found if problem]
 
 

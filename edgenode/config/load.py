@@ -40,6 +40,8 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(source, [Problem((), f"is no TOML: {error}")]) from None
+    except RecursionError:
+        raise ConfigError(source, [Problem((), "is no TOML for us: nested too deeply")]) from None
     lines = index(text)
 
     def fail(problems: list[Problem]) -> ConfigError:

@@ -156,6 +156,10 @@ def test_no_toml_and_no_file_are_one_sentence(tmp_path: Path) -> None:
         load(tmp_path / "absent.toml")
 
 
+def test_deep_nesting_is_one_sentence() -> None:
+    assert "nested too deeply" in problems(f"a = {'[' * 9000}{']' * 9000}")[0]
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     secret = tmp_path / "md5"
