@@ -41,7 +41,8 @@ def fail(sentence: str, status: int = EXIT_FAILED) -> NoReturn:
 
 def config_path(context: typer.Context, path: Path | None) -> Path:
     """The option of the subcommand, else that of `edgenode`, else the default."""
-    return path or context.find_root().params.get("config") or DEFAULT_CONFIG
+    # typer 0.15 has the text of the option there, newer ones a Path.
+    return Path(path or context.find_root().params.get("config") or DEFAULT_CONFIG)
 
 
 def load_config(context: typer.Context, path: Path | None, *, check_secrets: bool = True) -> Config:
