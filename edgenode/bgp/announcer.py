@@ -1,6 +1,6 @@
 """Brings the wanted levels in force in BIRD, and keeps them there over restarts of BIRD.
 
-Withdrawing is one write on an open socket: `Announcer.set_levels` writes before it waits for
+Withdrawing is one write on an open socket: `Announcer.submit_levels` writes before it waits for
 anything. What it wants is kept, so a BIRD that comes back (everything disabled) gets it again.
 """
 
@@ -134,10 +134,6 @@ class Announcer:
             self._complain(str(error))
             return _false()
         return self._confirmed(commands, replies)
-
-    async def set_levels(self, levels: Mapping[str, Level]) -> bool:
-        """Like `submit_levels`, and wait for BIRD's answer."""
-        return await self.submit_levels(levels)
 
     async def _confirmed(
         self, commands: Sequence[str], replies: Sequence[asyncio.Future[Reply]]

@@ -34,13 +34,13 @@ class Orders:
         """Written to BIRD before this returns; its answer is waited for behind it."""
         self._levels |= levels
         self.given_at = now = time.monotonic()
-        withdrawn = {name for name, level in levels.items() if level is Level.WITHDRAWN}
-        for name in levels:
-            # A withdraw that is asked for again does not get more time.
-            self._unconfirmed.setdefault(name, now)
-            if name not in withdrawn:
-                del self._unconfirmed[name]
-        stamps = {name: self._unconfirmed[name] for name in withdrawn}
+        stamps: dict[str, float] = {}
+        for name, level in levels.items():
+            if level is Level.WITHDRAWN:
+                # Asked for again, it does not get more time.
+                stamps[name] = self._unconfirmed.setdefault(name, now)
+            else:
+                self._unconfirmed.pop(name, None)
         confirmed = self._announcer.submit_levels(levels)
 
         async def wait() -> None:

@@ -23,12 +23,12 @@ V4, V6, DNS = "203.0.113.0/24", "2001:db8:113::/48", "192.0.2.0/24"
 async def test_announce_drain_and_withdraw(world: World) -> None:
     async with world.running(await world.start()) as announcer:
         assert await world.routes() == {}
-        assert await announcer.set_levels({"web": Level.NORMAL, "dns": Level.WITHDRAWN})
+        assert await announcer.submit_levels({"web": Level.NORMAL, "dns": Level.WITHDRAWN})
         routes = await world.wait_routes(V4, V6)
         assert {route.as_path for route in routes.values()} == {"64701"}
         assert {route.communities for route in routes.values()} == {""}
 
-        assert await announcer.set_levels({"web": Level.DRAINED})
+        assert await announcer.submit_levels({"web": Level.DRAINED})
 
         async def drained() -> bool:
             return all(route.communities for route in (await world.routes()).values())
@@ -38,7 +38,7 @@ async def test_announce_drain_and_withdraw(world: World) -> None:
         assert {route.communities for route in routes.values()} == {"(65535,0)"}
         assert {route.as_path for route in routes.values()} == {"64701 64701 64701 64701"}
 
-        assert await announcer.set_levels({"web": Level.NORMAL})
+        assert await announcer.submit_levels({"web": Level.NORMAL})
 
         async def resumed() -> bool:
             return not any(route.communities for route in (await world.routes()).values())
@@ -49,7 +49,7 @@ async def test_announce_drain_and_withdraw(world: World) -> None:
         assert status.actual == {"web": Level.NORMAL, "dns": Level.WITHDRAWN}
         assert status.problem == ""
 
-        assert await announcer.set_levels({"web": Level.WITHDRAWN})
+        assert await announcer.submit_levels({"web": Level.WITHDRAWN})
         await world.wait_routes()
         # One UPDATE for each step, and no withdraw but the last: as BIRD logs it on the other side.
         assert world.seen(V4) == world.seen(V6) == ["added", "added", "added", "removed"]
@@ -58,16 +58,16 @@ async def test_announce_drain_and_withdraw(world: World) -> None:
 @pytest.mark.usefixtures("device")
 async def test_withdrawing_from_drained_does_not_show_the_normal_route(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"web": Level.DRAINED})
+        await announcer.submit_levels({"web": Level.DRAINED})
         await world.wait_routes(V4, V6)
-        await announcer.set_levels({"web": Level.WITHDRAWN})
+        await announcer.submit_levels({"web": Level.WITHDRAWN})
         await world.wait_routes()
         assert world.seen(V4) == ["added", "removed"]
 
 
 async def test_a_group_that_outlives_control_needs_no_device(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"web": Level.NORMAL, "dns": Level.NORMAL})
+        await announcer.submit_levels({"web": Level.NORMAL, "dns": Level.NORMAL})
         await world.wait_routes(DNS)
 
 
@@ -76,10 +76,10 @@ async def test_a_withdraw_waits_for_nothing(world: World) -> None:
     async with world.running(await world.start()) as announcer:
         times = []
         for _ in range(5):
-            await announcer.set_levels({"web": Level.NORMAL})
+            await announcer.submit_levels({"web": Level.NORMAL})
             await world.wait_routes(V4, V6)
             before = time.monotonic()
-            assert await announcer.set_levels({"web": Level.WITHDRAWN})
+            assert await announcer.submit_levels({"web": Level.WITHDRAWN})
             times.append(time.monotonic() - before)
             await world.wait_routes()
         assert min(times) < 0.05
@@ -92,15 +92,15 @@ async def test_more_groups_than_fit_into_one_burst(world: World) -> None:
         for i, name in enumerate(names)
     ]
     async with world.running(await world.start()) as announcer:
-        assert await announcer.set_levels(dict.fromkeys(names, Level.NORMAL))
+        assert await announcer.submit_levels(dict.fromkeys(names, Level.NORMAL))
         await world.wait_routes(*(f"192.0.2.{i}/32" for i in range(100)))
-        assert await announcer.set_levels(dict.fromkeys(names, Level.WITHDRAWN))
+        assert await announcer.submit_levels(dict.fromkeys(names, Level.WITHDRAWN))
         await world.wait_routes()
 
 
 async def test_what_a_restarted_control_finds(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.DRAINED})
+        await announcer.submit_levels({"dns": Level.DRAINED})
         await world.wait_routes(DNS)
     second = world.announcer()
     second.write_config()
@@ -116,7 +116,7 @@ async def test_what_a_restarted_control_finds(world: World) -> None:
 
 async def test_until_a_group_has_a_level_it_is_left_alone(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
     async with world.running(world.announcer()) as second:
         assert second.wanted == {}
@@ -126,7 +126,7 @@ async def test_until_a_group_has_a_level_it_is_left_alone(world: World) -> None:
 @pytest.mark.usefixtures("device")
 async def test_a_new_configuration_moves_nothing_that_stays(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"web": Level.NORMAL, "dns": Level.DRAINED})
+        await announcer.submit_levels({"web": Level.NORMAL, "dns": Level.DRAINED})
         await world.wait_routes(V4, V6, DNS)
     world.raw["groups"].append(
         {"name": "new", "prefixes": ["198.51.100.128/25"], "on_control_loss": "keep"}
@@ -137,7 +137,7 @@ async def test_a_new_configuration_moves_nothing_that_stays(world: World) -> Non
     await second.adopt()
     await second.client.close()
     async with world.running(second):
-        assert await second.set_levels({"new": Level.NORMAL})
+        assert await second.submit_levels({"new": Level.NORMAL})
         routes = await world.wait_routes(V4, V6, DNS, "198.51.100.128/25")
         assert routes[V4].communities == ""
         assert routes[DNS].communities == "(65535,0)"
@@ -153,7 +153,7 @@ async def test_a_new_configuration_moves_nothing_that_stays(world: World) -> Non
 
 async def test_somebody_reconfigures_bird(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
         world.bird.config.unlink()
         announcer.write_config()
@@ -189,7 +189,7 @@ async def test_a_file_that_was_left_with_levels_in_it_is_mended(world: World) ->
 async def test_a_new_family_does_not_move_the_one_that_stands(world: World) -> None:
     world.raw["groups"][0]["prefixes"] = [V4]
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"web": Level.NORMAL})
+        await announcer.submit_levels({"web": Level.NORMAL})
         await world.wait_routes(V4)
     world.raw["groups"][0]["prefixes"] = [V4, V6]
     second = world.announcer()
@@ -203,7 +203,7 @@ async def test_a_new_family_does_not_move_the_one_that_stands(world: World) -> N
 
 async def test_a_level_is_written_before_submitting_it_returns(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
         confirmed = announcer.submit_levels({"dns": Level.WITHDRAWN})
         time.sleep(0.2)  # noqa: ASYNC251 nothing of ours runs meanwhile
@@ -217,7 +217,7 @@ async def test_a_level_is_written_before_submitting_it_returns(world: World) -> 
 
 async def test_a_removed_group_is_gone(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
     del world.raw["groups"][1]
     second = world.announcer()
@@ -239,7 +239,7 @@ async def test_a_bird_that_does_not_read_our_file(world: World) -> None:
 
 async def test_withdrawing_all_without_control(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL, "web": Level.DRAINED})
+        await announcer.submit_levels({"dns": Level.NORMAL, "web": Level.DRAINED})
         await world.wait_routes(DNS)
     names = await asyncio.to_thread(withdraw_all, world.bird.socket)
     assert sorted(names) == ["dns", "web"]

@@ -61,7 +61,7 @@ async def beating(world: World) -> AsyncIterator[Pulse]:
 @pytest.mark.usefixtures("lifeline")
 async def test_nothing_is_announced_before_the_first_beat_and_all_after_it(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"web": Level.NORMAL, "dns": Level.NORMAL})
+        await announcer.submit_levels({"web": Level.NORMAL, "dns": Level.NORMAL})
         await world.wait_routes(DNS)
         async with beating(world):
             await world.wait_routes(V4, V6, DNS)
@@ -69,7 +69,7 @@ async def test_nothing_is_announced_before_the_first_beat_and_all_after_it(world
 
 async def test_the_lifeline_is_killed(world: World, lifeline: subprocess.Popen[bytes]) -> None:
     async with world.running(await world.start()) as announcer, beating(world):
-        await announcer.set_levels({"web": Level.NORMAL, "dns": Level.NORMAL})
+        await announcer.submit_levels({"web": Level.NORMAL, "dns": Level.NORMAL})
         await world.wait_routes(V4, V6, DNS)
         lifeline.kill()
         begin = time.monotonic()
@@ -81,7 +81,7 @@ async def test_the_lifeline_is_killed(world: World, lifeline: subprocess.Popen[b
 async def test_control_is_killed(world: World) -> None:
     async with world.running(await world.start()) as announcer:
         async with beating(world):
-            await announcer.set_levels({"web": Level.DRAINED, "dns": Level.NORMAL})
+            await announcer.submit_levels({"web": Level.DRAINED, "dns": Level.NORMAL})
             await world.wait_routes(V4, V6, DNS)
         begin = time.monotonic()
         await world.wait_routes(DNS)  # what is kept is kept
@@ -91,7 +91,7 @@ async def test_control_is_killed(world: World) -> None:
 @pytest.mark.usefixtures("lifeline")
 async def test_control_is_restarted_within_the_grace(world: World) -> None:
     async with world.running(await world.start()) as announcer, beating(world):
-        await announcer.set_levels({"web": Level.NORMAL, "dns": Level.WITHDRAWN})
+        await announcer.submit_levels({"web": Level.NORMAL, "dns": Level.WITHDRAWN})
         await world.wait_routes(V4, V6)
     second = world.announcer()
     second.write_config()

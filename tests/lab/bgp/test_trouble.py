@@ -23,11 +23,11 @@ DNS = "192.0.2.0/24"
 
 async def test_a_bird_that_was_killed_comes_back_as_wanted(world: World) -> None:
     async with world.running(await world.start()) as announcer:
-        await announcer.set_levels({"dns": Level.DRAINED})
+        await announcer.submit_levels({"dns": Level.DRAINED})
         await world.wait_routes(DNS)
         world.bird.kill()
         await world.wait_routes()
-        assert not await announcer.set_levels({"dns": Level.NORMAL}), "kept for later"
+        assert not await announcer.submit_levels({"dns": Level.NORMAL}), "kept for later"
         assert not (await announcer.status()).agrees
         world.bird.start()
         routes = await world.wait_routes(DNS)
@@ -41,11 +41,11 @@ async def test_a_bird_that_hangs_is_given_up_and_reconciled(world: World) -> Non
     announcer = await world.start()
     announcer.client.timeout = 0.5
     async with world.running(announcer):
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
         world.bird.signal(signal.SIGSTOP)
         try:
-            assert not await announcer.set_levels({"dns": Level.WITHDRAWN})
+            assert not await announcer.submit_levels({"dns": Level.WITHDRAWN})
             assert "did not answer" in announcer.problem
         finally:
             world.bird.signal(signal.SIGCONT)
@@ -56,7 +56,7 @@ async def test_a_bird_that_stops_in_the_middle_of_its_replies(world: World) -> N
     announcer = await world.start()
     announcer.client.timeout = 0.5
     async with world.running(announcer):
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         futures = announcer.client.submit(["show protocols all"] * 2000)
         await futures[10]
         world.bird.signal(signal.SIGSTOP)
@@ -70,7 +70,7 @@ async def test_a_bird_that_stops_in_the_middle_of_its_replies(world: World) -> N
             return announcer.client.connected and (await announcer.status()).agrees
 
         await world.wait_for(back)
-        assert await announcer.set_levels({"dns": Level.WITHDRAWN})
+        assert await announcer.submit_levels({"dns": Level.WITHDRAWN})
         await world.wait_routes()
 
 
@@ -92,7 +92,7 @@ async def test_garbage_instead_of_bird_then_bird(world: World) -> None:
             return bool(announcer.problem)
 
         await world.wait_for(complained)
-        assert not await announcer.set_levels({"dns": Level.NORMAL})
+        assert not await announcer.submit_levels({"dns": Level.NORMAL})
         server.close()
         world.bird.socket.unlink(missing_ok=True)
         world.bird.start()
@@ -111,7 +111,7 @@ async def test_passwords(world: World, tmp_path: Path) -> None:
     for neighbor in world.raw["bgp"]["neighbors"]:
         neighbor["password_file"] = str(path)
     async with world.running(await world.start(f'password "{secret}";')) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
         assert secret not in world.bird.config.read_text()
         status = secrets_file(world.bird.config).stat()
@@ -150,7 +150,7 @@ async def test_ttl_security_on_both_ends(world: World) -> None:
     for neighbor in world.raw["bgp"]["neighbors"]:
         neighbor["ttl_security"] = True
     async with world.running(await world.start("ttl security on;")) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
 
 
@@ -158,7 +158,7 @@ async def test_multihop(world: World) -> None:
     for neighbor in world.raw["bgp"]["neighbors"]:
         neighbor["multihop"] = 2
     async with world.running(await world.start("multihop 2;")) as announcer:
-        await announcer.set_levels({"dns": Level.NORMAL})
+        await announcer.submit_levels({"dns": Level.NORMAL})
         await world.wait_routes(DNS)
 
 

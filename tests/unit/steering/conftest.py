@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgenode.steering.dial import DEFAULT_LIMITS, Limits
-from tests.unit.steering.process import Steering
-from tests.unit.steering.running import RunningRelay
+from tests.unit.steering.process import Address, Steering
+from tests.unit.steering.running import RunningRelay, Worker, echo
 
 
 @pytest.fixture
@@ -47,3 +47,17 @@ def make_steering(tmp_path: Path) -> Iterator[Callable[..., Steering]]:
 @pytest.fixture
 def steering(make_steering: Callable[..., Steering]) -> Steering:
     return make_steering()
+
+
+@pytest.fixture
+def address() -> Iterator[Address]:
+    made = Address()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    made = Worker(echo)
+    yield made
+    made.close()

@@ -7,27 +7,13 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.unit.steering.process import Address, Steering, ask, table
-from tests.unit.steering.running import PATIENCE, USER, Worker, echo, eventually, named
-
-
-@pytest.fixture
-def address() -> Iterator[Address]:
-    made = Address()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    made = Worker(echo)
-    yield made
-    made.close()
+from tests.unit.steering.running import PATIENCE, USER, Worker, eventually, named
 
 
 def web(report: dict[str, Any]) -> dict[str, Any]:

@@ -6,26 +6,12 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.unit.steering.process import Address, Control, Steering, alive, ask, table
-from tests.unit.steering.running import Worker, echo, eventually
-
-
-@pytest.fixture
-def address() -> Iterator[Address]:
-    made = Address()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    made = Worker(echo)
-    yield made
-    made.close()
+from tests.unit.steering.running import Worker, eventually
 
 
 def test_more_addresses_than_open_files_allow(
