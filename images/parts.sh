@@ -1,0 +1,133 @@
+# shellcheck shell=bash
+# The parts of an image build, each usable by itself. Sourced by build.
+
+# debian_sources: this machine's apt sources as those of Debian 13, in deb822 form. The mirror's
+# address is known to the machine that builds, and to no file of the project. Backports and other
+# repositories have no part in the image.
+debian_sources() {
+  # apt expands $(SITE), not the shell.
+  # shellcheck disable=SC2016
+  apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | sort -u | awk '
+    { suite = "" }
+    $2 ~ /^(bookworm|trixie|stable|oldstable)$/ { suite = "trixie"; found = 1 }
+    $2 ~ /^[a-z]+-updates$/ { suite = "trixie-updates" }
+    $2 ~ /^[a-z]+-security$/ { suite = "trixie-security" }
+    suite != "" {
+      print "Types: deb\nURIs: " $1 "\nSuites: " suite "\nComponents: main non-free-firmware"
+      print "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    }
+    END { if (!found) { print "no Debian mirror in the apt sources of this machine" > "/dev/stderr"; exit 1 } }'
+}
+
+TOOLS=(apt bubblewrap ca-certificates cpio debian-archive-keyring dosfstools e2fsprogs erofs-utils
+  fdisk kmod mkosi mtools openssl python3-cryptography python3-pefile sbsigntool systemd
+  systemd-boot systemd-boot-efi systemd-boot-tools systemd-repart systemd-sysv systemd-ukify udev
+  uidmap xz-utils zstd)
+
+# tools_tree DIRECTORY SOURCES: mkosi and all that it calls, made once. Debian 12 has no mkosi
+# that knows Debian 13; its Python runs that of Debian 13.
+tools_tree() {
+  local tree=$1 sources=$2 want
+  want=$({ echo "${TOOLS[@]}"; cat "$sources"; } | sha256sum)
+  if [ "$(cat "$tree/.made" 2>/dev/null)" = "$want" ]; then
+    echo "the tools of an earlier build serve"
+    return
+  fi
+  rm -rf "$tree" "$tree.new"
+  local IFS=,
+  mmdebstrap --mode=root --variant=apt --include="${TOOLS[*]}" trixie "$tree.new" - < "$sources"
+  echo "$want" > "$tree.new/.made"
+  mv "$tree.new" "$tree"
+}
+
+# within TREE COMMAND...: run a command of the tools tree. What is mounted for it ends with it,
+# even when it is killed. The caller's files are seen under /mnt/host.
+within() {
+  local tree=$1; shift
+  # The arguments are the inner shell's.
+  # shellcheck disable=SC2016
+  unshare --mount --propagation private bash -euc '
+    tree=$1; shift
+    mkdir -p "$tree/mnt/host"
+    mount --rbind / "$tree/mnt/host"
+    mount --rbind /dev "$tree/dev"
+    mount -t proc proc "$tree/proc"
+    mount -t tmpfs tmpfs "$tree/tmp"
+    exec chroot "$tree" "$@"' within "$tree" "$@"
+}
+
+# signing_key TOOLS DIRECTORY NAME TITLE: a key and a self-signed certificate, unless they are
+# there. A build with other keys makes nodes that take no extension and no kernel of this one.
+signing_key() {
+  local tools=$1 directory=$2 name=$3 title=$4
+  if [ -s "$directory/$name.key" ] && [ -s "$directory/$name.crt" ]; then return; fi
+  [ ! -e "$directory/$name.key" ] || { echo "$directory/$name.key has no certificate beside it"; return 1; }
+  install -d -m 700 "$directory"
+  # umask in a subshell: the key is never readable by others, not even for a moment.
+  (
+    umask 077
+    within "$tools" openssl req -new -x509 -newkey rsa:3072 -sha256 -nodes -days 7300 \
+      -subj "/CN=$title/" -keyout "/mnt/host$directory/$name.draft" -out "/mnt/host$directory/$name.crt"
+  )
+  mv "$directory/$name.draft" "$directory/$name.key"
+}
+
+# extension TOOLS PACKAGE VERSION KEYS RESULT: edgenode as a signed system extension.
+extension() {
+  local tools=$1 package=$2 version=$3 keys=$4 result=$5 tree
+  tree=$(mktemp -d "$(dirname "$result")/extension.XXXXXX")
+  chmod 755 "$tree"
+  install -d "$tree/usr/bin" "$tree/usr/lib/edgenode" "$tree/usr/lib/extension-release.d"
+  tar -C "$(dirname "$package")" --exclude=__pycache__ --exclude=edgenode/lab -cf - edgenode |
+    tar -C "$tree/usr/lib/edgenode" --no-same-owner -xf -
+  cat > "$tree/usr/bin/edgenode" <<'PYTHON'
+#!/usr/bin/python3 -IB
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../lib/edgenode"))
+from edgenode.cli import main
+
+main()
+PYTHON
+  chmod 755 "$tree/usr/bin/edgenode"
+  cat > "$tree/usr/lib/extension-release.d/extension-release.edgenode" <<TEXT
+ID=debian
+VERSION_ID=13
+ARCHITECTURE=x86-64
+SYSEXT_VERSION_ID=$version
+TEXT
+  find "$tree" -type d -exec chmod 755 {} + -o -type f -exec chmod u=rwX,go=rX {} +
+  find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+  # By Debian 13's Python, which runs it; unchecked, since nobody can change a source in there.
+  within "$tools" python3 -m compileall -q --invalidation-mode unchecked-hash \
+    -s "/mnt/host$tree" "/mnt/host$tree/usr/lib/edgenode"
+  find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+  within "$tools" env SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" SYSTEMD_REPART_OVERRIDE_FSTYPE=erofs \
+    systemd-repart --offline=yes --make-ddi=sysext --copy-source="/mnt/host$tree" \
+    --seed="$(extension_seed "$version")" \
+    --private-key="/mnt/host$keys/extension.key" --certificate="/mnt/host$keys/extension.crt" \
+    "/mnt/host$result"
+  rm -rf "$tree"
+}
+
+# extension_seed VERSION: a UUID for partition identities, the same for the same version.
+extension_seed() {
+  printf 'edgenode extension %s' "$1" | sha256sum |
+    sed -E 's/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*/\1-\2-4\3-8\4-\5/'
+}
+
+# seed TREE EXTENSION CERTIFICATE AUTHORIZED_KEYS: what this build adds to the image's files.
+seed() {
+  local tree=$1 extension=$2 certificate=$3 authorized=$4 unit place
+  install -D -m 644 "$certificate" "$tree/usr/lib/verity.d/edgenode.crt"
+  install -D -m 644 "$extension" "$tree/var/lib/edgenode/extensions/$(basename "$extension")"
+  # One link per process: each is changed by itself when a new version comes.
+  for unit in control steering lifeline exec tools; do
+    place=$tree/var/lib/edgenode/extensions/$unit
+    mkdir -p "$place"
+    ln -s "../$(basename "$extension")" "$place/edgenode.raw"
+  done
+  [ -z "$authorized" ] ||
+    install -D -m 644 "$authorized" "$tree/var/etc/ssh/authorized_keys/root"
+}
