@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from edgenode.api.metrics import CONTENT_TYPE
 from edgenode.config import Endpoint
+from edgenode.places import bind
 from edgenode.state import IntentKind, StateError
 
 log = logging.getLogger(__name__)
@@ -94,18 +94,15 @@ def metrics_app(
 
 
 async def serve_unix(app: web.Application, path: Path) -> Callable[[], Awaitable[None]]:
-    """Serve on a Unix socket of mode 0600; returns what ends it. Raises AddressInUse."""
+    """Serve on a Unix socket of mode 0660; returns what ends it. Raises AddressInUse."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    previous = os.umask(0o177)
     try:
         # Control holds its lock when it gets here: a socket that is left over is nobody's.
         path.unlink(missing_ok=True)
-        listener.bind(os.fspath(path))
+        bind(listener, path)
     except OSError as error:
         listener.close()
         raise AddressInUse(f"the admin socket {path} cannot be made: {error.strerror}") from None
-    finally:
-        os.umask(previous)
     return await _serve(app, listener)
 
 

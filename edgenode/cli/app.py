@@ -36,6 +36,12 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration (nothing was chang
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgenode {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def edgenode(
     config: Annotated[
@@ -47,12 +53,14 @@ def edgenode(
             show_default=False,
         ),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and leave.", is_eager=True, callback=_version
+        ),
+    ] = False,
 ) -> None:
     """Options before the subcommand."""
-    if version:
-        typer.echo(f"edgenode {__version__}")
-        raise typer.Exit
 
 
 daemons.add_to(app)

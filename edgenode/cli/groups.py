@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgenode import places
 from edgenode.cli.options import (
     EXIT_USAGE,
     AsJson,
@@ -138,7 +139,7 @@ def _remember(found: Essentials, names: Sequence[str], reason: str) -> list[str]
     from edgenode.state import Intent, IntentKind, Intents, StateError
 
     try:
-        Intents(found.state_dir).put(
+        Intents(places.control_state(found.state_dir)).put(
             *(Intent(name, IntentKind.WITHDRAWN, time.time(), reason) for name in names)
         )
     except StateError as error:
@@ -151,7 +152,7 @@ def _try_control(found: Essentials, body: Mapping[str, Any]) -> str:
     from edgenode.api.client import ApiError, ControlAway, call
 
     try:
-        call(found.run_dir / "control.sock", "POST", "/v1/intent", body, timeout=2.0)
+        call(places.control_socket(found.run_dir), "POST", "/v1/intent", body, timeout=2.0)
     except (ControlAway, ApiError) as error:
         return str(error)
     return "told"
@@ -173,7 +174,7 @@ def _chosen(config: Config, groups: Sequence[str] | None, everything: bool) -> l
 def _tell(config: Config, body: dict[str, Any], as_json: bool) -> None:
     from edgenode.api.client import ApiError, ControlAway, call
 
-    socket = config.node.run_dir / "control.sock"
+    socket = places.control_socket(config.node.run_dir)
     try:
         answer = call(socket, "POST", "/v1/intent", body)
         told_at = time.monotonic()

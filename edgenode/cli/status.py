@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from edgenode import places
 from edgenode.cli.options import AsJson, ConfigPath, console, fail, load_config, show
 from edgenode.config import Config
 
@@ -34,7 +35,9 @@ def ask(config: Config) -> dict[str, Any]:
     from edgenode.api.client import ApiError, ControlAway, call
 
     try:
-        answer: dict[str, Any] = call(config.node.run_dir / "control.sock", "GET", "/v1/status")
+        answer: dict[str, Any] = call(
+            places.control_socket(config.node.run_dir), "GET", "/v1/status"
+        )
     except (ApiError, ControlAway) as error:
         fail(str(error))
     return answer
@@ -162,7 +165,7 @@ def history(
 
     loaded = load_config(context, config, check_secrets=False)
     try:
-        events = newest(loaded.node.state_dir, count)
+        events = newest(places.control_state(loaded.node.state_dir), count)
     except StateError as error:
         fail(str(error))
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
+from edgenode import places
 from edgenode.config import collisions
 from edgenode.config.errors import KeyPath, Problem, spell
 from edgenode.config.networks import overlaps
@@ -36,7 +37,7 @@ def check(config: Config) -> Iterator[Problem]:
 
 
 def _files(config: Config) -> Iterator[Problem]:
-    longest = config.node.run_dir / "lifeline.sock"
+    longest = places.lifeline_socket(config.node.run_dir)
     if (length := len(os.fsencode(longest))) > SOCKET_PATH:
         what = f"{longest} has {length} bytes, a socket's path at most {SOCKET_PATH}: shorten it"
         yield Problem(("node", "run_dir"), what)

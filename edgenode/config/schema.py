@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgenode import places
 from edgenode.config.values import (
     AddressField,
     Asn,
@@ -47,9 +48,9 @@ class Node(Section):
     name: Name
     """This node; unique in the mesh."""
     run_dir: FilePath = Path("/run/edgenode")
-    """Sockets: control.sock, steering.sock, lifeline.sock."""
+    """Sockets, in one directory per process."""
     state_dir: FilePath = Path("/var/lib/edgenode")
-    """SQLite, the WireGuard key, the last steering table."""
+    """SQLite, the WireGuard key, the last steering table, in one directory per process."""
 
 
 class Neighbor(Section):
@@ -205,7 +206,7 @@ class Mesh(Section):
     device: InterfaceName = "wg0"
     listen_port: Port = 51820
     private_key_file: FilePath | None = None
-    """Absent: wireguard.key in the state directory; made at the first start."""
+    """Absent: control/wireguard.key in the state directory; made at the first start."""
     addresses: tuple[AddressField, ...] = Field(min_length=1, max_length=2)
     """The node's own mesh addresses, one a family."""
     mtu: Annotated[int, Field(strict=True, ge=1280, le=9000)] = 1420
@@ -234,7 +235,7 @@ class Config(Section):
     def private_key_file(self) -> Path:
         """Where the WireGuard private key is, or will be made."""
         configured = self.mesh.private_key_file if self.mesh else None
-        return configured or self.node.state_dir / "wireguard.key"
+        return configured or places.control_state(self.node.state_dir) / "wireguard.key"
 
     def services_of(self, group: str) -> tuple[Service, ...]:
         """The services steered in a group."""

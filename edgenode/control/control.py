@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from edgenode import places
 from edgenode.bgp.announcer import Announcer, Status
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
 from edgenode.bgp.levels import Level
@@ -67,9 +68,11 @@ class Control:
         self._checker = Checker(config.checks, self._on_verdict)
         self._announcer = Announcer(config, BirdClient(config.bgp.socket))
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
-        self._lifeline = Pulse(config.node.run_dir / "lifeline.sock", on_state=self._on_lifeline)
+        self._lifeline = Pulse(
+            places.lifeline_socket(config.node.run_dir), on_state=self._on_lifeline
+        )
         self._mesh = MeshKeeper(config, self._note)
-        self._steering = SteeringLink(config.node.run_dir / "steering.sock")
+        self._steering = SteeringLink(places.steering_socket(config.node.run_dir))
         self._regions = Regions(
             config,
             _bind(config),

@@ -8,11 +8,12 @@ import logging
 import os
 import resource
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
-from edgenode import logs
+from edgenode import logs, places
 from edgenode.api.metrics import registry
 from edgenode.api.server import AddressInUse, admin_app, metrics_app, serve_tcp, serve_unix
 from edgenode.bgp.files import FileError
@@ -21,6 +22,7 @@ from edgenode.config import Config
 from edgenode.config.secrets import SecretError
 from edgenode.control.control import Control
 from edgenode.control.wishes import Wishes
+from edgenode.notify import Notifier
 from edgenode.state import Intents, Journal, StateError
 from edgenode.steering import tablefile
 from edgenode.steering.table import Table
@@ -49,9 +51,9 @@ def main(config: Config) -> int:
 @contextmanager
 def _alone(run_dir: Path) -> Iterator[None]:
     """Hold the lock of this node's control. Raises ControlError where another one has it."""
-    path = run_dir / "control.lock"
+    path = places.control_lock(run_dir)
     try:
-        run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ControlError(f"{path} cannot be opened: {error.strerror}") from None
@@ -79,16 +81,21 @@ def _run_loop(config: Config) -> int:
 
 async def _run(config: Config) -> int:
     loop = asyncio.get_running_loop()
-    intents, journal = Intents(config.node.state_dir), Journal(config.node.state_dir)
+    notifier = Notifier()
+    state = places.control_state(config.node.state_dir)
+    intents, journal = Intents(state), Journal(state)
     control = Control(config, Wishes(intents), journal, _last_table(config.node.state_dir))
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)
         stack.callback(intents.close)
-        stop = await serve_unix(admin_app(control), config.node.run_dir / "control.sock")
+        stop = await serve_unix(admin_app(control), places.control_socket(config.node.run_dir))
         stack.push_async_callback(stop)
         if config.metrics:
             metrics = metrics_app(registry(control.status), control.refresh)
             stack.push_async_callback(await serve_tcp(metrics, config.metrics.listen))
+        notifier.ready(f"node {config.node.name}")
+        signs = loop.create_task(_signs_of_life(notifier), name="signs of life")
+        stack.callback(signs.cancel)
         running = loop.create_task(control.run(), name="control")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.cancel)
@@ -96,13 +103,24 @@ async def _run(config: Config) -> int:
         try:
             await running
         except asyncio.CancelledError:
+            notifier.stopping()
             log.info("ended by a signal: the lifeline waits for its grace, then withdraws")
     return 0
+
+
+async def _signs_of_life(notifier: Notifier) -> None:
+    """As long as the event loop turns.
+
+    Not the heart: it stops for troubles (BIRD away, a blind check) that a restart does not mend.
+    """
+    while notifier.interval is not None:
+        notifier.alive(time.monotonic())
+        await asyncio.sleep(notifier.interval)
 
 
 def _last_table(state_dir: Path) -> Table | None:
     """What steering serves from now: it keeps it there. Nothing usable is no harm."""
     try:
-        return tablefile.load(state_dir / "steering-table.json")
+        return tablefile.load(places.steering_table(state_dir))
     except (OSError, ValueError):
         return None

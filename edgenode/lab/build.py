@@ -16,6 +16,7 @@ from edgenode.lab.nodes import addresses, edge, region, transit
 from edgenode.lab.python import environment, module
 from edgenode.lab.topology import Edge, Node, Region, Topology, Transit
 from edgenode.lab.waiting import wait_until
+from edgenode.places import control_state
 
 
 class Host(Protocol):
@@ -98,7 +99,10 @@ def delay_links(lab: Host, netem: bool) -> NetemLinks | WireLinks:
 def make_keys(lab: Host) -> dict[str, str]:
     """Make a WireGuard key for each edge and region: node → public key. Raises LabError."""
     nodes = (*lab.topology.edges, *lab.topology.regions)
-    return {n.name: keys.make(lab.directory(n.name) / "state" / "wireguard.key") for n in nodes}
+    return {
+        n.name: keys.make(lab.directory(n.name) / "state" / "control" / "wireguard.key")
+        for n in nodes
+    }
 
 
 def start_transit(lab: Host, node: Transit) -> None:
@@ -148,7 +152,7 @@ def start_region(lab: Host, node: Region, public_keys: dict[str, str], kernel: b
         netns.configure(space, [f"link add {device} type wireguard"])
     else:
         start_tunnel(lab, node.name, device)
-    secret = (directory / "state" / "wireguard.key").read_text().strip()
+    secret = _key_file(directory).read_text().strip()
     settings = region.wireguard(lab.topology, secret, public_keys)
     netns.run(["wg", "setconf", device, "/dev/stdin"], text=settings, namespace=space)
     netns.configure(space, region.commands(lab.topology, node, device))
@@ -192,3 +196,7 @@ def start_bird(lab: Host, node: Edge) -> None:
     directory = lab.directory(node.name)
     netns.run(edge.render_bird(directory / "edgenode.toml"), environment=environment())
     lab.spawn(node.name, "bird", transit.bird(directory))
+
+
+def _key_file(directory: Path) -> Path:
+    return control_state(directory / "state") / "wireguard.key"

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from edgenode.lifeline import settings, tun
 from edgenode.lifeline.grace import Grace
+from edgenode.notify import Notifier
+from edgenode.places import bind
 
 _PR_SET_DUMPABLE = 4
 
@@ -44,12 +46,16 @@ class Holder:
         self._device: int | None = None
         self._trouble = ""
 
-    def run(self, wake: int) -> None:
+    def run(self, wake: int, notifier: Notifier) -> None:
         """Until something can be read from the descriptor `wake`."""
         self._selector.register(wake, selectors.EVENT_READ)
         while True:
-            deadline = self._grace.deadline
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            now = time.monotonic()
+            notifier.alive(now)
+            waits = [] if notifier.interval is None else [notifier.interval]
+            if self._grace.deadline is not None:
+                waits.append(max(0.0, self._grace.deadline - now))
+            timeout = min(waits, default=None)
             for key, _ in self._selector.select(timeout):
                 if key.fileobj == wake:
                     return
@@ -136,10 +142,10 @@ class Holder:
 
 
 def listen(path: Path) -> socket.socket:
-    """The listening socket, for this user alone. Raises HoldError."""
+    """The listening socket, for this user and group. Raises HoldError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         if path.is_socket():
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
                 other.setblocking(False)
@@ -147,11 +153,7 @@ def listen(path: Path) -> socket.socket:
                 if other.connect_ex(str(path)) != errno.ECONNREFUSED:
                     raise HoldError(f"{path} is in use: another lifeline is running, stop it first")
             path.unlink()
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
+        bind(listener, path)
         listener.listen(8)
         listener.setblocking(False)
     except OSError as error:
@@ -176,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     _no_core_dump()
+    notifier = Notifier()
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -192,7 +195,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     holder = Holder(config, listener)
     _say(f"ready on {config.socket}")
-    holder.run(wake)
+    notifier.ready()
+    holder.run(wake, notifier)
+    notifier.stopping()
     holder.close()
     config.socket.unlink(missing_ok=True)
     return 0

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgenode.places import lifeline_socket
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
@@ -22,7 +24,7 @@ class SettingsError(Exception):
 class Settings:
     """Defaults as in `edgenode.config.schema`, which checks the same file with more care."""
 
-    socket: Path = Path("/run/edgenode/lifeline.sock")
+    socket: Path = Path("/run/edgenode/lifeline/lifeline.sock")
     device: str = "edgenode0"
     grace: float = 3.0
     """Seconds."""
@@ -36,9 +38,9 @@ def read(path: Path) -> Settings:
         raw = tomllib.loads(path.read_text("utf-8"))
         node = raw.get("node", {})
         own = raw.get("lifeline", {})
-        run_dir = Path(node.get("run_dir", Settings.socket.parent))
+        run_dir = Path(node.get("run_dir", "/run/edgenode"))
         settings = Settings(
-            socket=run_dir / "lifeline.sock",
+            socket=lifeline_socket(run_dir),
             device=str(own.get("device", Settings.device)),
             grace=seconds(own.get("grace", Settings.grace)),
             heartbeat_timeout=seconds(own.get("heartbeat_timeout", Settings.heartbeat_timeout)),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import selectors
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgenode.places import bind
 from edgenode.steering.faults import NO_ROOM
 
 _PIECE = 256 * 1024
@@ -47,17 +47,15 @@ def listen(path: Path) -> socket.socket:
             raise SocketTaken(_taken(path)) from None
         else:
             raise SocketTaken(_taken(path))
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
     try:
-        server.bind(str(path))
+        bind(server, path)
         server.listen(16)
         server.setblocking(False)
     except OSError:
         server.close()
         raise
-    finally:
-        os.umask(mask)
     return server
 
 

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edgenode import places
+from edgenode.notify import Notifier
 from edgenode.steering import descriptors, tablefile
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
@@ -23,9 +25,6 @@ from edgenode.steering.fleet import Fleet
 from edgenode.steering.report import Report
 from edgenode.steering.table import Table, TableError, shown
 from edgenode.steering.tablesaver import TableSaver
-
-SOCKET = "steering.sock"
-TABLE_FILE = "steering-table.json"
 
 _REPORT_INTERVAL = 1.0
 _DRAIN_MARGIN = 2.0  # seconds that relay workers get beyond the drain, before they are killed
@@ -46,10 +45,13 @@ class Supervisor:
         access_log: Path | None,
         limit: int,
     ) -> None:
+        self._notifier = Notifier()
         self._selector = selectors.DefaultSelector()
-        self._control = ControlSocket(run_dir / SOCKET, self._selector, self._on_line)
+        self._control = ControlSocket(
+            places.steering_socket(run_dir), self._selector, self._on_line
+        )
         self._fleet = Fleet(self._selector, workers, max_connections, access_log, limit)
-        self._table_file = state_dir / TABLE_FILE
+        self._table_file = places.steering_table(state_dir)
         self._unconfirmed: list[tuple[Client, int, int]] = []  # client, revision, number
         self._stops = 0  # how many signals to stop have come
         self._hangups = 0
@@ -67,7 +69,10 @@ class Supervisor:
         self._catch_signals()
         self._load_table()
         now = time.monotonic()
+        self._fleet.tend(now)
+        self._notifier.ready()
         while not self._stops:
+            self._notifier.alive(now)
             self._fleet.tend(now)
             self._control.tend(now)
             if now >= self._report_at:
@@ -75,6 +80,7 @@ class Supervisor:
                 self._control.publish(self._report())
             due = (self._report_at, self._fleet.next_due(), self._control.next_due())
             now = self._step(min(due))
+        self._notifier.stopping()
         self._control.close()
         self._fleet.drain(drain)
         deadline = time.monotonic() + drain + _DRAIN_MARGIN

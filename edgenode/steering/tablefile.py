@@ -11,8 +11,9 @@ from edgenode.steering.table import Table, TableError
 
 def save(path: Path, table: Table) -> None:
     """Replace the file: after a crash it holds the old table or the new one. Raises OSError."""
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
-    with open(new, "w", encoding="utf-8", opener=_private) as file:
+    with open(new, "w", encoding="utf-8", opener=_for_the_group) as file:
         json.dump(table.to_json(), file)
         file.flush()
         os.fsync(file.fileno())
@@ -39,5 +40,5 @@ def load(path: Path) -> Table | None:
     return Table.from_json(value)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _for_the_group(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)

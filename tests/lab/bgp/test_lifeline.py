@@ -41,7 +41,7 @@ def lifeline(world: World) -> Iterator[subprocess.Popen[bytes]]:
 @asynccontextmanager
 async def beating(world: World) -> AsyncIterator[Pulse]:
     """As control does it; ends without a word, as a control that is killed."""
-    pulse = Pulse(world.directory / "lifeline.sock")
+    pulse = Pulse(world.directory / "lifeline" / "lifeline.sock")
 
     async def beat() -> None:
         while True:

@@ -326,7 +326,7 @@ def test_an_address_in_use_and_a_missing_right_are_one_sentence(lab: Lab, tmp_pa
 
 
 def test_secrets_are_in_no_output(lab: Lab) -> None:
-    key = (lab.directory(EDGE) / "state" / "wireguard.key").read_text().strip()
+    key = (lab.directory(EDGE) / "state" / "control" / "wireguard.key").read_text().strip()
     for arguments in (("render", "wireguard"), ("render", "bird"), ("status", "--json")):
         answer = lab.edgenode(EDGE, *arguments)
         assert answer.returncode == 0

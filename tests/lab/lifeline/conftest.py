@@ -36,7 +36,7 @@ class Node:
 
     @property
     def socket(self) -> Path:
-        return self.directory / "lifeline.sock"
+        return self.directory / "lifeline" / "lifeline.sock"
 
     def start(self, *before: str, wait: bool = True) -> subprocess.Popen[str]:
         config = self.directory / "node.toml"

@@ -119,7 +119,7 @@ class Site:
             )
 
     def publish(self, table: Table) -> None:
-        with Control(self.directory / "run" / "steering.sock") as control:
+        with Control(self.directory / "run" / "steering" / "steering.sock") as control:
             assert control.publish(table)["type"] == "applied"
 
     def connect(self, version: int) -> socket.socket:

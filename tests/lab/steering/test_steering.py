@@ -77,7 +77,7 @@ def test_nothing_leaves_without_the_mesh(place: Site, workers: int) -> None:
 
 def test_a_hung_relay_worker_is_replaced(place: Site) -> None:
     place.publish(place.table(4))
-    with Control(place.directory / "run" / "steering.sock") as control:
+    with Control(place.directory / "run" / "steering" / "steering.sock") as control:
         (before,) = [relay["pid"] for relay in control.report()["relays"]]
         os.kill(before, signal.SIGSTOP)
         started = time.monotonic()
@@ -90,7 +90,7 @@ def test_a_hung_relay_worker_is_replaced(place: Site) -> None:
 
 def test_a_supervisor_that_stood_still_kills_nobody(place: Site) -> None:
     place.publish(place.table(4))
-    with Control(place.directory / "run" / "steering.sock") as control:
+    with Control(place.directory / "run" / "steering" / "steering.sock") as control:
         (before,) = [relay["pid"] for relay in control.report()["relays"]]
         with place.connect(4) as user:
             user.sendall(b"x")

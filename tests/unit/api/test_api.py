@@ -94,7 +94,7 @@ def node(tmp_path: Path) -> Iterator[FakeNode]:
 
 def test_status_and_intents_go_through(node: FakeNode, tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o660
     assert call(path, "GET", "/v1/status") == STATUS
     call(path, "POST", "/v1/intent", {"groups": ["web"], "kind": "drained", "reason": "rack"})
     call(path, "POST", "/v1/intent", {"groups": ["web"], "kind": None})

@@ -32,6 +32,8 @@ def _serving(path: Path, handler: type[socketserver.BaseRequestHandler]) -> Iter
 def control(path: Path, answer: Callable[[Any], dict[str, Any]]) -> Iterator[None]:
     """`answer` gets the body of the request (None: the status was asked for)."""
 
+    path.parent.mkdir(parents=True, exist_ok=True)
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._say(answer(None))

@@ -28,7 +28,9 @@ def config(tmp_path: Path) -> Path:
 
 
 def kinds(tmp_path: Path) -> dict[str, IntentKind]:
-    return {name: intent.kind for name, intent in Intents(tmp_path / "state").all().items()}
+    return {
+        name: intent.kind for name, intent in Intents(tmp_path / "state" / "control").all().items()
+    }
 
 
 def test_withdrawing_all(config: Path, tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_withdrawing_all(config: Path, tmp_path: Path) -> None:
 
     with (
         fakes.bird(tmp_path / "bird.ctl", heard),
-        fakes.control(tmp_path / "run" / "control.sock", answer),
+        fakes.control(tmp_path / "run" / "control" / "control.sock", answer),
     ):
         shown = edgenode(*ALL, str(config))
     assert shown.returncode == 0, shown.stderr
@@ -108,7 +110,7 @@ def test_what_bird_has_not_done_is_not_claimed(config: Path, tmp_path: Path, sta
     group = base["groups"][0] | {"in_force": stale}
     bird = base["bird"] | {"asked_s_ago": 60.0 if stale else 0.0, "problem": "BIRD hangs"}
     answer = fakes.status(groups=[group], bird=bird)
-    with fakes.control(tmp_path / "run" / "control.sock", lambda _: answer):
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
         shown = edgenode("withdraw", "web", "--config", str(config))
     assert shown.returncode == 1
     assert "decided, but BIRD has not done it: web (BIRD hangs)" in shown.stderr
@@ -123,7 +125,7 @@ def test_bird_is_given_a_moment(config: Path, tmp_path: Path) -> None:
         base = fakes.status()
         return base | {"groups": [base["groups"][0] | {"in_force": len(asked) > 3}]}
 
-    with fakes.control(tmp_path / "run" / "control.sock", answer):
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", answer):
         shown = edgenode("withdraw", "web", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == "web: withdrawn (withdrawn by the operator)\n"
@@ -136,7 +138,7 @@ def test_what_others_wrote_is_no_markup(config: Path, tmp_path: Path) -> None:
     checks = [{"name": "disk", "state": "down", "reason": reason}]
     group = fakes.status()["groups"][0] | {"reasons": [reason]}
     answer = fakes.status(checks=checks, groups=[group])
-    with fakes.control(tmp_path / "run" / "control.sock", lambda _: answer):
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
         shown = edgenode("status", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
     assert "".join(shown.stdout.split()).count("".join(reason.split())) >= 1
@@ -147,13 +149,13 @@ def test_history(config: Path, tmp_path: Path) -> None:
     assert shown.returncode == 1
     assert "there is no history" in shown.stderr
     assert not (tmp_path / "state").exists(), "who only looks makes nothing"
-    journal = Journal(tmp_path / "state")
+    journal = Journal(tmp_path / "state" / "control")
     journal.record(Event(0.0, "check", "disk", "down: [/] full"))
     journal.close()
     shown = edgenode("history", "--config", str(config))
     assert "disk: down: [/] full" in shown.stdout
     assert len(json.loads(edgenode("history", "--json", "--config", str(config)).stdout)) == 1
-    (tmp_path / "state" / "history.sqlite").write_bytes(b"damaged" * 500)
+    (tmp_path / "state" / "control" / "history.sqlite").write_bytes(b"damaged" * 500)
     shown = edgenode("history", "--config", str(config))
     assert shown.returncode == 1
     assert "cannot be read" in shown.stderr
@@ -161,8 +163,8 @@ def test_history(config: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_intents_do_not_keep_bird_from_being_told(config: Path, tmp_path: Path) -> None:
-    Intents(tmp_path / "state").put(Intent("web", IntentKind.DRAINED, 1.0, ""))
-    (tmp_path / "state" / "intents.sqlite").write_bytes(b"damaged" * 500)
+    Intents(tmp_path / "state" / "control").put(Intent("web", IntentKind.DRAINED, 1.0, ""))
+    (tmp_path / "state" / "control" / "intents.sqlite").write_bytes(b"damaged" * 500)
     heard: list[str] = []
     with fakes.bird(tmp_path / "bird.ctl", heard):
         shown = edgenode(*ALL, str(config))

@@ -112,7 +112,7 @@ def test_what_is_near_to_that_is_taken() -> None:
         ("[mesh]", '[metrics]\nlisten = "0.0.0.0:9500"\n[mesh]'),
         ("[mesh]", "[lifeline]\ngrace = 0\nheartbeat_timeout = 1\n[mesh]"),
         (f'"{V4}"', '"169.254.0.1"'),  # clouds give such neighbors
-        ('"lon1"', f'"lon1"\nrun_dir = "/{"x" * 92}"'),
+        ('"lon1"', f'"lon1"\nrun_dir = "/{"x" * 82}"'),
         ('type = "tcp"', 'type = "tcp"\njitter = 0'),
     ):
         loads(change(old, new))

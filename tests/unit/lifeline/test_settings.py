@@ -31,7 +31,7 @@ def test_values(tmp_path: Path) -> None:
     path.write_text(
         '[node]\nrun_dir = "/x"\n[lifeline]\ndevice = "e1"\ngrace = "500ms"\nheartbeat_timeout = 2'
     )
-    assert read(path) == Settings(Path("/x/lifeline.sock"), "e1", 0.5, 2.0)
+    assert read(path) == Settings(Path("/x/lifeline/lifeline.sock"), "e1", 0.5, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgenode.places import steering_socket, steering_table
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 from tests.unit.steering.running import PATIENCE, USER, eventually
 
@@ -30,12 +31,13 @@ class Steering:
     ) -> None:
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.log = directory / "access.log"
-        self.socket = self.run_dir / "steering.sock"
+        self.socket = steering_socket(self.run_dir)
+        self.table = steering_table(self.state_dir)
         self._files = files  # the hard limit of open files
         self._arguments = [str(workers), str(self.log), str(drain)]
         self._processes: list[subprocess.Popen[str]] = []
-        self.run_dir.mkdir()
-        self.state_dir.mkdir()
+        for made in (self.socket, self.table):
+            made.parent.mkdir(parents=True)
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", MAIN, str(self.run_dir), str(self.state_dir)]

@@ -53,7 +53,7 @@ async def test_the_newest_table_is_sent_again_after_a_restart(steering: Steering
         await until(lambda: reports and accepted(reports[-1]) == 1)
         assert reports[-1].relays[0].healthy
         steering.kill()
-        (steering.state_dir / "steering-table.json").unlink()
+        steering.table.unlink()
         await until(lambda: not link.connected)
         assert link.report is None
         link.publish(table(3, address, targets=targets))

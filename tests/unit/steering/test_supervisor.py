@@ -26,7 +26,7 @@ def test_a_table_is_served_and_reported(
 ) -> None:
     steering, address6 = make_steering(workers=2), Address("::1")
     with steering.control() as control:
-        assert stat.S_IMODE(os.stat(steering.socket).st_mode) == 0o600
+        assert stat.S_IMODE(os.stat(steering.socket).st_mode) == 0o660
         wanted = table(7, address, address6, targets=(worker.target("fra-1"),))
         assert control.publish(wanted) == {"type": "applied", "revision": 7, "failed": {}}
         for _ in range(10):
@@ -156,8 +156,8 @@ def test_a_damaged_last_table_is_no_reason_not_to_start(
 ) -> None:
     with steering.control() as control:
         control.publish(table(1, address, targets=(worker.target("fra-1"),)))
-    file = steering.state_dir / "steering-table.json"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file = steering.table
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert json.loads(file.read_text())["revision"] == 1
     steering.kill()
     file.write_text(file.read_text()[:-10])

@@ -53,7 +53,7 @@ def test_junk_ends_nothing(steering: Steering, address: Address, worker: Worker)
             assert control.answer()["type"] == "refused"
     steering.kill()
     for saved in (DEEP, json.dumps(huge).encode()):
-        (steering.state_dir / "steering-table.json").write_bytes(saved)
+        steering.table.write_bytes(saved)
         steering.start()
         with steering.control() as control:
             control.report()
@@ -64,7 +64,7 @@ def test_junk_ends_nothing(steering: Steering, address: Address, worker: Worker)
 def test_a_hung_disk_holds_up_nothing_but_the_confirmation(
     steering: Steering, address: Address, worker: Worker
 ) -> None:
-    file = steering.state_dir / "steering-table.json.new"
+    file = steering.table.with_name("steering-table.json.new")
     os.mkfifo(file)  # opening it waits for a reader
     with steering.control() as control:
         wanted = table(1, address, targets=(worker.target("fra-1"),))
