@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgenode import __version__
-from edgenode.cli import check, daemons, groups, lab, render, status
+from edgenode.cli import check, daemons, groups, lab, mesh, render, status
 from edgenode.cli.options import DEFAULT_CONFIG
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ Three daemons run on a node beside BIRD, each as a unit of its own:
 * `edgenode lifeline` holds the device that all announcements hang on;
 * `edgenode control` checks, decides and announces;
 * `edgenode steering` holds the users' connections.
+
+`edgenode exec-runner` may run the exec checks as a user of its own.
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration (nothing was changed).
 """,
@@ -66,6 +68,7 @@ def edgenode(
 daemons.add_to(app)
 check.add_to(app)
 render.add_to(app)
+mesh.add_to(app)
 status.add_to(app)
 groups.add_to(app)
 app.add_typer(lab.app, name="lab")

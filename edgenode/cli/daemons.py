@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgenode import logs
-from edgenode.cli.options import ConfigPath, fail, load_config
+from edgenode.cli.options import ConfigPath, config_path, fail, load_config
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step, not only events.")]
 
@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel="Daemons")(control)
     app.command(rich_help_panel="Daemons")(steering)
     app.command(rich_help_panel="Daemons")(lifeline)
+    app.command("exec-runner", rich_help_panel="Daemons")(exec_runner)
 
 
 def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose = False) -> None:
@@ -70,3 +71,19 @@ def lifeline(config: ConfigPath = None) -> None:
     configuration, and loads nothing but the standard library.
     """
     raise AssertionError("dispatched before the libraries are loaded")
+
+
+def exec_runner(
+    context: typer.Context, config: ConfigPath = None, verbose: Verbose = False
+) -> None:
+    """Run the operators' exec checks for control, as a user that may do nothing else.
+
+    Used where `exec.separate` is true. Control asks for a check by its name; the command is the
+    one in this process's configuration, which is read again when the file changes. While it is
+    away no exec check changes its state, and after 30 s of that control counts as blind.
+    """
+    loaded = load_config(context, config, check_secrets=False)
+    logs.to_stderr(verbose)
+    from edgenode.health.execrunner import main
+
+    raise typer.Exit(main(config_path(context, config), loaded))

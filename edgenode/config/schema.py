@@ -213,6 +213,11 @@ class Mesh(Section):
     peers: tuple[MeshPeer, ...] = ()
 
 
+class Exec(Section):
+    separate: Flag = False
+    """Exec checks are run by `edgenode exec-runner`, as another user, and not by control."""
+
+
 class Metrics(Section):
     listen: EndpointField
 
@@ -228,6 +233,7 @@ class Config(Section):
     services: tuple[Service, ...] = ()
     regions: tuple[Region, ...] = ()
     steering: Steering = Steering()
+    exec: Exec = Exec()
     mesh: Mesh | None = None
     metrics: Metrics | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from edgenode.config import Check
 from edgenode.health.lag import StallMeter
@@ -20,9 +21,17 @@ class Checker:
     `states()` has the verdict all the same, for whoever reconciles.
     """
 
-    def __init__(self, checks: Sequence[Check], on_verdict: Callable[[Verdict], None]) -> None:
+    def __init__(
+        self,
+        checks: Sequence[Check],
+        on_verdict: Callable[[Verdict], None],
+        exec_runner: Path | None = None,
+    ) -> None:
+        """`exec_runner`: the socket of the process that runs exec checks; None: this one does."""
         self._meter = StallMeter(time.monotonic)
-        self._watches = {check.name: Watch(check, on_verdict, self._meter) for check in checks}
+        self._watches = {
+            check.name: Watch(check, on_verdict, self._meter, exec_runner) for check in checks
+        }
 
     def states(self) -> Mapping[str, Verdict]:
         """Every check's present state."""

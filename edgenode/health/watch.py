@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgenode.config import Check, HttpCheck, TcpCheck
 from edgenode.health.lag import StallMeter, was_late
@@ -44,12 +45,16 @@ class Watch:
     """
 
     def __init__(
-        self, check: Check, on_verdict: Callable[[Verdict], None], meter: StallMeter
+        self,
+        check: Check,
+        on_verdict: Callable[[Verdict], None],
+        meter: StallMeter,
+        exec_runner: Path | None = None,
     ) -> None:
         self._check = check
         self._on_verdict = on_verdict
         self._meter = meter
-        self._probe = probe_of(check)
+        self._probe = probe_of(check, exec_runner)
         self._state = RiseFall(check.name, check.rise, check.fall, time.monotonic())
         self._proofs = 0
         self._running = False

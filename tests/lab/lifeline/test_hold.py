@@ -153,7 +153,7 @@ def test_no_core_dumps_and_no_one_else_at_the_socket(node: Node, start: Start) -
     limits = Path(f"/proc/{process.pid}/limits").read_text()
     (core,) = (line.split() for line in limits.splitlines() if line.startswith("Max core"))
     assert core[4:6] == ["0", "0"]
-    assert node.socket.stat().st_mode & 0o777 == 0o600
+    assert node.socket.stat().st_mode & 0o777 == 0o660
 
 
 def test_only_one_at_a_time(node: Node, start: Start) -> None:

@@ -1,0 +1,89 @@
+"""`edgenode mesh`: the WireGuard mesh without control, at boot and before provisioning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
+
+app = typer.Typer(
+    name="mesh",
+    help="""The WireGuard mesh without control: its key, and the device at boot.
+
+Control keeps the mesh in line with the configuration. These commands are for the time before it
+runs, and do the same with the same code.
+""",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Register the subcommands."""
+    parent.add_typer(app, rich_help_panel="Configuration")
+
+
+@app.command()
+def up(context: typer.Context, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Make the device, its addresses, peers and routes as the configuration has them.
+
+    The private key is made when there is none. What is right already is not touched, and nothing
+    is taken down when this command ends: tunnels stand without any process of edgenode. Needs
+    CAP_NET_ADMIN, and a kernel with WireGuard or a running `wireguard-go -f DEVICE`.
+
+    Exit status: 0 also where the configuration has no `[mesh]`.
+    """
+    loaded = load_config(context, config, check_secrets=False)
+    from edgenode.mesh import Mesh, MeshError
+
+    if loaded.mesh is None:
+        show({"changes": 0}, as_json, lambda: console.print("There is no [mesh] to bring up."))
+        return
+    mesh = Mesh(loaded.mesh, loaded.private_key_file)
+    try:
+        changes = len(mesh.ensure())
+        key = mesh.public_key
+    except MeshError as error:
+        fail(str(error))
+    device = loaded.mesh.device
+
+    def human() -> None:
+        done = f"{changes} changes made" if changes else "nothing to change"
+        console.print(f"{device} is up, {done}; public key {key}", markup=False)
+
+    show({"device": device, "public_key": key, "changes": changes}, as_json, human)
+
+
+@app.command()
+def key(
+    context: typer.Context,
+    config: ConfigPath = None,
+    private_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--private-key-file",
+            metavar="FILE",
+            help="Without a configuration: where the private key is, or is to be made.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the node's public key. Its private key (mode 0600) is made when there is none.
+
+    The other nodes' configurations need it; the private key never leaves the node.
+    """
+    from edgenode.mesh import MeshError
+    from edgenode.mesh.keys import load_or_create
+
+    if private_key_file is None:
+        private_key_file = load_config(context, config, check_secrets=False).private_key_file
+    elif config is not None:
+        fail("--private-key-file goes without --config", EXIT_USAGE)
+    try:
+        public = load_or_create(private_key_file).public
+    except MeshError as error:
+        fail(str(error))
+    show({"public_key": public}, as_json, lambda: console.print(public, markup=False))

@@ -1,0 +1,94 @@
+"""Exec checks in a process of their own: what control gets to see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edgenode.health.exec import ExecProbe
+from edgenode.health.execclient import RunnerProbe
+from edgenode.health.execrunner import Runner, _listen
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if true():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within 5 s")
+
+
+@asynccontextmanager
+async def running(path: Path, **commands: tuple[list[str], float]) -> AsyncIterator[None]:
+    probes = {name: ExecProbe(command, timeout) for name, (command, timeout) in commands.items()}
+    listener = _listen(path)
+    task = asyncio.create_task(Runner(probes.get).serve(listener))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        listener.close()
+
+
+async def test_a_check_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "exec.sock"
+    async with running(path, disk=(["echo", "91% full"], 5.0), gone=(["false"], 5.0)):
+        assert path.stat().st_mode & 0o777 == 0o660
+        seen = await RunnerProbe(path, "disk", 5.0)()
+        assert (seen.ok, seen.reason, seen.timed) == (True, "echo: 91% full", False)
+        seen = await RunnerProbe(path, "gone", 5.0)()
+        assert (seen.ok, seen.reason) == (False, "false: exit status 1")
+
+
+async def test_no_command_but_the_configured_ones(tmp_path: Path) -> None:
+    path = tmp_path / "exec.sock"
+    async with running(path, disk=(["true"], 5.0)):
+        with pytest.raises(OSError, match="no exec check touch"):
+            await RunnerProbe(path, f"touch {tmp_path}/made", 5.0)()
+        assert not (tmp_path / "made").exists()
+
+
+async def test_a_timeout_is_the_commands_failure(tmp_path: Path) -> None:
+    async with running(tmp_path / "exec.sock", slow=(["sleep", "60"], 0.2)):
+        seen = await RunnerProbe(tmp_path / "exec.sock", "slow", 0.2)()
+        assert (seen.ok, seen.timed) == (False, True)
+
+
+async def test_a_runner_that_is_away_says_nothing_about_the_target(tmp_path: Path) -> None:
+    path = tmp_path / "exec.sock"
+    with pytest.raises(OSError, match="start it"):
+        await RunnerProbe(path, "disk", 1.0)()
+    async with running(path):
+        pass
+    with pytest.raises(OSError, match="start it"):  # its socket is there, and nobody behind it
+        await RunnerProbe(path, "disk", 1.0)()
+
+
+async def test_a_runner_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgenode.health.execclient.MARGIN", 0.1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hung:
+        hung.bind(str(tmp_path / "exec.sock"))
+        hung.listen(1)
+        with pytest.raises(OSError, match="does not answer"):
+            await RunnerProbe(tmp_path / "exec.sock", "disk", 0.1)()
+
+
+async def test_who_hangs_up_ends_the_run(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    command = ["sh", "-c", f"echo $$ > {mark}; exec sleep 60"]
+    async with running(tmp_path / "exec.sock", slow=(command, 60.0)):
+        asking = asyncio.create_task(RunnerProbe(tmp_path / "exec.sock", "slow", 60.0)())
+        await eventually(lambda: mark.exists() and mark.read_text().strip() != "")
+        process = Path("/proc") / mark.read_text().strip()
+        assert process.exists()
+        asking.cancel()
+        started = time.monotonic()
+        await eventually(lambda: not process.exists())
+        assert time.monotonic() - started < 5.0
