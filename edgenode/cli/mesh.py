@@ -69,6 +69,14 @@ def key(
             help="Without a configuration: where the private key is, or is to be made.",
         ),
     ] = None,
+    public_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-key-file",
+            metavar="FILE",
+            help="Write the public key there, too, readable by all.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the node's public key. Its private key (mode 0600) is made when there is none.
@@ -86,4 +94,12 @@ def key(
         public = load_or_create(private_key_file).public
     except MeshError as error:
         fail(str(error))
+    if public_key_file is not None:
+        try:
+            draft = public_key_file.with_name(f".{public_key_file.name}.new")
+            draft.write_text(public + "\n", "ascii")
+            draft.chmod(0o644)
+            draft.replace(public_key_file)
+        except OSError as error:
+            fail(f"{public_key_file} cannot be written: {error.strerror}")
     show({"public_key": public}, as_json, lambda: console.print(public, markup=False))
