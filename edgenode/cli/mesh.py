@@ -40,7 +40,8 @@ def up(context: typer.Context, config: ConfigPath = None, as_json: AsJson = Fals
     from edgenode.mesh import Mesh, MeshError
 
     if loaded.mesh is None:
-        show({"changes": 0}, as_json, lambda: console.print("There is no [mesh] to bring up."))
+        why = "There is no [mesh] to bring up."
+        show({"changes": 0}, as_json, lambda: console.print(why, markup=False))
         return
     mesh = Mesh(loaded.mesh, loaded.private_key_file)
     try:
@@ -82,6 +83,7 @@ def key(
     """Print the node's public key. Its private key (mode 0600) is made when there is none.
 
     The other nodes' configurations need it; the private key never leaves the node.
+    A key that root makes belongs to the owner of its directory, so that control can read it.
     """
     from edgenode.mesh import MeshError
     from edgenode.mesh.keys import load_or_create

@@ -74,13 +74,14 @@ def decode(text: str) -> bytes:
 
 
 def load_or_create(path: Path) -> PrivateKey:
-    """The key in `path`; at the first start it is made there, mode 0600.
+    """The key in `path`; at the first start it is made there, mode 0600, its directory 0700.
 
     Raises KeyFileError when the file cannot be read, made, or is not for its owner alone.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
             return _load(path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)
         return _load(path)
     except OSError as error:
@@ -118,6 +119,10 @@ def _create(path: Path) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            owner = os.stat(path.parent)
+            if os.geteuid() == 0 and owner.st_uid != 0:
+                # Made by hand, or while the node is provisioned: control has to read it later.
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(PrivateKey.generate().reveal_base64() + "\n")
             file.flush()
             os.fsync(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,44 @@ from edgenode.mesh.state import Change
 from edgenode.mesh.uapi import socket_path
 
 PORT = 8080
+
+_TOML = """\
+[node]
+name = "here"
+run_dir = "{state}/run"
+state_dir = "{state}"
+
+[bgp]
+asn = 64700
+router_id = "192.0.2.250"
+[[bgp.neighbors]]
+name = "transit"
+address = "192.0.2.254"
+asn = 64601
+
+[[groups]]
+name = "web"
+prefixes = ["203.0.113.0/24"]
+addresses = ["203.0.113.1"]
+checks = ["proxy"]
+
+[[checks]]
+name = "proxy"
+type = "tcp"
+target = "203.0.113.1:80"
+
+[mesh]
+device = "{device}"
+addresses = ["{v4}", "{v6}"]
+private_key_file = "{key}"
+
+[[mesh.peers]]
+name = "{peer}"
+public_key = "{public_key}"
+endpoint = "{underlay}:51820"
+allowed = ["{peer_v4}/32", "{peer_v6}/128"]
+keepalive = "1s"
+"""
 
 
 @dataclass
@@ -76,12 +115,44 @@ class Node:
             "addresses": [self.v4, self.v6],
             "peers": [peer, *self.extra],
         }
-        return Mesh(MeshConfig.model_validate(config), self.state / f"{self.side}.key")
+        return Mesh(MeshConfig.model_validate(config), self.key_file)
+
+    def command(self, other: Node, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The `edgenode` command inside, on a configuration with the same mesh."""
+        config = self.state / f"{self.side}.toml"
+        config.write_text(
+            _TOML.format(
+                state=self.state,
+                key=self.key_file,
+                device=self.device,
+                v4=self.v4,
+                v6=self.v6,
+                peer=other.side,
+                public_key=other.public_key,
+                underlay=other.underlay,
+                peer_v4=other.v4,
+                peer_v6=other.v6,
+            )
+        )
+        with netns.inside(self.namespace):
+            running = subprocess.Popen(
+                [sys.executable, "-m", "edgenode.cli", "--config", str(config), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        out, err = running.communicate(timeout=30)
+        return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+
+    @property
+    def key_file(self) -> Path:
+        return self.state / f"{self.side}.key"
 
     @property
     def public_key(self) -> str:
         config = MeshConfig.model_validate({"addresses": [self.v4]})
-        return Mesh(config, self.state / f"{self.side}.key").public_key
+        return Mesh(config, self.key_file).public_key
 
     def ensure(self, other: Node) -> tuple[Change, ...]:
         with netns.inside(self.namespace):

@@ -1,6 +1,7 @@
 """The mesh on real devices of wireguard-go, in namespaces of its own."""
 
 import base64
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +43,32 @@ def test_ensured_once_is_enough(nodes: tuple[Node, Node]) -> None:
     assert f"{worker.v4} proto {RTPROT_EDGENODE} scope link src {edge.v4}" in shown
     assert f"{worker.v6} proto {RTPROT_EDGENODE} src {edge.v6}" in shown
     assert not any(line.startswith("default") for line in shown.splitlines())
+
+
+def test_the_command_makes_the_same_mesh_and_leaves_it_standing(tmp_path: Path) -> None:
+    with pair(tmp_path) as (edge, worker):
+        shown = edge.command(worker, "mesh", "up", "--json")
+        assert shown.returncode == 0, shown.stderr
+        said = json.loads(shown.stdout)
+        assert (said["device"], said["public_key"]) == (edge.device, edge.public_key)
+        assert said["changes"] > 0
+        assert f"inet {edge.v4}/32" in addresses_and_routes(edge)
+        assert edge.ensure(worker) == (), "control finds nothing to change"
+        again = edge.command(worker, "mesh", "up")
+        assert f"{edge.device} is up, nothing to change" in again.stdout
+        edge.stop_wireguard()
+        edge.start_wireguard()
+        assert json.loads(edge.command(worker, "mesh", "up", "--json").stdout)["changes"]
+
+
+def test_a_key_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pair(tmp_path) as (edge, worker):
+        edge.key_file.write_text("damaged")
+        edge.key_file.chmod(0o600)
+        shown = edge.command(worker, "mesh", "up")
+        assert shown.returncode == 1
+        assert "is damaged" in shown.stderr
+        assert "Traceback" not in shown.stderr
 
 
 def test_both_families_pass_and_the_handshake_is_seen(nodes: tuple[Node, Node]) -> None:

@@ -16,6 +16,7 @@ from tests.unit.config.test_config import GOOD
 SUBCOMMANDS = [
     *(["control"], ["steering"], ["lifeline"], ["check-config"], ["render"], ["status"]),
     *(["history"], ["drain"], ["undrain"], ["withdraw"], ["lab"]),
+    *(["mesh"], ["mesh", "up"], ["mesh", "key"]),
     *(["lab", "up"], ["lab", "down"], ["lab", "run"], ["lab", "list"], ["lab", "delays"]),
 ]
 

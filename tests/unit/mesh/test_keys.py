@@ -57,8 +57,9 @@ def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, content: str) -> Non
 
 
 def test_no_place_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match=r"wireguard\.key: No such file"):
-        load_or_create(tmp_path / "missing" / "wireguard.key")
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyFileError, match=r"wireguard\.key: Not a directory"):
+        load_or_create(tmp_path / "file" / "wireguard.key")
 
 
 def test_a_pipe_is_no_key_file_and_does_not_block(tmp_path: Path) -> None:
