@@ -54,7 +54,10 @@ def to_stderr(verbose: bool) -> None:
     # A daemon: the end of the process does not wait for a reader that hangs.
     threading.Thread(target=write, name="log", daemon=True).start()
     level = logging.DEBUG if verbose else logging.INFO
-    logging.basicConfig(level=level, handlers=[_Dropping(lines)])
+    root = logging.getLogger()
+    root.setLevel(level)
+    # Not basicConfig: it gives the queue a formatter of its own, and each line is formatted twice.
+    root.addHandler(_Dropping(lines))
     for noisy in ("pyroute2", "aiohttp", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

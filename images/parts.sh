@@ -80,17 +80,7 @@ extension() {
   install -d "$tree/usr/bin" "$tree/usr/lib/edgenode" "$tree/usr/lib/extension-release.d"
   tar -C "$(dirname "$package")" --exclude=__pycache__ --exclude=edgenode/lab -cf - edgenode |
     tar -C "$tree/usr/lib/edgenode" --no-same-owner -xf -
-  cat > "$tree/usr/bin/edgenode" <<'PYTHON'
-#!/usr/bin/python3 -IB
-import os
-import sys
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../lib/edgenode"))
-from edgenode.cli import main
-
-main()
-PYTHON
-  chmod 755 "$tree/usr/bin/edgenode"
+  install -m 755 "$(dirname "${BASH_SOURCE[0]}")/launcher" "$tree/usr/bin/edgenode"
   cat > "$tree/usr/lib/extension-release.d/extension-release.edgenode" <<TEXT
 ID=debian
 VERSION_ID=13

@@ -48,7 +48,8 @@ def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose
 
     The access log has one JSON line a connection.
     """
-    loaded = load_config(context, config)
+    # It runs as a user of its own, which cannot read the others' secrets.
+    loaded = load_config(context, config, check_secrets=False)
     logs.to_stderr(verbose)
     from edgenode.steering.supervisor import main
 

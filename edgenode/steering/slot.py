@@ -36,6 +36,10 @@ def restart_delay(early_ends: int) -> float:
     return _DELAYS[min(early_ends, len(_DELAYS) - 1)]
 
 
+_PACKAGES = str(Path(__file__).resolve().parents[2])
+"""Where this very edgenode is: it may be on no search path, as in a system extension."""
+
+
 class Process:
     """A relay worker's process, and our end of its channel. Raises OSError if it cannot start."""
 
@@ -48,6 +52,8 @@ class Process:
                 self._popen = subprocess.Popen(
                     [sys.executable, "-m", "edgenode.steering.worker", *arguments],
                     stdin=subprocess.DEVNULL,
+                    cwd="/",  # `-m` looks there first
+                    env={**os.environ, "PYTHONPATH": _PACKAGES},
                     pass_fds=(theirs.fileno(),),
                 )
             except OSError:

@@ -1,0 +1,89 @@
+"""What a node has around it: a transit router that speaks BGP, on a veth link."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from tests.system.machine import Machine
+
+_BIRD = """
+log stderr all;
+router id 198.51.100.1;
+protocol device {{ }}
+protocol bgp edge {{
+  debug {{ routes }};
+  local 198.51.100.1 as 64601; neighbor 198.51.100.2 as 64700;
+  hold time 9; connect delay time 0; connect retry time 1; error wait time 1, 1;
+  password "a shared secret";
+  ipv4 {{ import all; export none; }};
+}}
+"""
+
+
+class Outside:
+    """The transit router's namespace: 198.51.100.1; the machine's card is 198.51.100.2."""
+
+    def __init__(self, machine: Machine, directory: Path) -> None:
+        self.namespace = f"{machine.namespace}-o"
+        self._config = directory / "outside.conf"
+        self._socket = directory / "outside.ctl"
+        ip = ("ip", "-n", self.namespace)
+        _run("ip", "netns", "add", self.namespace)
+        _run(*ip, "link", "set", "lo", "up")
+        _run(
+            *ip,
+            *["link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns"],
+            machine.namespace,
+        )
+        for namespace, last in ((self.namespace, 1), (machine.namespace, 2)):
+            _run("ip", "-n", namespace, *f"addr add 198.51.100.{last}/30 dev eth0".split())
+            _run("ip", "-n", namespace, *["link", "set", "eth0", "up"])
+        self._config.write_text(_BIRD.format())
+        with self._config.with_suffix(".log").open("ab") as log:
+            self._bird = subprocess.Popen(
+                [
+                    *("ip", "netns", "exec", self.namespace, "bird", "-f"),
+                    *("-c", str(self._config), "-s", str(self._socket)),
+                    *("-P", str(self._config.with_suffix(".pid"))),
+                ],
+                stderr=log,
+            )
+
+    def routes(self) -> set[str]:
+        """The prefixes that the node announces."""
+        said = subprocess.run(
+            ["birdc", "-s", str(self._socket), "show", "route"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        ).stdout
+        return set(re.findall(r"^(\d[0-9.]+/\d+)", said, re.MULTILINE))
+
+    def seen(self, prefix: str) -> list[str]:
+        """What happened to a prefix, in order: "added", "removed"."""
+        text = self._config.with_suffix(".log").read_text()
+        return re.findall(rf"> (added|removed) \[\w+\] {re.escape(prefix)} ", text)
+
+    def wait_routes(self, *prefixes: str, timeout: float = 20.0) -> float:
+        """Seconds until the node announces just these. Raises AssertionError."""
+        started = time.monotonic()
+        while (found := self.routes()) != set(prefixes):
+            if time.monotonic() - started > timeout:
+                raise AssertionError(f"{found}, and not {set(prefixes)}, after {timeout:g} s")
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def close(self) -> None:
+        """End the router."""
+        self._bird.kill()
+        self._bird.wait()
+        subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env={**os.environ})

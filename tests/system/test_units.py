@@ -1,0 +1,146 @@
+"""The units: order, users, rights, and what the end of one leaves of the others."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.system.conftest import WEB, Node
+
+OURS = ("control", "lifeline", "steering", "exec", "mesh", "render", "keys", "firewall")
+DAEMONS = ("control", "lifeline", "steering", "exec")
+
+
+def service(name: str) -> str:
+    return "bird.service" if name == "bird" else f"edgenode-{name}.service"
+
+
+def wait_state(node: Node, name: str, state: str) -> None:
+    unit = service(name)
+    node.machine.until(lambda: node.machine.property(unit, "ActiveState") == state, unit)
+
+
+def test_a_node_that_is_not_provisioned_does_nothing(node: Node) -> None:
+    node.machine.run("systemctl start edgenode.target")
+    for name in (*DAEMONS, "bird"):
+        assert node.machine.property(service(name), "ActiveState") == "inactive"
+    assert node.outside.routes() == set()
+    public = node.machine.run("cat /var/lib/edgenode/control/wireguard.pub").strip()
+    assert len(public) == 44
+    mode = node.machine.run("stat -c '%a %U' /var/lib/edgenode/control/wireguard.key")
+    assert mode.strip() == "600 edgenode"
+
+
+def test_provisioned_it_announces(node: Node) -> None:
+    node.provision()
+    for name in (*DAEMONS, "bird", "mesh"):
+        wait_state(node, name, "active")
+    time.sleep(1.0)
+    assert node.outside.routes() == set(), "nothing is announced for a proxy that does not run"
+    node.machine.run("systemctl start nginx")
+    node.outside.wait_routes(WEB)
+
+
+def test_each_process_is_a_user_of_its_own(node: Node) -> None:
+    rights = {
+        "control": ("edgenode", {"cap_net_admin"}),
+        "lifeline": ("edgenode-lifeline", {"cap_net_admin"}),
+        "steering": ("edgenode-steering", {"cap_net_bind_service"}),
+        "exec": ("edgenode-exec", set()),
+        "bird": ("bird", {"cap_net_admin", "cap_net_bind_service", "cap_net_raw"}),
+    }
+    numbers = {"cap_net_bind_service": 10, "cap_net_admin": 12, "cap_net_raw": 13}
+    for name, (user, capabilities) in rights.items():
+        pid = node.machine.main_pid(service(name))
+        assert node.machine.run(f"ps -o user:32= -p {pid}").strip() == user
+        status = node.machine.run(f"cat /proc/{pid}/status")
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        want = sum(1 << numbers[each] for each in capabilities)
+        for kind in ("CapEff", "CapBnd"):
+            assert int(fields[kind], 16) == want, (name, kind)
+        assert fields["NoNewPrivs"].strip() == "1"
+
+
+def test_steering_reaches_neither_control_nor_the_lifeline(node: Node) -> None:
+    for path in ("control/control.sock", "lifeline/lifeline.sock", "exec/exec.sock"):
+        tried = node.machine.run(
+            "setpriv --reuid=edgenode-steering --regid=edgenode-steering --clear-groups "
+            f"python3 -c 'import os; os.stat(\"/run/edgenode/{path}\")'",
+            check=False,
+        )
+        assert "PermissionError" in tried
+
+
+def test_exec_checks_run_as_their_own_user(node: Node) -> None:
+    status = json.loads(node.machine.run("edgenode status --json"))
+    (who,) = (check for check in status["checks"] if check["name"] == "who")
+    assert who["reason"] == "sh: edgenode-exec"
+
+
+def test_no_secret_is_in_the_open(node: Node) -> None:
+    for command in ("ps -ef", "journalctl --no-pager", "cat /var/lib/edgenode/bird/bird.conf"):
+        assert "a shared secret" not in node.machine.run(command)
+    tried = node.machine.run(
+        "setpriv --reuid=edgenode-steering --regid=edgenode-steering --clear-groups "
+        "cat /var/lib/edgenode/bird/bird-secrets.conf /etc/edgenode/secrets/transit.md5",
+        check=False,
+    )
+    assert tried.count("Permission denied") == 2
+
+
+def test_a_dead_proxy_is_withdrawn(node: Node) -> None:
+    node.machine.run("systemctl kill -s KILL nginx")
+    took = node.outside.wait_routes(timeout=5.0)
+    assert took < 5.0
+    node.machine.run("systemctl restart nginx")
+    node.outside.wait_routes(WEB)
+
+
+def test_controls_end_leaves_the_others(node: Node) -> None:
+    """Its whole cgroup: the prefixes stay within the grace, and tunnel and steering for good."""
+    others = {n: node.machine.main_pid(service(n)) for n in ("lifeline", "steering", "bird")}
+    seen = node.outside.seen(WEB)
+    node.machine.run("systemctl kill -s KILL --kill-whom=all edgenode-control")
+    node.machine.until(
+        lambda: json.loads(node.machine.run("edgenode status --json")), "control is back"
+    )
+    time.sleep(3.0)  # longer than the grace
+    assert node.outside.seen(WEB) == seen, "no route moved"
+    assert {n: node.machine.main_pid(service(n)) for n in others} == others
+    assert "wg0" in node.machine.run("ip link show wg0")
+
+
+def test_control_gone_for_good_withdraws_and_leaves_the_others(node: Node) -> None:
+    others = {n: node.machine.main_pid(service(n)) for n in ("lifeline", "steering", "bird")}
+    node.machine.run("systemctl stop edgenode-control")
+    node.outside.wait_routes(timeout=10.0)
+    assert {n: node.machine.main_pid(service(n)) for n in others} == others
+    node.machine.run("systemctl start edgenode-control")
+    node.outside.wait_routes(WEB)
+
+
+def test_a_hung_control_is_started_anew(node: Node) -> None:
+    before = node.machine.main_pid(service("control"))
+    node.machine.run("systemctl kill -s STOP edgenode-control")
+    node.machine.until(
+        lambda: node.machine.main_pid(service("control")) not in (0, before), "a new control", 60.0
+    )
+    node.outside.wait_routes(WEB, timeout=40.0)
+
+
+@pytest.mark.parametrize("name", [*OURS, "bird"])
+def test_the_sandbox(node: Node, name: str) -> None:
+    """What `systemd-analyze security` says of it: below 2.5 for each of ours."""
+    said = node.machine.run(f"systemd-analyze security --no-pager {service(name)}")
+    exposure = float(said.rsplit("exposure level for", 1)[1].split(":")[1].split()[0])
+    print(f"{service(name)}: {exposure}")
+    assert exposure < (2.5 if name != "bird" else 3.0), said
+
+
+def test_the_end_of_all_withdraws_first(node: Node) -> None:
+    node.machine.run("systemctl stop edgenode.target")
+    node.outside.wait_routes(timeout=10.0)
+    for name in (*DAEMONS, "bird"):
+        wait_state(node, name, "inactive")
