@@ -129,6 +129,12 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
         hung and f"{hung} of {len(relays)} relay workers do not answer",
     ]
+    found += [
+        f"check {check['name']} cannot be made, and stays {check['state']} for now: "
+        f"{check['trouble']}"
+        for check in answer["checks"]
+        if check.get("trouble")
+    ]
     for address, reason in report.get("listen_failures", {}).items():
         found.append(f"steering cannot listen on {address}: {reason}")
     return [problem for problem in found if problem]

@@ -92,6 +92,7 @@ def status(
                 "failed": counters[name].failed,
                 "late": counters[name].late,
                 "errors": counters[name].errors,
+                "trouble": counters[name].trouble,
             }
             for name, verdict in verdicts.items()
         ],

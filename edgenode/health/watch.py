@@ -35,6 +35,8 @@ class Counters:
     """Monotonic time of the last probe that told something about the target."""
     duration: float = 0.0
     """Seconds of that probe."""
+    trouble: str = ""
+    """Why the last probe could not be made, by our own fault; empty: it could."""
 
 
 class Watch:
@@ -99,14 +101,15 @@ class Watch:
         try:
             observation = await self._probe()
         except OSError as error:
-            self.counters.errors += 1
-            _log.error("check %s: the probe could not be made: %s", self._check.name, error)
+            self._not_made(str(error))
             return
-        except Exception:
+        except Exception as error:
             # No verdict: the error tells of us, and one check's bug must not stop any.
-            self.counters.errors += 1
-            _log.exception("check %s: error in the probe", self._check.name)
+            self._not_made(f"{type(error).__name__} in the probe, see the log", error)
             return
+        if self.counters.trouble:
+            _log.info("check %s: the probe can be made again", self._check.name)
+            self.counters.trouble = ""
         if was_late(observation, self._meter.total() - stalled, self._check.timeout):
             self.counters.late += 1
             _log.warning(
@@ -115,6 +118,18 @@ class Watch:
             return
         if self._proofs == proofs:  # else it began before the proof, and what it saw is gone
             self._observed(observation)
+
+    def _not_made(self, trouble: str, bug: Exception | None = None) -> None:
+        """Said once: it may last, and come with every poll."""
+        self.counters.errors += 1
+        if trouble != self.counters.trouble:
+            self.counters.trouble = trouble
+            _log.error(
+                "check %s: the probe could not be made: %s",
+                self._check.name,
+                trouble,
+                exc_info=bug,
+            )
 
     def _observed(self, observation: Observation) -> None:
         now = time.monotonic()

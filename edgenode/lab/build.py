@@ -182,7 +182,7 @@ def start_edge(lab: Host, node: Edge, public_keys: dict[str, str], kernel: bool)
         start_tunnel(lab, node.name, device)
     (directory / "nginx.conf").write_text(edge.nginx(node, directory))
     lab.spawn(node.name, "nginx", nginx(directory / "nginx.conf"))
-    for daemon in ("lifeline", "steering"):
+    for daemon in ("lifeline", "steering", "exec-runner"):
         lab.spawn(node.name, daemon, edge.daemon(config, daemon), environment())
     start_bird(lab, node)
     lab.spawn(node.name, "control", edge.daemon(config, "control"), environment())

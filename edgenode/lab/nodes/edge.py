@@ -1,4 +1,4 @@
-"""An edge node: BIRD, WireGuard, a second local proxy, and edgenode's own three daemons."""
+"""An edge node: BIRD, WireGuard, a second local proxy, and edgenode's own daemons."""
 
 from __future__ import annotations
 
@@ -115,6 +115,9 @@ interval = {interval}
 timeout = "2s"
 rise = 1
 fall = {fall}
+
+[exec]
+separate = true
 
 [[services]]
 name = "web"

@@ -300,6 +300,29 @@ def test_the_command_says_what_is_wrong_and_touches_nothing(lab: Lab, tmp_path: 
     assert announced(lab, WEB)
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_an_exec_runner_that_is_away_or_hangs_withdraws_nothing_and_is_told_of(
+    lab: Lab, how: signal.Signals
+) -> None:
+    if how is signal.SIGKILL:
+        lab.kill(EDGE, "exec-runner", how)
+        said = "edgenode exec-runner is away"
+    else:
+        (pid,) = lab.pids(EDGE, "exec-runner")[:1]
+        os.kill(pid, how)
+        said = "edgenode exec-runner does not answer"
+    wait_until(lambda: said in lab.edgenode(EDGE, "status").stdout, 20, f"status says: {said}")
+    (disk,) = (check for check in status(lab)["checks"] if check["name"] == "disk")
+    assert disk["state"] == "up"
+    stays(lab, WEB, True, 2.0)
+    if how is signal.SIGKILL:
+        lab.start(EDGE, "exec-runner")
+    else:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: said not in lab.edgenode(EDGE, "status").stdout, 20, "it runs them again")
+    assert announced(lab, WEB)
+
+
 def test_an_address_in_use_and_a_missing_right_are_one_sentence(lab: Lab, tmp_path: Path) -> None:
     text = (lab.directory(EDGE) / "edgenode.toml").read_text()
     other = tmp_path / "other.toml"

@@ -40,7 +40,8 @@ def test_users_reach_a_worker_who_knows_them(lab: Lab) -> None:
 
 def test_each_daemon_is_a_process_of_its_own(lab: Lab) -> None:
     daemons = lab.daemons("lon1")
-    assert {"wireguard", "bird", "lifeline", "steering", "control", "nginx"} >= set(daemons)
+    known = {"wireguard", "bird", "lifeline", "steering", "exec-runner", "control", "nginx"}
+    assert known >= set(daemons)
     mains = {lab.main_pid("lon1", daemon) for daemon in daemons}
     assert len(mains) == len(daemons)
     groups = [set(lab.pids("lon1", daemon)) for daemon in daemons]

@@ -144,6 +144,14 @@ def test_what_others_wrote_is_no_markup(config: Path, tmp_path: Path) -> None:
     assert "".join(shown.stdout.split()).count("".join(reason.split())) >= 1
 
 
+def test_a_check_that_cannot_be_made_is_told_of(config: Path, tmp_path: Path) -> None:
+    check = {"name": "disk", "state": "up", "reason": "91% full", "trouble": "exec-runner is away"}
+    answer = fakes.status(checks=[check])
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
+        shown = edgenode("status", "--config", str(config))
+    assert "check disk cannot be made, and stays up for now: exec-runner is away" in shown.stdout
+
+
 def test_history(config: Path, tmp_path: Path) -> None:
     shown = edgenode("history", "--config", str(config))
     assert shown.returncode == 1

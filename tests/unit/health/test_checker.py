@@ -226,6 +226,8 @@ async def test_a_bug_in_one_probe_is_no_verdict_and_stops_no_other_check(
         await asyncio.sleep(0.2)
         assert verdicts.of("broken") == []
         assert checker.counters()["broken"].errors >= 2
+        assert "ZeroDivisionError" in checker.counters()["broken"].trouble
+        assert checker.counters()["good"].trouble == ""
         assert checker.states()["broken"].state is State.UP
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgenode.config import ExecCheck
+from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import RunnerProbe
 from edgenode.health.execrunner import Runner, _listen
@@ -78,6 +80,28 @@ async def test_a_runner_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         hung.listen(1)
         with pytest.raises(OSError, match="does not answer"):
             await RunnerProbe(tmp_path / "exec.sock", "disk", 0.1)()
+
+
+async def test_a_check_keeps_its_state_while_the_runner_is_away_and_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, verdicts = tmp_path / "exec.sock", list[Verdict]()
+    check = ExecCheck(name="disk", type="exec", command=("false",), interval=0.05, fall=1)
+    checker = Checker([check], verdicts.append, path)
+    checker.adopt("disk", State.UP)
+    task = asyncio.create_task(checker.run())
+    try:
+        await eventually(lambda: checker.counters()["disk"].errors >= 3)
+        assert "start it" in checker.counters()["disk"].trouble
+        assert (checker.states()["disk"].state, verdicts) == (State.UP, [])
+        assert sum("could not be made" in text for text in caplog.messages) == 1, "said once"
+        async with running(path, disk=(["false"], 5.0)):
+            await eventually(lambda: bool(verdicts))
+            assert checker.counters()["disk"].trouble == ""
+            assert checker.states()["disk"].state is State.DOWN
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_who_hangs_up_ends_the_run(tmp_path: Path) -> None:
