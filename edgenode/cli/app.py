@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgenode import __version__
-from edgenode.cli import check, daemons, groups, lab, mesh, render, status
+from edgenode.cli import check, daemons, firewall, groups, lab, mesh, render, status
 from edgenode.cli.options import DEFAULT_CONFIG
 
 app = typer.Typer(
@@ -69,6 +69,7 @@ daemons.add_to(app)
 check.add_to(app)
 render.add_to(app)
 mesh.add_to(app)
+firewall.add_to(app)
 status.add_to(app)
 groups.add_to(app)
 app.add_typer(lab.app, name="lab")

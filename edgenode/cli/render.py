@@ -16,6 +16,7 @@ class What(StrEnum):
 
     BIRD = "bird"
     WIREGUARD = "wireguard"
+    FIREWALL = "firewall"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def render(
     context: typer.Context,
-    what: Annotated[What, typer.Argument(metavar="bird|wireguard")],
+    what: Annotated[What, typer.Argument(metavar="bird|wireguard|firewall")],
     config: ConfigPath = None,
     write: Annotated[
         bool,
@@ -34,7 +35,7 @@ def render(
         ),
     ] = False,
 ) -> None:
-    """Print the BIRD or WireGuard configuration that follows from ours, secrets redacted.
+    """Print the BIRD, WireGuard or nftables configuration that follows from ours, secrets redacted.
 
     BIRD's has every group disabled: nothing is announced until control says so. `--write` is for
     the first start, before BIRD runs; later control keeps the file.
@@ -48,6 +49,13 @@ def render(
         from edgenode.mesh.render import render as render_mesh
 
         sys.stdout.write(render_mesh(loaded.mesh, loaded.private_key_file))
+        return
+    if what is What.FIREWALL:
+        if write:
+            fail("--write goes with bird alone: see edgenode firewall apply", EXIT_USAGE)
+        from edgenode.cli.firewall import write as write_firewall
+
+        write_firewall(loaded)
         return
     from edgenode.bgp.announcer import Announcer
     from edgenode.bgp.client import BirdClient

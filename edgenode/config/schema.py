@@ -23,6 +23,7 @@ from edgenode.config.values import (
     PositiveDuration,
     ProbeUrlField,
     RouterId,
+    ServedPorts,
 )
 
 Count = Annotated[int, Field(strict=True, ge=1, le=100)]
@@ -100,6 +101,8 @@ class Group(Section):
     addresses: tuple[AddressField, ...] = ()
     """Service addresses, inside the prefixes; present before the announcement."""
     address_device: InterfaceName = "lo"
+    ports: tuple[ServedPorts, ...] = ()
+    """What a local proxy serves on the addresses ("tcp/80"): let in by the firewall."""
     checks: tuple[Name, ...] = ()
     """All of them must be up."""
     regions_required: Literal["any", "all"] = "any"
@@ -213,6 +216,15 @@ class Mesh(Section):
     peers: tuple[MeshPeer, ...] = ()
 
 
+class Firewall(Section):
+    management: tuple[NetworkField, ...] = Field(min_length=1)
+    """Where SSH (and metrics, unless on loopback) may be reached from."""
+    include: tuple[FilePath, ...] = ()
+    """nftables rules of the operator's own, for what is not let in otherwise."""
+    log_drops: Flag = True
+    """Some of what is dropped goes to the kernel's log."""
+
+
 class Exec(Section):
     separate: Flag = False
     """Exec checks are run by `edgenode exec-runner`, as another user, and not by control."""
@@ -234,6 +246,7 @@ class Config(Section):
     regions: tuple[Region, ...] = ()
     steering: Steering = Steering()
     exec: Exec = Exec()
+    firewall: Firewall | None = None
     mesh: Mesh | None = None
     metrics: Metrics | None = None
 

@@ -76,6 +76,20 @@ PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 Asn = Annotated[int, Field(strict=True, ge=1, le=4294967294)]
 
 
+def parse_served_ports(value: str) -> str:
+    """``"tcp/80"``, ``"udp/53"``, ``"tcp/8000-8100"``. Raises ValueError."""
+    match = re.fullmatch(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?", value)
+    if match:
+        first = int(match[2])
+        last = int(match[3] or first)
+        if 1 <= first <= last <= 65535:
+            return f"{match[1]}/{first}" + (f"-{last}" if last > first else "")
+    raise ValueError('write "tcp/80", "udp/53" or a range such as "tcp/8000-8100"')
+
+
+ServedPorts = Annotated[str, AfterValidator(parse_served_ports)]
+
+
 def parse_address(value: Any) -> Address:
     """Raises ValueError with a sentence that says what would be right."""
     if isinstance(value, IPv4Address | IPv6Address):

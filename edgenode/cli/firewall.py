@@ -1,0 +1,159 @@
+"""`edgenode firewall`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.config import Config
+from edgenode.config.schema import Firewall
+from edgenode.config.values import Network
+from edgenode.firewall.trial import FirewallError, Trial
+
+app = typer.Typer(
+    name="firewall",
+    help="""The node's packet filter, which follows from the configuration.
+
+Rules that lock you out undo themselves: `apply` loads them on trial, and unless `confirm` comes in
+time (from a *new* connection, which proves that one can be made) the rules from before are back.
+A reboot loads the confirmed rules. `edgenode render firewall` prints them.
+""",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Register the subcommands."""
+    parent.add_typer(app, rich_help_panel="Configuration")
+
+
+@app.command()
+def apply(
+    context: typer.Context,
+    config: ConfigPath = None,
+    undo_after: Annotated[
+        int, typer.Option(min=5, max=3600, metavar="SECONDS", help="The time of the trial.")
+    ] = 60,
+    no_undo: Annotated[
+        bool, typer.Option("--no-undo", help="No trial: from the console, where nothing locks out.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also where this SSH connection would not be let in.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load the rules that follow from the configuration, on trial.
+
+    Needs root. Nothing is done where they are the confirmed ones already.
+    """
+    loaded = load_config(context, config, check_secrets=False)
+    section = _section(loaded)
+    client = os.environ.get("SSH_CONNECTION", "").split(" ")[0]
+    if client and not force and not _lets_in(section.management, client):
+        fail(f"{client}, where you are connected from, is in none of firewall.management: add it")
+    try:
+        changed = _trial(loaded).apply(_text(loaded, section), None if no_undo else undo_after)
+    except FirewallError as error:
+        fail(str(error))
+
+    def human() -> None:
+        if not changed:
+            console.print("The rules are in place already.")
+        elif no_undo:
+            console.print("The rules are in place.")
+        else:
+            console.print(f"On trial: `edgenode firewall confirm` within {undo_after} s keeps it.")
+
+    show({"changed": changed, "on_trial": changed and not no_undo}, as_json, human)
+
+
+@app.command()
+def confirm(context: typer.Context, config: ConfigPath = None) -> None:
+    """Keep the rules on trial, from now on and over reboots."""
+    loaded = load_config(context, config, check_secrets=False)
+    try:
+        _trial(loaded).confirm()
+    except FirewallError as error:
+        fail(str(error))
+
+
+@app.command()
+def undo(context: typer.Context, config: ConfigPath = None) -> None:
+    """Load the confirmed rules again, at once."""
+    loaded = load_config(context, config, check_secrets=False)
+    try:
+        _trial(loaded).undo()
+    except FirewallError as error:
+        fail(str(error))
+
+
+@app.command()
+def status(context: typer.Context, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Whether the confirmed rules are those of the configuration, and whether some are on trial."""
+    loaded = load_config(context, config, check_secrets=False)
+    section = _section(loaded)
+    try:
+        found = _trial(loaded).status()
+    except FirewallError as error:
+        fail(str(error))
+    current = found.confirmed == _text(loaded, section)
+    data = {
+        "confirmed": found.confirmed is not None,
+        "current": current,
+        "on_trial": found.pending is not None and found.armed,
+    }
+
+    def human() -> None:
+        if found.confirmed is None:
+            console.print("No rules are confirmed: the baseline (SSH alone) is in place.")
+        else:
+            said = "are those of the configuration" if current else "are older: apply again"
+            console.print(f"The confirmed rules {said}.")
+        if data["on_trial"]:
+            console.print("Rules are on trial, and will be undone unless they are confirmed.")
+
+    show(data, as_json, human)
+
+
+def write(config: Config) -> None:
+    """`edgenode render firewall`."""
+    sys.stdout.write(_text(config, _section(config)))
+
+
+def _section(config: Config) -> Firewall:
+    if config.firewall is None:
+        fail("the configuration has no [firewall]: name the management networks", EXIT_USAGE)
+    return config.firewall
+
+
+def _text(config: Config, section: Firewall) -> str:
+    from edgenode.firewall import render
+
+    operator = ""
+    for path in section.include:
+        try:
+            operator += path.read_text("utf-8").rstrip("\n") + "\n"
+        except (OSError, UnicodeDecodeError) as error:
+            fail(f"firewall.include: {path} cannot be read: {error}")
+    return render(config, section, operator)
+
+
+def _trial(config: Config) -> Trial:
+    return Trial(config.node.state_dir / "firewall")
+
+
+def _lets_in(management: Iterable[Network], client: str) -> bool:
+    try:
+        address = ipaddress.ip_address(client.split("%")[0])
+    except ValueError:
+        return True
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in net for net in management if net.version == address.version)
