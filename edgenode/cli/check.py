@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check_config(
-    context: typer.Context, config: ConfigPath = None, as_json: AsJson = False
+    context: typer.Context,
+    config: ConfigPath = None,
+    secrets: Annotated[
+        bool, typer.Option(help="Look at the files of secrets too; they lie on the node alone.")
+    ] = True,
+    as_json: AsJson = False,
 ) -> None:
     """Check a configuration file and say everything that is wrong with it.
 
@@ -28,7 +34,7 @@ def check_config(
     """
     path = config_path(context, config)
     try:
-        loaded = load(path)
+        loaded = load(path, check_secrets=secrets)
     except ConfigError as error:
         if as_json:
             found = [{**dataclasses.asdict(p), "key": spell(p.key)} for p in error.problems]

@@ -1,0 +1,218 @@
+"""Filters of the roles: the inventory and a node's answers, judged by `edgenode.inventory`.
+
+They only turn Ansible's values into plain ones and back. Contents of secrets never pass through
+them: of `edgenode_secrets` the names alone are read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from edgenode import inventory
+
+
+def _plain(value: Any) -> Any:
+    """Ansible's mappings, lists and marked texts as Python's own."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _hosts(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for host in dict.fromkeys([*groups.get("edges", ()), *groups.get("workers", ())]):
+        variables = hostvars[host]
+        names = [
+            name
+            for name in variables
+            if name.startswith("edgenode_") or name in {"ansible_host", "ansible_port"}
+        ]
+        found[host] = {
+            name: dict.fromkeys(variables[name], "")
+            if name == "edgenode_secrets" and isinstance(variables[name], Mapping)
+            else _plain(variables[name])
+            for name in names
+        }
+    return found
+
+
+def _fleet(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> inventory.Fleet:
+    hosts = _hosts(hostvars, groups)
+    return inventory.read_fleet(hosts, groups.get("edges", ()), groups.get("workers", ()))[0]
+
+
+def problems(hostvars: Any, groups: Mapping[str, Sequence[str]], directory: str) -> list[str]:
+    """What is wrong with the inventory as a whole, in sentences."""
+    hosts = _hosts(hostvars, groups)
+    fleet, found = inventory.read_fleet(hosts, groups.get("edges", ()), groups.get("workers", ()))
+    if not hosts:
+        return ["the inventory has no host in the groups edges and workers"]
+    found += inventory.unknown_variables(hosts)
+    found += inventory.overlaps(fleet)
+    return [_spell(problem, groups, directory) for problem in sorted(set(found))]
+
+
+def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> str:
+    """A node's edgenode.toml."""
+    try:
+        document = inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))
+    except KeyError as error:
+        raise AnsibleFilterError(
+            f"{host}: the WireGuard key of {error.args[0]} is not known: run without --limit, or "
+            f"write edgenode_public_key into host_vars/{error.args[0]}.yml"
+        ) from None
+    try:
+        return inventory.dumps(document)
+    except TypeError as error:
+        raise AnsibleFilterError(f"{host}: edgenode_{error}") from None
+
+
+def peers(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> Any:
+    """A worker's peers: name, public_key, endpoint, allowed."""
+    return inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))["mesh"]["peers"]
+
+
+def placeholder_keys(hosts: Sequence[str]) -> dict[str, str]:
+    """Keys to check configurations with before the nodes' own are known."""
+    return {str(host): inventory.placeholder_key(str(host)) for host in hosts}
+
+
+def config_problems(
+    results: Sequence[Mapping[str, Any]],
+    hostvars: Any,
+    groups: Mapping[str, Sequence[str]],
+    directory: str,
+) -> list[str]:
+    """What `check-config --json` said of each node, by host and variable of the inventory."""
+    fleet = _fleet(hostvars, groups)
+    found: dict[str, None] = {}
+    for result in results:
+        try:
+            answer = json.loads(result["stdout"])
+        except ValueError:
+            found[f"{result['item']}: check-config: {result['stderr'] or result['stdout']}"] = None
+            continue
+        for problem in answer["problems"]:
+            key = problem["key"]
+            host, variable = inventory.variable_of(fleet, result["item"], key)
+            one = inventory.Problem(host, variable, problem["what"])
+            found[_spell(one, groups, directory)] = None
+    return list(found)
+
+
+def pending(files: Sequence[Mapping[str, Any]], stats: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Paths of the files that are not as they must be."""
+    wanted = [inventory.File(**_plain(file)) for file in files]
+    return inventory.pending(wanted, [stat["stat"] for stat in stats])
+
+
+def files(
+    contents: Mapping[str, str], directory: str, owner: str = "root", mode: str = "0644"
+) -> list[dict[str, str]]:
+    """Files by name as the list that `edgenode_pending` takes."""
+    common = {"owner": owner, "group": owner, "mode": mode}
+    return [
+        {"path": f"{directory}/{name}", "content": content, **common}
+        for name, content in contents.items()
+    ]
+
+
+def restarts(
+    paths: Sequence[str], old: str, new: str, release_changes: bool, unfinished: str
+) -> list[str]:
+    """Units that have to start anew; `unfinished`, a line each, are what a cut-off run left."""
+    tables = inventory.tables_changed(old, new)
+    return inventory.restarts(paths, tables, release_changes, unfinished.split())
+
+
+def removed(want: Mapping[str, Sequence[str]], text: str) -> list[str]:
+    """Groups and neighbors that were there and that an edgenode.toml has no more."""
+    document = tomllib.loads(text)
+    there = {group["name"] for group in document["groups"]}
+    there |= {neighbor["name"] for neighbor in document["bgp"]["neighbors"]}
+    return sorted({*want["announced"], *want["sessions"]} - there)
+
+
+def expected(status: str) -> dict[str, Any]:
+    """What has to be as it was; `status` is the output of `edgenode status --json`, or empty."""
+    return {key: list(value) for key, value in asdict(inventory.expected(_status(status))).items()}
+
+
+def unmet(
+    status: str, phase: str, want: Mapping[str, Sequence[str]], removed: Sequence[str] = ()
+) -> list[str]:
+    """What still lacks for a phase (drained, changed, announced) to be over."""
+    wanted = inventory.Expected(**{str(key): tuple(value) for key, value in want.items()})
+    return inventory.unmet(phase, wanted, _status(status), tuple(removed))  # type: ignore[arg-type]
+
+
+def _status(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _spell(problem: inventory.Problem, groups: Mapping[str, Sequence[str]], directory: str) -> str:
+    """With the file and line where the variable stands, as far as they are found."""
+    places = _places(problem, groups, Path(directory))
+    return f"{problem}{f' [{places}]' if places else ''}"
+
+
+def _places(
+    problem: inventory.Problem, groups: Mapping[str, Sequence[str]], directory: Path
+) -> str:
+    """Only files that concern the host: its own wins over its groups'."""
+    name = re.split(r"[.\[]", problem.variable)[0]
+    line = re.compile(rf"^\s*['\"]?{re.escape(name)}['\"]?\s*:")
+    member = [group for group, hosts in groups.items() if problem.host in hosts]
+    for kind, owners in (("host_vars", [problem.host]), ("group_vars", ["all", *member])):
+        found = []
+        for owner in dict.fromkeys(owners):
+            base = directory / kind / owner
+            files = sorted(base.rglob("*")) if base.is_dir() else []
+            files += [base, base.with_name(owner + ".yml"), base.with_name(owner + ".yaml")]
+            for file in files:
+                if file.is_file():
+                    text = file.read_text(errors="replace").splitlines()
+                    found += [
+                        f"{file.relative_to(directory)}:{number}"
+                        for number, content in enumerate(text, 1)
+                        if line.match(content)
+                    ]
+        if found:
+            return ", ".join(found)
+    return ""
+
+
+class FilterModule:
+    """Ansible asks for `filters`."""
+
+    def filters(self) -> dict[str, Any]:
+        """By the names that the roles use."""
+        return {
+            "edgenode_problems": problems,
+            "edgenode_toml": toml,
+            "edgenode_peers": peers,
+            "edgenode_placeholder_keys": placeholder_keys,
+            "edgenode_config_problems": config_problems,
+            "edgenode_pending": pending,
+            "edgenode_files": files,
+            "edgenode_reason": lambda _: inventory.REASON,
+            "edgenode_removed": removed,
+            "edgenode_restarts": restarts,
+            "edgenode_expected": expected,
+            "edgenode_unmet": unmet,
+        }

@@ -1,0 +1,36 @@
+"""The fleet as Ansible's inventory describes it: each node's configuration, and what clashes.
+
+Pure, and free of Ansible: its plugins in `ansible/plugins` hand plain values in and out, so that
+what refuses a wrong inventory is tested and typed like the rest.
+"""
+
+from edgenode.inventory.changes import File, pending, restarts, tables_changed
+from edgenode.inventory.nodes import Fleet, Node, Problem, Role, read_fleet, unknown_variables
+from edgenode.inventory.overlaps import overlaps
+from edgenode.inventory.progress import REASON, Expected, expected, unmet
+from edgenode.inventory.render import configuration, placeholder_key, variable_of
+from edgenode.inventory.software import release
+from edgenode.inventory.toml import dumps
+
+__all__ = [
+    "REASON",
+    "Expected",
+    "File",
+    "Fleet",
+    "Node",
+    "Problem",
+    "Role",
+    "configuration",
+    "dumps",
+    "expected",
+    "overlaps",
+    "pending",
+    "placeholder_key",
+    "read_fleet",
+    "release",
+    "restarts",
+    "tables_changed",
+    "unknown_variables",
+    "unmet",
+    "variable_of",
+]

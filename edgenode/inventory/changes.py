@@ -1,0 +1,109 @@
+"""What a run would change on a node, and which units have to start anew for it. Pure.
+
+It is known before anything is touched: a node on which nothing changes is not drained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+UNITS = (
+    "edgenode-mesh.service",
+    "bird.service",
+    "edgenode-lifeline.service",
+    "edgenode-exec.service",
+    "edgenode-steering.service",
+    "edgenode-control.service",
+)
+"""In the order in which they are started anew: control last, which finds the others ready."""
+
+_EDGENODE = tuple(unit for unit in UNITS if unit.startswith("edgenode-"))
+
+_READERS: dict[str, tuple[str, ...]] = {
+    "node": _EDGENODE,
+    "bgp": ("edgenode-control.service",),
+    "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
+    "groups": ("edgenode-control.service", "edgenode-lifeline.service"),
+    "checks": ("edgenode-exec.service", "edgenode-control.service"),
+    "services": ("edgenode-control.service",),
+    "regions": ("edgenode-control.service",),
+    "steering": ("edgenode-steering.service",),
+    "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
+    "metrics": ("edgenode-control.service",),
+    "firewall": (),
+}
+"""Who reads which table of edgenode.toml. The firewall has its own way, with an undo."""
+
+_UNIT_FILE = re.compile(r"/usr/lib/systemd/system/([\w@.-]+\.service)(?:\.d/.*)?")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it must be on a node."""
+
+    path: str
+    content: str
+    owner: str = "root"
+    group: str = "root"
+    mode: str = "0644"
+
+
+def pending(files: Iterable[File], stats: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Paths whose content, owner or mode is not as it must be.
+
+    `stats` are the answers of Ansible's `stat` (with SHA-1 checksums), in the files' order.
+    """
+    return [
+        file.path for file, stat in zip(files, stats, strict=True) if not _is_as_it_must(file, stat)
+    ]
+
+
+def _is_as_it_must(file: File, stat: Mapping[str, Any]) -> bool:
+    return (
+        bool(stat.get("exists"))
+        and stat.get("checksum") == hashlib.sha1(file.content.encode()).hexdigest()
+        and str(stat.get("mode", "")).lstrip("0") == file.mode.lstrip("0")
+        and (stat.get("pw_name"), stat.get("gr_name")) == (file.owner, file.group)
+    )
+
+
+def tables_changed(old: str, new: str) -> list[str]:
+    """Tables of edgenode.toml whose meaning changes: a comment or an order is no change.
+
+    A file that cannot be read, or is not there, differs in everything.
+    """
+    try:
+        before = tomllib.loads(old)
+    except tomllib.TOMLDecodeError:
+        before = {}
+    after = tomllib.loads(new)
+    return [
+        table for table in dict.fromkeys([*after, *before]) if before.get(table) != after.get(table)
+    ]
+
+
+def restarts(
+    paths: Sequence[str],
+    tables: Sequence[str],
+    release_changes: bool,
+    unfinished: Sequence[str] = (),
+) -> list[str]:
+    """Units to start anew for changed files, changed tables of edgenode.toml, a new edgenode.
+
+    `unfinished` are units that a run before this one should have started anew.
+    """
+    wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())}
+    for table in tables:
+        wanted.update(_READERS.get(table, _EDGENODE))
+    for path in paths:
+        if match := _UNIT_FILE.fullmatch(path):
+            wanted.add(match[1])
+        elif path.startswith("/etc/edgenode/secrets/"):
+            # Control writes them into BIRD's configuration.
+            wanted.add("edgenode-control.service")
+    return [unit for unit in UNITS if unit in wanted]
