@@ -20,7 +20,7 @@ from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision, decide
 from edgenode.config import Config, Group
 from edgenode.control import view
-from edgenode.control.heart import Round, blind, may_beat
+from edgenode.control.heart import Round, at_work, blind, may_beat
 from edgenode.control.intent import asked
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.orders import Orders
@@ -61,6 +61,7 @@ class Control:
         self._settled = False
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
+        self._round_at: float | None = None
         self._bird: Status | None = None
         self._bird_at = 0.0
         self._refreshing: asyncio.Task[None] | None = None
@@ -228,8 +229,13 @@ class Control:
             elif refused != self._beat_refused:
                 self._note("heart", self.config.node.name, f"no beat: {refused}")
             self._beat_refused = refused
+            self._round_at = now
             due = now + interval
             await asyncio.sleep(interval)
+
+    def at_work(self) -> bool:
+        """Whether rounds of decisions are made, or BIRD is still waited for."""
+        return at_work(self._round_at, time.monotonic())
 
     def _observed(self) -> dict[str, float]:
         """When each check last told something."""

@@ -14,6 +14,8 @@ from edgenode.config import Check
 OBEDIENCE = 2.0
 """Seconds that BIRD may take to confirm a withdraw before the lifeline has to do it."""
 
+LATE = 5.0
+"""Seconds without a round of decisions after which control does not work any more."""
 
 BLIND = 30.0
 """Seconds, at least, without an observation of a check after which its state is only a memory."""
@@ -47,6 +49,19 @@ class Round:
     """BIRD is connected and was brought to the wanted levels."""
     blind: str | None = None
     """A check that could not be observed for long."""
+
+
+def at_work(last_round: float | None, now: float) -> bool:
+    """Whether the service manager may hear that control lives; `last_round`: when it last decided.
+
+    Rounds count, and not beats. A beat is refused for what lies outside (BIRD is away, a check
+    cannot be made): the lifeline acts on it, and a restart would mend nothing, but forget what the
+    checks know and use up grace. So a blind control is left alive: it still hears operators and
+    says in `status` what it lacks. One whose rounds fail or hang decides nothing: it is killed.
+
+    Before the first round (None) BIRD may be waited for, as long as the lifeline holds.
+    """
+    return last_round is None or now - last_round <= LATE
 
 
 def may_beat(last: Round) -> str | None:

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -94,7 +94,7 @@ async def _run(config: Config) -> int:
             metrics = metrics_app(registry(control.status), control.refresh)
             stack.push_async_callback(await serve_tcp(metrics, config.metrics.listen))
         notifier.ready(f"node {config.node.name}")
-        signs = loop.create_task(_signs_of_life(notifier), name="signs of life")
+        signs = loop.create_task(_signs_of_life(notifier, control.at_work), name="signs of life")
         stack.callback(signs.cancel)
         running = loop.create_task(control.run(), name="control")
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,13 +108,11 @@ async def _run(config: Config) -> int:
     return 0
 
 
-async def _signs_of_life(notifier: Notifier) -> None:
-    """As long as the event loop turns.
-
-    Not the heart: it stops for troubles (BIRD away, a blind check) that a restart does not mend.
-    """
+async def _signs_of_life(notifier: Notifier, at_work: Callable[[], bool]) -> None:
+    """As long as the event loop turns and control is at work."""
     while notifier.interval is not None:
-        notifier.alive(time.monotonic())
+        if at_work():
+            notifier.alive(time.monotonic())
         await asyncio.sleep(notifier.interval)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,33 @@ def test_what_cannot_be_done_is_one_sentence(config: Path, arguments: list[str])
     assert shown.returncode == 1
     assert "Traceback" not in shown.stderr
     assert all(line.startswith("edgenode: ") for line in shown.stderr.splitlines())
+
+
+@pytest.mark.parametrize("daemon", ["steering", "exec-runner"])
+def test_who_needs_no_secret_does_not_look_at_them(
+    config: Path, tmp_path: Path, daemon: str
+) -> None:
+    """As users of their own they could not: one that control would complain of is no matter."""
+    key = tmp_path / "state" / "control" / "wireguard.key"
+    key.parent.mkdir(parents=True)
+    key.write_text("damaged")
+    key.chmod(0o644)
+    room = daemon.partition("-")[0]
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgenode.cli", daemon, "--config", str(config)],
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            for _ in range(200):
+                if (tmp_path / "run" / room / f"{room}.sock").is_socket():
+                    break
+                assert process.poll() is None, "it ended"
+                time.sleep(0.05)
+            else:
+                raise AssertionError("no socket")
+        finally:
+            process.terminate()
+            process.wait(15)
 
 
 @pytest.mark.parametrize(
