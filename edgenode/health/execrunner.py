@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 
 NAME_BYTES = 256
 """Longer than any name of a check."""
+
+MOST = 32
+"""Commands that run at the same time: the unit's tasks and memory are bounded, too. More of them
+wait; one that waits too long for its turn could not be made, which is no failure of its target."""
 
 
 class Commands:
@@ -60,6 +65,7 @@ class Runner:
     def __init__(self, find: Callable[[str], ExecProbe | None]) -> None:
         self._find = find
         self._turns: dict[str, asyncio.Lock] = {}
+        self._room = asyncio.Semaphore(MOST)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, listener: socket.socket) -> None:
@@ -102,10 +108,12 @@ class Runner:
                     await asyncio.gather(run, hurry, return_exceptions=True)
 
     async def _run(self, name: str) -> Mapping[str, object]:
-        async with self._turns.setdefault(name, asyncio.Lock()):
-            probe = self._find(name)
+        if self._find(name) is None:  # before a turn is made for whatever somebody asks for
+            return {"error": f"there is no exec check {name} in its configuration"}
+        async with self._turns.setdefault(name, asyncio.Lock()), self._room:
+            probe = self._find(name)  # the configuration may have changed while it waited
             if probe is None:
-                return {"error": f"there is no exec check {name} in its configuration"}
+                return {"error": f"there is no exec check {name} in its configuration any more"}
             try:
                 return asdict(await probe())
             except OSError as error:
@@ -145,7 +153,12 @@ def _listen(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+                other.setblocking(False)  # one that hangs may have a full backlog
+                if other.connect_ex(str(path)) != errno.ECONNREFUSED:
+                    raise OSError(errno.EADDRINUSE, "another exec-runner is running, stop it first")
+            path.unlink()
         bind(listener, path)
         listener.listen(64)
         listener.setblocking(False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +19,7 @@ from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import RunnerProbe
 from edgenode.health.execrunner import Runner, _listen
+from tests.unit.config.test_config import GOOD
 
 
 async def eventually(true: Callable[[], bool]) -> None:
@@ -116,3 +120,64 @@ async def test_who_hangs_up_ends_the_run(tmp_path: Path) -> None:
         started = time.monotonic()
         await eventually(lambda: not process.exists())
         assert time.monotonic() - started < 5.0
+
+
+async def test_no_more_than_so_many_at_once_and_each_check_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgenode.health.execrunner.MOST", 2)
+    path, log = tmp_path / "exec.sock", tmp_path / "log"
+
+    def command(name: str) -> tuple[list[str], float]:
+        return ["sh", "-c", f"echo +{name} >> {log}; sleep 0.2; echo -{name} >> {log}"], 5.0
+
+    async with running(path, **{name: command(name) for name in "abc"}):
+        asked = [RunnerProbe(path, name, 5.0)() for name in ("a", "a", "b", "c")]
+        assert all(seen.ok for seen in await asyncio.gather(*asked))
+    present: list[str] = []
+    for line in log.read_text().split():
+        (present.append if line[0] == "+" else present.remove)(line[1])
+        assert len(present) <= 2
+        assert len(set(present)) == len(present)
+
+
+def start(config: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgenode.cli", "exec-runner", "--config", str(config)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def write_config(path: Path, script: str) -> None:
+    text = GOOD.replace('name = "lon1"', f'name = "lon1"\nrun_dir = "{path.parent}/run"', 1)
+    text = text.replace('["steering"]', '["steering", "disk"]', 1)
+    check = f'\n[[checks]]\nname = "disk"\ntype = "exec"\ncommand = ["sh", "-c", "{script}"]\n'
+    path.write_text(text.replace("\n[[checks]]", check + "\n[[checks]]", 1))
+
+
+async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(
+    tmp_path: Path,
+) -> None:
+    config, mark = tmp_path / "edgenode.toml", tmp_path / "pid"
+    path = tmp_path / "run" / "exec" / "exec.sock"
+    write_config(config, "echo first")
+    with start(config) as process:
+        try:
+            await eventually(path.is_socket)
+            assert (await RunnerProbe(path, "disk", 5.0)()).reason == "sh: first"
+            with start(config) as second:
+                assert await asyncio.to_thread(second.wait, 10) == 1
+                assert second.stderr is not None
+                assert "another exec-runner is running" in second.stderr.read()
+            config.write_text("damaged")
+            assert (await RunnerProbe(path, "disk", 5.0)()).reason == "sh: first"
+            write_config(config, f"sleep 60 & echo $! > {mark}; wait")
+            asking = asyncio.create_task(RunnerProbe(path, "disk", 5.0)())
+            await eventually(lambda: mark.exists() and mark.read_text().strip() != "")
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 5) == 0
+            stat = Path("/proc") / mark.read_text().strip() / "stat"
+            await eventually(lambda: not stat.exists() or ") Z " in stat.read_text())
+            with pytest.raises(OSError, match="ended in the middle"):
+                await asking
+            assert not path.exists()
+        finally:
+            process.kill()
