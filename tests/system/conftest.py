@@ -30,7 +30,7 @@ asn = 64601
 source = "198.51.100.2"
 password_file = "/etc/edgenode/secrets/transit.md5"
 [lifeline]
-grace = "2s"
+grace = "5s"
 [[groups]]
 name = "web"
 prefixes = ["{WEB}"]
@@ -48,7 +48,7 @@ interval = "200ms"
 [[checks]]
 name = "who"
 type = "exec"
-command = ["sh", "-c", "id -un; test -e /run/who-is-well"]
+command = ["sh", "-c", "id -un; test -e /var/lib/edgenode/who-is-well"]
 interval = "200ms"
 [exec]
 separate = true
@@ -104,7 +104,8 @@ class Node:
         self.machine.run(
             "install -d -m 750 -g edgenode /etc/edgenode/secrets; "
             "install -m 600 -o edgenode /etc/transit.md5 /etc/edgenode/secrets/transit.md5; "
-            "rm /etc/transit.md5; touch /run/who-is-well; systemctl start edgenode.target"
+            "rm /etc/transit.md5; touch /var/lib/edgenode/who-is-well; "
+            "systemctl start edgenode.target"
         )
 
 
@@ -124,6 +125,18 @@ def install(files: Path) -> None:
     site = files / "etc/nginx/sites-enabled/default"
     site.parent.mkdir(parents=True, exist_ok=True)
     site.write_text(NGINX)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With the report of a failure come the journals of the machines that the test used."""
+    report: pytest.TestReport = yield  # type: ignore[misc]
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            machine = value.machine if isinstance(value, Node) else value
+            if isinstance(machine, Machine):
+                report.sections.append((f"the journal of {machine.name}", machine.journal(150)))
+    return report  # type: ignore[return-value]
 
 
 @pytest.fixture(scope="module")

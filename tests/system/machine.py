@@ -20,12 +20,25 @@ from typing import Any
 
 _numbers = itertools.count()
 
+# PID 1 enters its cgroup by itself: a process that stayed in the top of it would keep systemd from
+# handing controllers down.
 _ENTER = r"""
-root=$1 cgroup=$2
+echo 0 > "$2/cgroup.procs"
+exec unshare --cgroup bash -euc "$6" "$0" "$@"
+"""
+
+# The kernel is the host's: the machine may write the settings of its own network namespace, and
+# no others. With /sys read-only systemd knows, too, that no udev is to be waited for.
+_BOOT = r"""
+root=$1
 mount --make-rprivate /
 mount -t overlay overlay -o "lowerdir=$3,upperdir=$4,workdir=$5" "$root"
 mount -t proc proc "$root/proc"
-mount -t sysfs sysfs "$root/sys"
+mount --bind "$root/proc/sys/net" "$root/mnt"
+mount --bind "$root/proc/sys" "$root/proc/sys"
+mount -o remount,bind,ro "$root/proc/sys"
+mount --move "$root/mnt" "$root/proc/sys/net"
+mount -o ro -t sysfs sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 for directory in run tmp; do mount -t tmpfs tmpfs "$root/$directory"; done
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
@@ -62,8 +75,21 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
         for each in ("root", "upper", "work"):
             (directory / each).mkdir(parents=True, exist_ok=True)
+        (self.files / "etc").mkdir(exist_ok=True)
+        (self.files / "etc/hostname").write_text(f"{name}\n")
+        remove_stale()
         _run("ip", "netns", "add", self.namespace)
         _run("ip", "-n", self.namespace, "link", "set", "lo", "up")
+
+    @property
+    def leader(self) -> int:
+        """The machine's PID 1, as the host numbers it. Raises MachineError."""
+        if self._process is None or self._process.poll() is not None:
+            raise MachineError(f"{self.name} does not run")
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        if not (pids := children.read_text().split()):
+            raise MachineError(f"{self.name} ends just now")
+        return int(pids[0])
 
     @property
     def files(self) -> Path:
@@ -75,16 +101,17 @@ class Machine:
         self._cgroup.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [
-                *("ip", "netns", "exec", self.namespace, "unshare"),
-                *("--pid", "--mount", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child"),
+                # Not `ip netns exec`: that hides the host's cgroups.
+                *("nsenter", f"--net=/run/netns/{self.namespace}", "unshare"),
+                *("--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child"),
                 *("bash", "-euc", _ENTER, self.name, str(self._directory / "root")),
                 *(str(self._cgroup), str(self._tree), str(self.files)),
-                str(self._directory / "work"),
+                *(str(self._directory / "work"), _BOOT),
             ],
             stdin=subprocess.DEVNULL,
             stdout=(self._directory / "console").open("ab"),
             stderr=subprocess.STDOUT,
-            preexec_fn=self._enter_cgroup,
+            preexec_fn=end_with_parent,
         )
         self.until(self._is_up, "the machine's start", 60.0)
 
@@ -94,8 +121,7 @@ class Machine:
             self._process.kill()  # --kill-child: the machine's PID 1, and with it all of it
             self._process.wait()
             self._process = None
-        for group in sorted(self._cgroup.glob("**/"), reverse=True):
-            self._remove_cgroup(group)
+        _remove_cgroups(self._cgroup)
 
     def close(self) -> None:
         """Stop it, and remove its network."""
@@ -139,6 +165,8 @@ class Machine:
         """Wait until `what` is true. Raises MachineError with the journal's end."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
+            if self._process is not None and self._process.poll() is not None:
+                break
             with contextlib.suppress(MachineError, ValueError):
                 if what():
                     return
@@ -156,24 +184,37 @@ class Machine:
         return state in ("running", "degraded")
 
     def _enter(self) -> tuple[str, ...]:
-        if self._process is None or self._process.poll() is not None:
-            raise MachineError(f"{self.name} does not run")
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        first, *_ = children.read_text().split() or ["0"]
-        return ("nsenter", "-t", first, "-m", "-u", "-i", "-n", "-p", "-C", "--")
+        return ("nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--")
 
-    def _enter_cgroup(self) -> None:
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the test
-        (self._cgroup / "cgroup.procs").write_text("0")
 
-    def _remove_cgroup(self, group: Path) -> None:
+def end_with_parent() -> None:
+    """For a child between fork and exec: killed when the thread that started it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def remove_stale() -> None:
+    """Remove what is left of the machines of test processes that were killed."""
+    names = Path("/run/netns")
+    for place in (*_cgroups().glob("t-sys-*"), *(names.glob("t-sys-*") if names.exists() else ())):
+        if Path("/proc", place.name.split("-")[2]).exists():
+            continue
+        if place.parent == names:
+            subprocess.run(["ip", "netns", "delete", place.name], check=False)
+        else:
+            _remove_cgroups(place)
+
+
+def _remove_cgroups(top: Path) -> None:
+    for group in sorted(top.glob("**/"), reverse=True):
         for _ in range(50):
             try:
                 group.rmdir()
             except FileNotFoundError:
-                return
+                break
             except OSError:
                 time.sleep(0.02)  # its last process is not reaped yet
+            else:
+                break
 
 
 def _cgroups() -> Path:

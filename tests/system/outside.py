@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.system.machine import Machine
+from tests.system.machine import Machine, end_with_parent
 
 _BIRD = """
 log stderr all;
@@ -51,6 +51,7 @@ class Outside:
                     *("-P", str(self._config.with_suffix(".pid"))),
                 ],
                 stderr=log,
+                preexec_fn=end_with_parent,
             )
 
     def routes(self) -> set[str]:

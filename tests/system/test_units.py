@@ -106,7 +106,7 @@ def test_controls_end_leaves_the_others(node: Node) -> None:
     node.machine.until(
         lambda: json.loads(node.machine.run("edgenode status --json")), "control is back"
     )
-    time.sleep(3.0)  # longer than the grace
+    time.sleep(6.0)  # longer than the grace
     assert node.outside.seen(WEB) == seen, "no route moved"
     assert {n: node.machine.main_pid(service(n)) for n in others} == others
     assert "wg0" in node.machine.run("ip link show wg0")
@@ -139,8 +139,20 @@ def test_the_sandbox(node: Node, name: str) -> None:
     assert exposure < (2.5 if name != "bird" else 3.0), said
 
 
+def test_after_a_power_cut_it_announces_by_itself(node: Node) -> None:
+    node.machine.run("systemctl enable nginx; sync")
+    node.machine.stop()
+    node.outside.wait_routes(timeout=20.0)
+    node.machine.start()
+    node.outside.wait_routes(WEB, timeout=30.0)
+
+
 def test_the_end_of_all_withdraws_first(node: Node) -> None:
     node.machine.run("systemctl stop edgenode.target")
     node.outside.wait_routes(timeout=10.0)
-    for name in (*DAEMONS, "bird"):
+    ended = []
+    for name in ("control", "lifeline", "bird", "steering"):
         wait_state(node, name, "inactive")
+        ended.append(int(node.machine.property(service(name), "InactiveEnterTimestampMonotonic")))
+    assert ended == sorted(ended), "control, lifeline (which withdraws), BIRD, steering"
+    wait_state(node, "exec", "inactive")
