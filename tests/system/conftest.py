@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,15 +128,17 @@ def install(files: Path) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With the report of a failure come the journals of the machines that the test used."""
-    report: pytest.TestReport = yield  # type: ignore[misc]
+    report = yield
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
             machine = value.machine if isinstance(value, Node) else value
             if isinstance(machine, Machine):
                 report.sections.append((f"the journal of {machine.name}", machine.journal(150)))
-    return report  # type: ignore[return-value]
+    return report
 
 
 @pytest.fixture(scope="module")
