@@ -79,9 +79,9 @@ def exec_runner(
 ) -> None:
     """Run the operators' exec checks for control, as a user that may do nothing else.
 
-    Used where `exec.separate` is true. Control asks for a check by its name; the command is the
-    one in this process's configuration, which is read again when the file changes. While it is
-    away no exec check changes its state, and after 30 s of that control counts as blind.
+    Control asks for a check by its name; the command is the one in this process's configuration,
+    which is read again when the file changes. While it is away no exec check changes its state,
+    and after 30 s of that control counts as blind.
     """
     loaded = load_config(context, config, check_secrets=False)
     logs.to_stderr(verbose)

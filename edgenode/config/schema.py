@@ -144,7 +144,7 @@ class HttpCheck(SocketCheckBase):
 class ExecCheck(CheckBase):
     type: Literal["exec"]
     command: tuple[Argument, ...] = Field(min_length=1)
-    """Program and arguments, no shell; exit status 0 is up."""
+    """Program and arguments, no shell; exit status 0 is up. `edgenode exec-runner` runs it."""
     timeout: PositiveDuration = 5.0
 
 
@@ -225,11 +225,6 @@ class Firewall(Section):
     """Some of what is dropped goes to the kernel's log."""
 
 
-class Exec(Section):
-    separate: Flag = False
-    """Exec checks are run by `edgenode exec-runner`, as another user, and not by control."""
-
-
 class Metrics(Section):
     listen: EndpointField
 
@@ -245,7 +240,6 @@ class Config(Section):
     services: tuple[Service, ...] = ()
     regions: tuple[Region, ...] = ()
     steering: Steering = Steering()
-    exec: Exec = Exec()
     firewall: Firewall | None = None
     mesh: Mesh | None = None
     metrics: Metrics | None = None

@@ -66,8 +66,10 @@ class Control:
         self._bird_at = 0.0
         self._refreshing: asyncio.Task[None] | None = None
         self._sessions: dict[str, str] = {}
-        runner = places.exec_socket(config.node.run_dir) if config.exec.separate else None
-        self._checker = Checker(config.checks, self._on_verdict, runner)
+        # Commands of operators never run here: they would have our rights, and our keys.
+        self._checker = Checker(
+            config.checks, self._on_verdict, places.exec_socket(config.node.run_dir)
+        )
         self._announcer = Announcer(config, BirdClient(config.bgp.socket))
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
         self._lifeline = Pulse(

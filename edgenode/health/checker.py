@@ -25,9 +25,9 @@ class Checker:
         self,
         checks: Sequence[Check],
         on_verdict: Callable[[Verdict], None],
-        exec_runner: Path | None = None,
+        exec_runner: Path,
     ) -> None:
-        """`exec_runner`: the socket of the process that runs exec checks; None: this one does."""
+        """`exec_runner`: the socket of the process that runs exec checks."""
         self._meter = StallMeter(time.monotonic)
         self._watches = {
             check.name: Watch(check, on_verdict, self._meter, exec_runner) for check in checks

@@ -51,7 +51,7 @@ class Watch:
         check: Check,
         on_verdict: Callable[[Verdict], None],
         meter: StallMeter,
-        exec_runner: Path | None = None,
+        exec_runner: Path,
     ) -> None:
         self._check = check
         self._on_verdict = on_verdict

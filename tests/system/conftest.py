@@ -50,8 +50,6 @@ name = "who"
 type = "exec"
 command = ["sh", "-c", "id -un; test -e /var/lib/edgenode/who-is-well"]
 interval = "200ms"
-[exec]
-separate = true
 [[services]]
 name = "app"
 group = "steered"

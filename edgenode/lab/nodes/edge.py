@@ -116,9 +116,6 @@ timeout = "2s"
 rise = 1
 fall = {fall}
 
-[exec]
-separate = true
-
 [[services]]
 name = "web"
 group = "web"

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ class Watched:
     def __init__(self, values: dict[str, object]) -> None:
         self.verdicts: list[Verdict] = []
         self._new = asyncio.Event()
-        self.checker = Checker([check_of.validate_python(values)], self._on_verdict)
+        self.checker = Checker([check_of.validate_python(values)], self._on_verdict, Path("-"))
 
     def _on_verdict(self, verdict: Verdict) -> None:
         self.verdicts.append(verdict)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from pydantic import TypeAdapter
 
 from edgenode.config import Check, Endpoint
 from edgenode.health import Checker, State, Verdict
+from edgenode.health.exec import ExecProbe
+from edgenode.health.execrunner import Runner, _listen
 from edgenode.health.observation import Observation
 
 EndpointOf = Callable[[socket.socket], Endpoint]
@@ -65,14 +68,22 @@ async def eventually(true: Callable[[], bool]) -> None:
 async def running(
     checks: Sequence[Check], on_verdict: Callable[[Verdict], None]
 ) -> AsyncIterator[Checker]:
-    checker = Checker(checks, on_verdict)
-    task = asyncio.ensure_future(checker.run())
-    try:
-        yield checker
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    """With a runner of its exec checks beside it, in the same loop."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "exec.sock"
+        commands = {c.name: ExecProbe(c.command, c.timeout) for c in checks if c.type == "exec"}
+        listener = _listen(path)
+        checker = Checker(checks, on_verdict, path)
+        runner = asyncio.ensure_future(Runner(commands.get).serve(listener))
+        task = asyncio.ensure_future(checker.run())
+        try:
+            yield checker
+        finally:
+            for one in (task, runner):
+                one.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await one
+            listener.close()
 
 
 async def test_each_check_has_its_own_verdict(
@@ -159,7 +170,8 @@ async def test_adopted_state_stands_until_observed_otherwise(
     adopted: State, listener: socket.socket, endpoint_of: EndpointOf
 ) -> None:
     verdicts = Verdicts()
-    checker = Checker([check(type="tcp", target=str(endpoint_of(listener)), fall=100)], verdicts)
+    checks = [check(type="tcp", target=str(endpoint_of(listener)), fall=100)]
+    checker = Checker(checks, verdicts, Path("-"))
     checker.adopt("c", adopted)
     assert checker.states()["c"].state is adopted
     task = asyncio.ensure_future(checker.run())
@@ -214,7 +226,7 @@ async def test_a_bug_in_one_probe_is_no_verdict_and_stops_no_other_check(
     async def broken(self: object) -> Observation:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("edgenode.health.exec.ExecProbe.__call__", broken)
+    monkeypatch.setattr("edgenode.health.execclient.RunnerProbe.__call__", broken)
     checks = [
         check(name="broken", type="exec", command=("/bin/true",), fall=1),
         check(name="good", type="tcp", target=str(endpoint_of(listener))),
@@ -303,19 +315,19 @@ async def test_cancelled_checker_leaves_nothing(
 
 ORPHAN = """
 import asyncio, socket, sys
+from pathlib import Path
 from pydantic import TypeAdapter
 from edgenode.config import Check
 from edgenode.health import Checker
+from edgenode.health.exec import ExecProbe
 
 async def main():
     server = socket.create_server(("127.0.0.1", 0))
     script = f"echo $$ > {sys.argv[1]}.new; mv {sys.argv[1]}.new {sys.argv[1]}; exec sleep 60"
-    checks = [
-        {"name": "e", "type": "exec", "command": ["/bin/sh", "-c", script], "timeout": 50},
-        {"name": "t", "type": "tcp", "target": f"127.0.0.1:{server.getsockname()[1]}", "rise": 1,
-         "interval": 0.01},
-    ]
-    await Checker([TypeAdapter(Check).validate_python(c) for c in checks], print).run()
+    check = {"name": "t", "type": "tcp", "target": f"127.0.0.1:{server.getsockname()[1]}",
+             "rise": 1, "interval": 0.01}
+    checker = Checker([TypeAdapter(Check).validate_python(check)], print, Path("-"))
+    await asyncio.gather(ExecProbe(["/bin/sh", "-c", script], 50)(), checker.run())
 
 asyncio.run(main())
 """
