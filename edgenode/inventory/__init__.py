@@ -4,7 +4,7 @@ Pure, and free of Ansible: its plugins in `ansible/plugins` hand plain values in
 what refuses a wrong inventory is tested and typed like the rest.
 """
 
-from edgenode.inventory.changes import File, pending, restarts, tables_changed
+from edgenode.inventory.changes import LOOK, File, pending, restarts, tables_changed
 from edgenode.inventory.nodes import Fleet, Node, Problem, Role, read_fleet, unknown_variables
 from edgenode.inventory.overlaps import overlaps
 from edgenode.inventory.progress import REASON, Expected, expected, unmet
@@ -13,6 +13,7 @@ from edgenode.inventory.software import release
 from edgenode.inventory.toml import dumps
 
 __all__ = [
+    "LOOK",
     "REASON",
     "Expected",
     "File",

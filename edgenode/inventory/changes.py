@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 UNITS = (
     "edgenode-mesh.service",
@@ -34,6 +33,7 @@ _READERS: dict[str, tuple[str, ...]] = {
     "regions": ("edgenode-control.service",),
     "steering": ("edgenode-steering.service",),
     "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
+    "exec": ("edgenode-exec.service", "edgenode-control.service"),
     "metrics": ("edgenode-control.service",),
     "firewall": (),
 }
@@ -53,23 +53,27 @@ class File:
     mode: str = "0644"
 
 
-def pending(files: Iterable[File], stats: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Paths whose content, owner or mode is not as it must be.
+LOOK = "stat --printf '%n\\t%a\\t%U\\t%G\\n' -- {0}; sha1sum -- {0}"
+"""What a shell on the node is asked of files; of those that are not there it says nothing."""
 
-    `stats` are the answers of Ansible's `stat` (with SHA-1 checksums), in the files' order.
-    """
+
+def pending(files: Iterable[File], answer: str) -> list[str]:
+    """Paths whose content, owner or mode is not as it must be; `answer` is that to `LOOK`."""
+    found: dict[str, tuple[str, ...]] = {}
+    sums: dict[str, str] = {}
+    for line in answer.splitlines():
+        if "\t" in line:
+            path, *rest = line.split("\t")
+            found[path] = tuple(rest)
+        else:
+            digest, _, path = line.partition("  ")
+            sums[path] = digest
     return [
-        file.path for file, stat in zip(files, stats, strict=True) if not _is_as_it_must(file, stat)
+        file.path
+        for file in files
+        if found.get(file.path) != (file.mode.lstrip("0"), file.owner, file.group)
+        or sums.get(file.path) != hashlib.sha1(file.content.encode()).hexdigest()
     ]
-
-
-def _is_as_it_must(file: File, stat: Mapping[str, Any]) -> bool:
-    return (
-        bool(stat.get("exists"))
-        and stat.get("checksum") == hashlib.sha1(file.content.encode()).hexdigest()
-        and str(stat.get("mode", "")).lstrip("0") == file.mode.lstrip("0")
-        and (stat.get("pw_name"), stat.get("gr_name")) == (file.owner, file.group)
-    )
 
 
 def tables_changed(old: str, new: str) -> list[str]:

@@ -19,7 +19,17 @@ from edgenode.config.values import (
 
 PREFIX = "edgenode_"
 
-TABLES = ("bgp", "lifeline", "groups", "checks", "services", "steering", "metrics", "firewall")
+TABLES = (
+    "bgp",
+    "lifeline",
+    "groups",
+    "checks",
+    "services",
+    "steering",
+    "exec",
+    "metrics",
+    "firewall",
+)
 """Tables of edgenode.toml that a variable of the same name holds as they are."""
 
 COMMON = ("name", "mesh", "public_key", "authorized_keys", "network_files")
@@ -140,6 +150,12 @@ class _Reader:
             self._wrong("region", "a worker belongs to a region: write its name")
         if role is Role.EDGE and region:
             self._wrong("region", "an edge belongs to none: it is for hosts of the group workers")
+        if role is Role.EDGE and "edgenode_firewall" not in self._variables:
+            self._wrong(
+                "firewall",
+                "is missing: without it nothing but SSH is let in; write "
+                "the networks of `management`",
+            )
         return Node(
             host=self.host,
             role=role,

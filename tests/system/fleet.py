@@ -238,7 +238,8 @@ def _bird(fleet: Fleet) -> subprocess.Popen[bytes]:
     )
     config = fleet.directory / "bird.conf"
     config.write_text(
-        f"router id 198.51.100.254;\nprotocol device {{ }}\nprotocol direct {{ ipv4; }}\n{protocols}"
+        f"router id 198.51.100.254;\nprotocol device {{ }}\n"
+        f"protocol direct {{ ipv4; }}\n{protocols}"
     )
     return subprocess.Popen(
         [
@@ -286,12 +287,19 @@ def _inventory(fleet: Fleet) -> None:
                 },
             ],
             "edgenode_checks": [
-                {"name": "steering", "type": "tcp", "target": "203.0.113.1:80"},
+                {"name": "steering", "type": "tcp", "target": "203.0.113.1:443"},
                 {"name": "disk", "type": "exec", "command": ["/bin/true"]},
             ],
             "edgenode_services": [
-                {"name": "web", "group": "web", "listen": ["203.0.113.1:80"], "port": 8080}
+                {
+                    "name": "web",
+                    "group": "web",
+                    "listen": ["203.0.113.1:443"],
+                    "port": 8080,
+                    "proxy_protocol": "none",
+                }
             ],
+            "edgenode_firewall": {"management": ["198.51.100.0/24"]},
             "edgenode_verify_timeout": 60,
         },
     )
@@ -343,7 +351,7 @@ def _inventory(fleet: Fleet) -> None:
 
 
 def wheels() -> None:
-    """Collect the wheels where packages can be downloaded: the router's namespace has no way out."""
+    """Collect the wheels where there is a way to packages: the router's namespace has none."""
     from edgenode.inventory import release
 
     subprocess.run(

@@ -36,12 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if not self._rolling:
             return
         manager = play.get_variable_manager()
-        hosts = (
-            manager._inventory.get_hosts(play.hosts, ignore_restrictions=True)
-            if manager._inventory
-            else []
-        )
-        for host in hosts:
+        for host in manager._inventory.get_hosts(play.hosts, ignore_restrictions=True):
             if host.get_name() not in self._planned:
                 self._planned.append(host.get_name())
 

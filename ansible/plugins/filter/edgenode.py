@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -112,10 +113,14 @@ def config_problems(
     return list(found)
 
 
-def pending(files: Sequence[Mapping[str, Any]], stats: Sequence[Mapping[str, Any]]) -> list[str]:
+def look(paths: Sequence[str]) -> str:
+    """The shell command that says how files are."""
+    return inventory.LOOK.format(" ".join(shlex.quote(path) for path in paths))
+
+
+def pending(files: Sequence[Mapping[str, Any]], answer: str) -> list[str]:
     """Paths of the files that are not as they must be."""
-    wanted = [inventory.File(**_plain(file)) for file in files]
-    return inventory.pending(wanted, [stat["stat"] for stat in stats])
+    return inventory.pending([inventory.File(**_plain(file)) for file in files], answer)
 
 
 def files(
@@ -208,6 +213,7 @@ class FilterModule:
             "edgenode_peers": peers,
             "edgenode_placeholder_keys": placeholder_keys,
             "edgenode_config_problems": config_problems,
+            "edgenode_look": look,
             "edgenode_pending": pending,
             "edgenode_files": files,
             "edgenode_reason": lambda _: inventory.REASON,

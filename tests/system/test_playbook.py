@@ -1,0 +1,171 @@
+"""The playbook on plain Debian machines, over SSH: what an operator sees, and what users would."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.system.fleet import EDGES, HOSTS, VENV, Fleet, address, running, wheels
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not VENV.exists(), reason="no .venv-ansible: ./run playbook --version"),
+]
+
+ALL = {"203.0.113.0/24", "192.0.2.0/24"}
+TOML = "/etc/edgenode/edgenode.toml"
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    wheels()
+    with running(tmp_path_factory.mktemp("fleet")) as found:
+        found.machines["fra-1"].run("systemd-run --unit=app python3 -m http.server 8080")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def provisioned(fleet: Fleet) -> Fleet:
+    run = fleet.play()
+    assert run.code == 0, run.output
+    assert "a-secret-word" not in run.output
+    fleet.until(lambda: all(fleet.routes().get(edge) == ALL for edge in EDGES), "all is announced")
+    return fleet
+
+
+def wrong(fleet: Fleet, *said: str) -> None:
+    """The playbook refuses, says so, and has touched nothing."""
+    run = fleet.play()
+    assert run.code != 0
+    assert "Nothing was touched" in run.output
+    for each in said:
+        assert each in run.output, run.output
+    assert set(run.changed().values()) == {0}
+
+
+def test_an_overlap_is_refused(fleet: Fleet) -> None:
+    def same_address(variables: dict[str, Any]) -> None:
+        variables["edgenode_mesh"]["addresses"] = ["198.51.100.193"]
+
+    with fleet.altered("host_vars/fra-1.yml", same_address):
+        wrong(
+            fleet,
+            "fra-1: edgenode_mesh.addresses: the mesh address 198.51.100.193 is lon1's already",
+            "host_vars/fra-1.yml:",
+        )
+
+
+def test_an_unknown_key_is_refused(fleet: Fleet) -> None:
+    def unknown(variables: dict[str, Any]) -> None:
+        variables["edgenode_groups"][0]["prefixs"] = []
+
+    def slip(variables: dict[str, Any]) -> None:
+        variables["edgenode_group"] = []
+
+    with fleet.altered("group_vars/edges/main.yml", unknown):
+        wrong(fleet, "lon1: edgenode_groups[0].prefixs: unknown key", "group_vars/edges/main.yml:2")
+    with fleet.altered("group_vars/edges/main.yml", slip):
+        wrong(fleet, "lon1: edgenode_group: there is no such variable: edgenode_groups is meant?")
+
+
+def test_what_a_run_leaves_on_a_node(provisioned: Fleet) -> None:
+    lon1 = provisioned.machines["lon1"]
+    mode = lon1.run("stat -c '%a %U' /etc/edgenode/secrets/spare.md5").strip()
+    assert mode == "600 edgenode"
+    assert lon1.run("cat /etc/edgenode/identity /etc/hostname").split() == ["lon1", "lon1"]
+    assert lon1.run("systemctl is-enabled bird nftables", check=False).split() == ["disabled"] * 2
+    firewall = json.loads(lon1.run("edgenode firewall status --json"))
+    assert firewall == {"confirmed": True, "current": True, "on_trial": False}
+
+
+def test_a_user_is_steered_to_the_worker(provisioned: Fleet) -> None:
+    router = ("ip", "netns", "exec", provisioned.router)
+    route = ("ip", "route", "replace", "203.0.113.1", "via", address("ams1"))
+    subprocess.run([*router, *route], check=True)
+    answer = subprocess.run(
+        [*router, "curl", "-sS", "-m", "10", "http://203.0.113.1:443/"],
+        capture_output=True,
+        text=True,
+    )
+    assert "Directory listing" in answer.stdout, answer.stderr
+
+
+def test_a_second_run_changes_nothing(provisioned: Fleet) -> None:
+    run = provisioned.play()
+    assert run.code == 0, run.output
+    assert run.changed() == dict.fromkeys(HOSTS, 0), run.output
+
+
+def test_what_was_altered_by_hand_is_reported_and_mended(provisioned: Fleet) -> None:
+    lon1 = provisioned.machines["lon1"]
+    right = lon1.run(f"cat {TOML}")
+    lon1.run(f'sed -i \'s/drain_time = "1s"/drain_time = "7s"/\' {TOML}')
+    only = {**dict.fromkeys(HOSTS, 0), "lon1": 1}
+
+    check = provisioned.play("--check", "--diff")
+    assert check.code == 0, check.output
+    assert check.changed() == only, check.output
+    assert re.search(r'^-drain_time = "7s"\n\+drain_time = "1s"$', check.output, re.MULTILINE)
+    assert "7s" in lon1.run(f"cat {TOML}")
+    assert provisioned.routes()["lon1"] == ALL
+
+    run = provisioned.play()
+    assert run.code == 0, run.output
+    assert run.changed() == only, run.output
+    assert lon1.run(f"cat {TOML}") == right
+    assert provisioned.routes()["lon1"] == ALL
+
+
+def test_another_nodes_identity_is_refused(provisioned: Fleet) -> None:
+    def swapped(variables: dict[str, Any]) -> None:
+        hosts = variables["edges"]["hosts"]
+        hosts["lon1"], hosts["ams1"] = hosts["ams1"], hosts["lon1"]
+
+    with provisioned.altered("hosts.yml", swapped):
+        run = provisioned.play()
+    assert run.code != 0
+    text = " ".join(run.output.split())
+    assert 'bears the identity "ams1", not "lon1": nothing was changed' in text
+    assert set(run.changed().values()) == {0}
+    assert all(provisioned.routes()[edge] == ALL for edge in EDGES)
+
+
+def test_a_node_that_stops_answering_stops_the_run(provisioned: Fleet) -> None:
+    lon1, ams1 = (provisioned.machines[edge] for edge in EDGES)
+    before = ams1.run(f"cat {TOML}")
+
+    def slower(variables: dict[str, Any]) -> None:
+        variables["edgenode_checks"][0]["interval"] = "2s"
+
+    with provisioned.altered("group_vars/edges/main.yml", slower):
+        run = subprocess.Popen(
+            provisioned.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=provisioned.environment(),
+        )
+        provisioned.until(lambda: not provisioned.routes().get("lon1"), "lon1 is drained", 240)
+        lon1.stop()
+        output, _ = run.communicate(timeout=300)
+        assert run.returncode != 0
+        assert "edgenode: lon1 stopped answering at: edge :" in output, output
+        assert "edgenode: not touched: ams1" in output
+        assert ams1.run(f"cat {TOML}") == before
+        assert provisioned.routes()["ams1"] == ALL
+
+        lon1.start()
+        lon1.until(lambda: "Established" in lon1.run("edgenode status"), "lon1 is back", 60)
+        assert not provisioned.routes().get("lon1"), "drained, it stays so until it is verified"
+
+        again = provisioned.play()
+        assert again.code == 0, again.output
+        for edge in EDGES:
+            assert 'interval = "2s"' in provisioned.machines[edge].run(f"cat {TOML}")
+            assert provisioned.routes()[edge] == ALL
