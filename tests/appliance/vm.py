@@ -24,6 +24,7 @@ DISK = "8G"
 """Larger than the image, so that /var has something to grow into."""
 
 TAP = "tap0"
+DATA_MAC = "52:54:00:00:00:02"
 
 
 class VmError(Exception):
@@ -39,7 +40,7 @@ class Vm:
         self.key = directory / "ssh"
         self.console = directory / "console.log"
         self.disk = directory / "disk.qcow2"
-        self._accelerator = accelerator
+        self.accelerator = accelerator
         self._process: subprocess.Popen[bytes] | None = None
         self._variables = directory / "vars.fd"
         shutil.copy(VARIABLES, self._variables)
@@ -53,14 +54,14 @@ class Vm:
         credential = f"io.systemd.credential.binary:ssh.authorized_keys.root={public}"
         command = [
             *("qemu-system-x86_64", "-machine", "q35", "-smp", "2", "-m", "2048"),
-            *("-accel", self._accelerator, "-cpu", "host" if self._accelerator == "kvm" else "max"),
+            *("-accel", self.accelerator, "-cpu", "host" if self.accelerator == "kvm" else "max"),
             *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}"),
             *("-drive", f"if=pflash,format=raw,file={self._variables}"),
             *("-drive", f"file={self.disk},format=qcow2,if=virtio,cache=unsafe,discard=unmap"),
             *("-netdev", f"user,id=m,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22"),
             *("-device", "virtio-net-pci,netdev=m,romfile=,mac=52:54:00:00:00:01"),
             *("-netdev", f"tap,id=d,ifname={TAP},script=no,downscript=no"),
-            *("-device", "virtio-net-pci,netdev=d,romfile=,mac=52:54:00:00:00:02"),
+            *("-device", f"virtio-net-pci,netdev=d,romfile=,mac={DATA_MAC}"),
             *("-smbios", f"type=11,value={credential}"),
             *("-device", "virtio-rng-pci", "-rtc", "base=utc"),
             *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}"),
@@ -169,7 +170,7 @@ def main(arguments: Sequence[str]) -> None:
     image, directory, namespace = arguments
     vm = Vm(Path(image), Path(directory), namespace, accelerator())
     vm.power_on()
-    print("accelerator", vm._accelerator, "ssh after", round(vm.wait_for_ssh()), "s")
+    print("accelerator", vm.accelerator, "ssh after", round(vm.wait_for_ssh()), "s")
     print(" ".join(vm.ssh_command()))
     signal.pause()
 

@@ -1,0 +1,202 @@
+"""A site around one appliance: a router with BIRD, a worker, and the operator's playbook.
+
+The appliance is a virtual machine with its image's kernel; the worker is a plain Debian machine in
+namespaces. The router's namespace is also the operator's machine and the user's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.appliance.vm import DATA_MAC, SSH_PORT, TAP, Vm, accelerator
+from tests.system import fleet as plain
+from tests.system.fleet import Fleet
+from tests.system.machine import Machine
+from tests.system.tree import debian
+
+EDGE, WORKER = "lon1", "fra-1"
+PREFIX = "203.0.113.0/24"
+SERVICE = "http://203.0.113.1:443/"
+
+
+class Site:
+    """All of it. `fleet` has playbook, inventory and the router's routes."""
+
+    def __init__(self, vm: Vm, fleet: Fleet) -> None:
+        self.vm = vm
+        self.fleet = fleet
+
+    @property
+    def announced(self) -> set[str]:
+        """What the router has from the appliance."""
+        return self.fleet.routes().get(EDGE, set())
+
+    def wait_announced(self, *prefixes: str, timeout: float = 300.0) -> float:
+        """Seconds until the appliance announces just these."""
+        started = time.monotonic()
+        what = f"{set(prefixes) or 'nothing'} is announced"
+        self.vm.until(lambda: self.announced == set(prefixes), what, timeout, 0.1)
+        return time.monotonic() - started
+
+    def get(self, timeout: float = 30.0) -> str:
+        """What a user gets from the service, "" where he gets nothing."""
+        done = subprocess.run(
+            [
+                *("ip", "netns", "exec", self.fleet.router),
+                *("curl", "-s", "--noproxy", "*", "-m", str(timeout), SERVICE),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+
+@contextmanager
+def running(directory: Path, image: Path) -> Iterator[Site]:
+    """The appliance is on, and not provisioned."""
+    fleet = Fleet(directory, f"t-app-{os.getpid()}")
+    vm: Vm | None = None
+    bird = None
+    plain._ip("netns", "add", fleet.router)
+    worker = Machine(WORKER, debian(), directory / WORKER)
+    fleet.machines[WORKER] = worker
+    try:
+        for command in (
+            "link set lo up",
+            f"tuntap add {TAP} mode tap",
+            f"addr add {plain.router_address(EDGE)}/29 dev {TAP}",
+            f"link set {TAP} up",
+            # What a transit router would learn by BGP; it announces to nobody here.
+            f"route add {PREFIX} via {plain.address(EDGE)}",
+        ):
+            plain._ip("-n", fleet.router, *command.split())
+        plain._in(fleet.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        vm = Vm(image, directory, fleet.router, accelerator())
+        _worker(fleet, worker, vm)
+        _inventory(fleet, vm)
+        bird = plain._bird(fleet)
+        vm.power_on()
+        yield Site(vm, fleet)
+    finally:
+        if vm is not None:
+            vm.close()
+        if bird is not None:
+            bird.kill()
+            bird.wait()
+        worker.close()
+        subprocess.run(["ip", "netns", "delete", fleet.router], check=False)
+
+
+def _worker(fleet: Fleet, worker: Machine, vm: Vm) -> None:
+    plain._wire(fleet.router, worker, WORKER)
+    ssh = worker.files / "root/.ssh"
+    ssh.mkdir(parents=True, mode=0o700)
+    (ssh / "authorized_keys").write_text(vm.key.with_suffix(".pub").read_text())
+    (worker.files / "srv").mkdir(exist_ok=True)
+    (worker.files / "srv/index.html").write_text("hello from fra\n")
+    worker.start()
+    worker.run("systemd-run -q --unit=app -p WorkingDirectory=/srv python3 -m http.server 8080")
+
+
+def _inventory(fleet: Fleet, vm: Vm) -> None:
+    ssh = (
+        f"-o UserKnownHostsFile={fleet.directory}/known_hosts -o StrictHostKeyChecking=accept-new "
+        f"-o IdentityFile={vm.key} -o IdentitiesOnly=yes"
+    )
+    variables: dict[str, Any] = {
+        "hosts.yml": {
+            "all": {
+                "vars": {
+                    "ansible_user": "root",
+                    "ansible_ssh_extra_args": ssh,
+                    "ansible_timeout": 90,
+                }
+            },
+            "edges": {"hosts": {EDGE: {"ansible_host": "127.0.0.1", "ansible_port": SSH_PORT}}},
+            "workers": {
+                "hosts": {WORKER: {"ansible_host": plain.address(WORKER), "edgenode_region": "fra"}}
+            },
+        },
+        "group_vars/all.yml": {
+            "edgenode_authorized_keys": [vm.key.with_suffix(".pub").read_text().strip()]
+        },
+        "group_vars/edges/main.yml": {
+            "edgenode_groups": [
+                {
+                    "name": "web",
+                    "prefixes": [PREFIX],
+                    "addresses": ["203.0.113.1"],
+                    "checks": ["steering", "disk"],
+                }
+            ],
+            "edgenode_checks": [
+                {"name": "steering", "type": "tcp", "target": "203.0.113.1:443"},
+                {"name": "disk", "type": "exec", "command": ["/bin/true"], "timeout": "20s"},
+            ],
+            "edgenode_services": [
+                {
+                    "name": "web",
+                    "group": "web",
+                    "listen": ["203.0.113.1:443"],
+                    "port": 8080,
+                    "proxy_protocol": "none",
+                }
+            ],
+            # An emulated machine takes half a minute to start control again: no withdraw for that.
+            "edgenode_lifeline": {"grace": "60s"},
+            # Ansible comes through QEMU's own network.
+            "edgenode_firewall": {"management": ["10.0.2.0/24"]},
+            "edgenode_verify_timeout": 300,
+        },
+        f"host_vars/{EDGE}.yml": {
+            "edgenode_bgp": {
+                "asn": 64700,
+                "router_id": "198.51.100.161",
+                "drain_time": "1s",
+                "neighbors": [
+                    {"name": "router", "address": plain.router_address(EDGE), "asn": 64601}
+                ],
+            },
+            "edgenode_mesh": {
+                "addresses": [plain.MESH[EDGE]],
+                "endpoint": f"{plain.address(EDGE)}:51820",
+                "keepalive": "5s",
+            },
+            "edgenode_network_files": {
+                "10-uplink.network": (
+                    f"[Match]\nMACAddress={DATA_MAC}\n\n"
+                    f"[Network]\nAddress={plain.address(EDGE)}/29\nKeepConfiguration=yes\n\n"
+                    f"[Route]\nGateway={plain.router_address(EDGE)}\nMetric=50\n"
+                )
+            },
+        },
+        f"host_vars/{WORKER}.yml": {
+            "edgenode_mesh": {
+                "addresses": [plain.MESH[WORKER]],
+                "endpoint": f"{plain.address(WORKER)}:51820",
+                "keepalive": "5s",
+            }
+        },
+    }
+    for path, content in variables.items():
+        fleet.write(path, content)
+    (fleet.directory / "passphrase").write_text("of-the-test\n")
+    secret = fleet.inventory / "group_vars/edges/vault.yml"
+    secret.write_text(json.dumps({"edgenode_secrets": {"spare.md5": "a-secret-word"}}))
+    subprocess.run(
+        [
+            *(str(plain.VENV / "ansible-vault"), "encrypt", "--vault-password-file"),
+            *(str(fleet.directory / "passphrase"), str(secret)),
+        ],
+        check=True,
+        capture_output=True,
+        env=fleet.environment(),
+    )

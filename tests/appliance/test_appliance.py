@@ -1,0 +1,132 @@
+"""The whole way on the image: boot, provision, announce, steer, break, reboot.
+
+Run by `./run test-appliance`; the tests are in the order of an appliance's life.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.appliance.site import EDGE, PREFIX, WORKER, Site, running
+from tests.system.fleet import wheels
+from tests.system.tree import PROJECT
+
+pytestmark = pytest.mark.timeout(1800)
+
+UNITS = ("control", "lifeline", "steering", "exec", "mesh", "render", "keys", "firewall")
+
+
+def newest_image() -> Path:
+    images = sorted(
+        (PROJECT / "images/out").glob("edgenode-os_*.raw"), key=lambda p: p.stat().st_mtime
+    )
+    if not images:
+        pytest.fail("no image in images/out: ./run image makes one")
+    return images[-1]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    wheels()
+    with running(tmp_path_factory.mktemp("appliance"), newest_image()) as found:
+        yield found
+
+
+def say(text: str) -> None:
+    """To the terminal, whatever pytest captures: figures are part of the result."""
+    with open("/dev/stderr", "w") as terminal:
+        print(f"\n  {text}", file=terminal)
+
+
+def test_it_boots_and_waits_for_provisioning(site: Site) -> None:
+    took = site.vm.wait_for_ssh()
+    say(f"power on to SSH: {took:.0f} s ({site.vm.accelerator})")
+    site.vm.until(
+        lambda: len(site.vm.run("cat /var/lib/edgenode/control/wireguard.pub").strip()) == 44,
+        "the WireGuard key",
+        300.0,
+    )
+    state = site.vm.run("systemctl is-active edgenode.target edgenode-control bird", check=False)
+    assert "active" not in state.split()
+    assert site.announced == set()
+    assert site.vm.run("systemctl --failed --no-legend --plain", check=False).strip() == ""
+    locked = site.vm.run("grep -cv '^[^:]*:[!*]' /etc/shadow", check=False)
+    assert locked.strip() == "0", "an account has a password"
+
+
+def test_the_playbook_provisions_it(site: Site) -> None:
+    started = time.monotonic()
+    run = site.fleet.play(timeout=1500.0)
+    assert run.code == 0, run.output
+    assert "a-secret-word" not in run.output
+    say(f"playbook: {time.monotonic() - started:.0f} s, changes {run.changed()}")
+    site.wait_announced(PREFIX)
+
+
+def test_a_request_goes_through_the_kernels_wireguard(site: Site) -> None:
+    site.vm.until(lambda: site.get() == "hello from fra\n", "a steered request", 120.0)
+    assert "wireguard" in site.vm.run("ip -d link show wg0")
+    assert site.vm.run("pgrep -c wireguard-go", check=False).strip() == "0"
+    seen = site.fleet.machines[WORKER].run("journalctl -u app -q --no-pager -n 3")
+    assert "198.51.100.193" in seen, "the worker sees the edge's mesh address"
+
+
+def test_a_second_run_changes_nothing(site: Site) -> None:
+    run = site.fleet.play(timeout=1500.0)
+    assert run.code == 0, run.output
+    assert run.changed() == {EDGE: 0, WORKER: 0}, run.output
+
+
+def test_the_end_of_control_leaves_tunnel_and_steering(site: Site) -> None:
+    pids = site.vm.run("systemctl show -P MainPID edgenode-steering edgenode-lifeline bird")
+    site.vm.run("systemctl kill -s KILL --kill-whom=all edgenode-control")
+    assert site.get() == "hello from fra\n"
+    site.vm.until(lambda: "lon1" in site.vm.run("edgenode status"), "control is back", 180.0)
+    assert site.announced == {PREFIX}
+    after = site.vm.run("systemctl show -P MainPID edgenode-steering edgenode-lifeline bird")
+    assert after == pids
+
+
+def test_a_dead_proxy_is_withdrawn(site: Site) -> None:
+    started = time.monotonic()
+    site.vm.run("systemctl stop --no-block edgenode-steering")
+    site.wait_announced(timeout=60.0)
+    say(f"proxy stopped to withdrawn at the router: {time.monotonic() - started:.1f} s")
+    site.vm.run("systemctl start edgenode-steering")
+    site.wait_announced(PREFIX)
+
+
+def test_a_reboot_keeps_state_and_announces_again(site: Site) -> None:
+    before = site.vm.run("cat /var/lib/edgenode/control/wireguard.pub /var/etc/ssh/*.pub")
+    site.vm.run("systemctl reboot", check=False)
+    site.wait_announced(timeout=120.0)
+    took = site.wait_announced(PREFIX, timeout=600.0)
+    say(f"withdrawn for the reboot to announced again, by itself: {took:.0f} s")
+    site.vm.until(lambda: site.get() == "hello from fra\n", "a steered request", 120.0)
+    assert site.vm.run("hostname").strip() == EDGE
+    again = site.vm.run("cat /var/lib/edgenode/control/wireguard.pub /var/etc/ssh/*.pub")
+    assert again == before
+    say(site.vm.run("systemd-analyze | head -1").strip())
+
+
+def test_what_is_inside(site: Site) -> None:
+    """Read-only, closed, small."""
+    mounts = site.vm.run(
+        "findmnt -no FSTYPE,OPTIONS /sysroot /var / | cat; veritysetup status root || true"
+    )
+    assert "overlay" in mounts
+    assert site.vm.run("findmnt -no FSTYPE /var").strip() == "ext4"
+    size = int(site.vm.run("findmnt -bno SIZE /var"))
+    assert size > 3 * 2**30, "it grew to the disk's end"
+    assert "passwordauthentication no" in site.vm.run("sshd -T").lower()
+    assert "management4" in site.vm.run("nft list table inet edgenode")
+    assert site.vm.run("systemctl is-active systemd-timesyncd").strip() == "active"
+    for name in UNITS:
+        said = site.vm.run(f"systemd-analyze security --no-pager edgenode-{name}.service | tail -1")
+        exposure = float(said.split(":")[1].split()[0])
+        say(f"edgenode-{name}: exposure {exposure}")
+        assert exposure < 2.5
