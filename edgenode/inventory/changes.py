@@ -33,7 +33,6 @@ _READERS: dict[str, tuple[str, ...]] = {
     "regions": ("edgenode-control.service",),
     "steering": ("edgenode-steering.service",),
     "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
-    "exec": ("edgenode-exec.service", "edgenode-control.service"),
     "metrics": ("edgenode-control.service",),
     "firewall": (),
 }

@@ -26,7 +26,6 @@ TABLES = (
     "checks",
     "services",
     "steering",
-    "exec",
     "metrics",
     "firewall",
 )

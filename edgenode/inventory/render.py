@@ -21,8 +21,6 @@ def configuration(fleet: Fleet, host: str, keys: Mapping[str, str]) -> dict[str,
     """
     node = fleet.of(host)
     document: dict[str, Any] = {"node": {"name": node.name}}
-    # A unit of its own runs the operators' commands; see images/node.
-    document["exec"] = {"separate": True}
     document.update(node.tables)
     if isinstance(bgp := document.get("bgp"), Mapping):
         document["bgp"] = {"config": BIRD_CONFIG, **bgp}

@@ -73,6 +73,15 @@ def test_an_unknown_key_is_refused(fleet: Fleet) -> None:
         wrong(fleet, "lon1: edgenode_group: there is no such variable: edgenode_groups is meant?")
 
 
+def test_check_mode_on_a_bare_host_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> None:
+    run = fleet.play("--check")
+    assert run.code == 0, run.output
+    assert all(run.changed()[host] > 0 for host in HOSTS)
+    for host in HOSTS:
+        found = fleet.machines[host].run("ls -d /etc/edgenode /opt/edgenode 2>/dev/null", False)
+        assert not found
+
+
 def test_what_a_run_leaves_on_a_node(provisioned: Fleet) -> None:
     lon1 = provisioned.machines["lon1"]
     mode = lon1.run("stat -c '%a %U' /etc/edgenode/secrets/spare.md5").strip()

@@ -15,6 +15,10 @@ description:
 """
 
 
+GATE = "Go on only where the edges before this one are finished"
+"""The first task of the role edge, which is not the node's own failure."""
+
+
 class CallbackModule(CallbackBase):  # type: ignore[misc]
     """Ansible calls the methods `v2_...`."""
 
@@ -40,10 +44,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             if host.get_name() not in self._planned:
                 self._planned.append(host.get_name())
 
-    def v2_runner_on_start(self, host: Any, task: Any) -> None:
-        """A node that a rolling play has begun with."""
-        if self._rolling and host.get_name() not in self._begun:
-            self._begun.append(host.get_name())
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """A node that a rolling play has begun with: the one before it was finished."""
+        if self._rolling and _is_gate(result._task):
+            self._begun.append(result._host.get_name())
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Where it stopped answering."""
@@ -51,7 +55,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Where it failed."""
-        if not ignore_errors:
+        if not ignore_errors and not _is_gate(result._task):
             self._stopped[result._host.get_name()] = (result._task.get_name(), False)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
@@ -73,3 +77,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _say(self, sentence: str) -> None:
         self._display.display(f"edgenode: {sentence}", color="red")
+
+
+def _is_gate(task: Any) -> bool:
+    return bool(task.get_name().endswith(GATE))

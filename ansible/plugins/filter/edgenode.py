@@ -71,8 +71,9 @@ def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: An
         document = inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))
     except KeyError as error:
         raise AnsibleFilterError(
-            f"{host}: the WireGuard key of {error.args[0]} is not known: run without --limit, or "
-            f"write edgenode_public_key into host_vars/{error.args[0]}.yml"
+            f"{host}: the WireGuard key of {error.args[0]} is not known (it does not answer, or "
+            "has none yet): mend it and run for all, or write edgenode_public_key into "
+            f"host_vars/{error.args[0]}.yml"
         ) from None
     try:
         return inventory.dumps(document)

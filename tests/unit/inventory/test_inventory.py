@@ -88,7 +88,6 @@ def test_a_right_inventory_gives_configurations_that_check_config_takes(tmp_path
         "2001:db8:ffff:9::1/128",
     ]
     assert [worker.name for worker in config.regions[0].workers] == ["fra-1"]
-    assert config.exec.separate
 
 
 def test_a_worker_meets_the_edges_alone() -> None:
