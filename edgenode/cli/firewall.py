@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -13,7 +12,8 @@ import typer
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
 from edgenode.config import Config
 from edgenode.config.schema import Firewall
-from edgenode.config.values import Network
+from edgenode.config.values import Network, parse_duration
+from edgenode.firewall.client import ssh_client
 from edgenode.firewall.trial import FirewallError, Trial
 
 app = typer.Typer(
@@ -34,13 +34,25 @@ def add_to(parent: typer.Typer) -> None:
     parent.add_typer(app, rich_help_panel="Configuration")
 
 
+def _trial_time(value: str | float) -> float:
+    try:
+        text = str(value)
+        seconds = parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not 5 <= seconds <= 3600:
+        raise typer.BadParameter("a trial takes from 5 s to 1 h")
+    return seconds
+
+
 @app.command()
 def apply(
     context: typer.Context,
     config: ConfigPath = None,
     undo_after: Annotated[
-        int, typer.Option(min=5, max=3600, metavar="SECONDS", help="The time of the trial.")
-    ] = 60,
+        float,
+        typer.Option(parser=_trial_time, metavar="TIME", help="Of the trial: 60s, 5m; 5 s to 1 h."),
+    ] = 60.0,
     no_undo: Annotated[
         bool, typer.Option("--no-undo", help="No trial: from the console, where nothing locks out.")
     ] = False,
@@ -55,11 +67,15 @@ def apply(
     """
     loaded = load_config(context, config, check_secrets=False)
     section = _section(loaded)
-    client = os.environ.get("SSH_CONNECTION", "").split(" ")[0]
+    client = ssh_client()
     if client and not force and not _lets_in(section.management, client):
-        fail(f"{client}, where you are connected from, is in none of firewall.management: add it")
+        fail(
+            f"{client}, where you are connected from, is in none of firewall.management: "
+            "add it, or go on with --force"
+        )
+    text = _text(loaded, section)
     try:
-        changed = _trial(loaded).apply(_text(loaded, section), None if no_undo else undo_after)
+        changed = _trial(loaded).apply(text, None if no_undo else undo_after)
     except FirewallError as error:
         fail(str(error))
 
@@ -69,7 +85,9 @@ def apply(
         elif no_undo:
             console.print("The rules are in place.")
         else:
-            console.print(f"On trial: `edgenode firewall confirm` within {undo_after} s keeps it.")
+            console.print(
+                f"On trial: `edgenode firewall confirm` within {undo_after:g} s keeps it."
+            )
 
     show({"changed": changed, "on_trial": changed and not no_undo}, as_json, human)
 

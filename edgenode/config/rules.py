@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from edgenode import places
-from edgenode.config import collisions
+from edgenode.config import collisions, firewall
 from edgenode.config.errors import KeyPath, Problem, spell
 from edgenode.config.networks import overlaps
 from edgenode.config.schema import Config, ExecCheck
@@ -26,6 +26,7 @@ SOCKET_PATH = 107
 def check(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with a configuration whose schema is right."""
     yield from collisions.check(config)
+    yield from firewall.check(config)
     yield from _files(config)
     yield from _names(config)
     yield from _groups(config)

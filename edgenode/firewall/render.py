@@ -1,7 +1,7 @@
 """From the configuration to a nftables ruleset (nft(8)). Pure.
 
-Default drop, and only what follows from the configuration is let in. Anycast and mesh packets are
-not tracked: a connection table that is full would drop users, and a flood fills it.
+Default drop, and only what follows from the configuration is let in. Packets of users, WireGuard
+and the mesh are not tracked: a flood fills the table of connections, and a full one drops users.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from edgenode.config.values import Address
 SSH = 22
 
 _ICMP = """\
-    # RFC 4890, and its like for IPv4: errors always (without packet-too-big large answers hang),
-    # echo within reason, neighbors and routers only from the link itself.
-    ip protocol icmp icmp type { destination-unreachable, time-exceeded, parameter-problem } accept
-    ip protocol icmp icmp type echo-request limit rate 200/second burst 50 packets accept
-    ip protocol icmp icmp type echo-reply accept
-    icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept
+  # RFC 4890, and its like for IPv4. Before connections are looked at: an error that speaks of a
+  # connection that is not tracked is "invalid" there, and without packet-too-big large answers
+  # hang. Neighbors and routers only from the link itself; a redirect is nobody's to give.
+  chain icmp_in {
+    icmp type { destination-unreachable, time-exceeded, parameter-problem, echo-reply } accept
+    icmp type echo-request limit rate 200/second burst 50 packets accept
+    icmp type echo-request counter drop
+    icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, echo-reply } accept
     icmpv6 type echo-request limit rate 200/second burst 50 packets accept
-    icmpv6 type echo-reply accept
-    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, nd-redirect } ip6 hoplimit 255 accept
-    icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } ip6 saddr fe80::/10 accept
-    # Answers of a DHCP server, where a card asks for its address.
-    udp sport 67 udp dport 68 accept
-    ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
-"""  # noqa: E501
+    icmpv6 type echo-request counter drop
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } ip6 hoplimit 255 accept
+    icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report } ip6 saddr { ::, fe80::/10 } accept
+  }"""  # noqa: E501
 
 
 def render(config: Config, firewall: Firewall, operator: str = "") -> str:
@@ -46,39 +45,49 @@ def _lines(config: Config, firewall: Firewall, operator: str) -> Iterator[str]:
     yield "table inet edgenode {"
     yield from _sets(config, firewall)
     yield from _untracked(config)
+    yield _ICMP
     yield "  chain input {"
     yield "    type filter hook input priority filter; policy drop;"
     yield "    iif lo accept"
     yield "    # Nobody but this node speaks from its anycast prefixes."
     yield "    ip saddr @anycast4 counter drop"
     yield "    ip6 saddr @anycast6 counter drop"
-    yield "    ip daddr . meta l4proto . th dport @services4 accept"
-    yield "    ip6 daddr . meta l4proto . th dport @services6 accept"
+    yield "    meta l4proto { icmp, ipv6-icmp } jump icmp_in"
+    if config.mesh:
+        yield f'    iifname "{config.mesh.device}" goto mesh'
+    yield "    ip daddr . meta l4proto . th dport @services4 counter accept"
+    yield "    ip6 daddr . meta l4proto . th dport @services6 counter accept"
+    if config.mesh:
+        yield f"    udp dport {config.mesh.listen_port} counter accept"
     yield "    ct state established,related accept"
     yield "    ct state invalid counter drop"
-    yield _ICMP.rstrip("\n")
+    yield "    # Answers of a DHCP server, where a card asks for its address."
+    yield "    udp sport 67 udp dport 68 accept"
+    yield "    ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept"
     for neighbor in config.bgp.neighbors:
         yield from _neighbor(neighbor)
-    if config.mesh:
-        yield f"    udp dport {config.mesh.listen_port} accept"
-        yield f'    iifname "{config.mesh.device}" goto mesh'
     ports = ", ".join(map(str, _management_ports(config)))
-    yield f"    ip saddr @management4 tcp dport {{ {ports} }} accept"
-    yield f"    ip6 saddr @management6 tcp dport {{ {ports} }} accept"
+    yield f"    ip saddr @management4 tcp dport {{ {ports} }} counter accept"
+    yield f"    ip6 saddr @management6 tcp dport {{ {ports} }} counter accept"
     yield "    jump operator"
-    if firewall.log_drops:
-        yield '    limit rate 5/second burst 10 packets log prefix "edgenode drop: " level info'
-    yield "    counter drop"
+    yield from _drop(firewall)
     yield "  }"
-    yield from _mesh(config)
+    yield from _mesh(config, firewall)
     yield "  chain operator {"
     yield from (f"    {line}" for line in operator.splitlines())
     yield "  }"
     yield "  # An edge relays connections, and forwards no packet."
     yield "  chain forward {"
     yield "    type filter hook forward priority filter; policy drop;"
+    yield "    counter"
     yield "  }"
     yield "}"
+
+
+def _drop(firewall: Firewall) -> Iterator[str]:
+    if firewall.log_drops:
+        yield '    limit rate 5/second burst 10 packets log prefix "edgenode drop: " level info'
+    yield "    counter drop"
 
 
 def _sets(config: Config, firewall: Firewall) -> Iterator[str]:
@@ -88,13 +97,11 @@ def _sets(config: Config, firewall: Firewall) -> Iterator[str]:
         yield from _set(f"management{version}", kind, nets, interval=True)
         mine = [str(prefix) for prefix in prefixes if prefix.version == version]
         yield from _set(f"anycast{version}", kind, mine, interval=True)
-        served = sorted(
-            {
-                f"{address} . {protocol} . {port}"
-                for address, protocol, port in _served(config)
-                if address.version == version
-            }
-        )
+        served = [
+            f"{address} . {protocol} . {ports}"
+            for address, protocol, ports in _served(config)
+            if address.version == version
+        ]
         yield from _set(
             f"services{version}", f"{kind} . inet_proto . inet_service", served, interval=True
         )
@@ -122,19 +129,35 @@ def _set(name: str, kind: str, elements: Iterable[str], interval: bool = False) 
 
 
 def _served(config: Config) -> Iterator[tuple[Address, str, str]]:
-    """What users may reach: address, protocol, port or range."""
+    """What users may reach: address, protocol, port or range; no two overlap, as sets want it."""
+    ranges: dict[tuple[Address, str], list[tuple[int, int]]] = {}
     for service in config.services:
         for listen in service.listen:
-            yield listen.host, "tcp", str(listen.port)
+            ranges.setdefault((listen.host, "tcp"), []).append((listen.port, listen.port))
     for group in config.groups:
         for ports in group.ports:
             protocol, _, numbers = ports.partition("/")
+            first, _, last = numbers.partition("-")
             for address in group.addresses:
-                yield address, protocol, numbers
+                span = (int(first), int(last or first))
+                ranges.setdefault((address, protocol), []).append(span)
+    for (address, protocol), spans in ranges.items():
+        for first_port, last_port in _merged(spans):
+            ports = f"{first_port}" if first_port == last_port else f"{first_port}-{last_port}"
+            yield address, protocol, ports
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
 
 
 def _untracked(config: Config) -> Iterator[str]:
-    mesh = config.mesh.device if config.mesh else None
     for chain, hook, end, way in (
         ("untracked_in", "prerouting", "d", "iifname"),
         ("untracked_out", "output", "s", "oifname"),
@@ -143,8 +166,9 @@ def _untracked(config: Config) -> Iterator[str]:
         yield f"    type filter hook {hook} priority raw; policy accept;"
         yield f"    ip {end}addr . meta l4proto . th {end}port @services4 notrack"
         yield f"    ip6 {end}addr . meta l4proto . th {end}port @services6 notrack"
-        if mesh:
-            yield f'    {way} "{mesh}" notrack'
+        if config.mesh:
+            yield f"    udp {end}port {config.mesh.listen_port} notrack"
+            yield f'    {way} "{config.mesh.device}" notrack'
         yield "  }"
 
 
@@ -156,13 +180,16 @@ def _neighbor(neighbor: Neighbor) -> Iterator[str]:
         least = 255 - (neighbor.multihop or 1) + 1
         near = f" {family} {hops} >= {least}"
     said = f"    {family} saddr {neighbor.address}"
-    yield f'{said}{near} tcp dport 179 accept comment "{neighbor.name}"'
-    # RFC 5881 (a single hop), RFC 5883 (more)
-    bfd = "4784" if neighbor.multihop else "{ 3784, 3785 }"
-    yield f'{said} udp dport {bfd} accept comment "{neighbor.name}"'
+    end = f'counter accept comment "{neighbor.name}"'
+    yield f"{said}{near} tcp dport 179 {end}"
+    if neighbor.multihop:  # RFC 5883
+        yield f"{said} udp dport 4784 {end}"
+    else:  # RFC 5881: from the link itself, the echo function apart
+        yield f"{said} udp dport 3784 {family} {hops} 255 {end}"
+        yield f"{said} udp dport 3785 {end}"
 
 
-def _mesh(config: Config) -> Iterator[str]:
+def _mesh(config: Config, firewall: Firewall) -> Iterator[str]:
     if not config.mesh:
         return
     yield "  # Workers answer, and begin nothing: not tracked, so no bare SYN is let in."
@@ -173,7 +200,7 @@ def _mesh(config: Config) -> Iterator[str]:
             "tcp flags & (syn | ack) != syn accept"
         )
     yield "    jump operator"
-    yield "    counter drop"
+    yield from _drop(firewall)
     yield "  }"
 
 

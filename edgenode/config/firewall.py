@@ -1,0 +1,68 @@
+"""Rules on the firewall's section: what would lock the operator out, or let everybody in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgenode.config.errors import KeyPath, Problem
+from edgenode.config.schema import Config, Firewall
+from edgenode.config.values import Network
+
+SSH = 22
+BGP = 179
+
+
+def check(config: Config) -> Iterator[Problem]:
+    """What is wrong with [firewall] and with the groups' ports."""
+    if config.firewall:
+        yield from _management(config, config.firewall)
+        for i, path in enumerate(config.firewall.include):
+            if not path.is_absolute():
+                what = f"{path} is relative, and to what would depend on who asks: write it from /"
+                yield Problem(("firewall", "include", i), what)
+    yield from _ports(config)
+
+
+def _management(config: Config, firewall: Firewall) -> Iterator[Problem]:
+    prefixes = [prefix for group in config.groups for prefix in group.prefixes]
+    peers = config.mesh.peers if config.mesh else ()
+    allowed = [network for peer in peers for network in peer.allowed]
+    for m, network in enumerate(firewall.management):
+        key: KeyPath = ("firewall", "management", m)
+        if network.prefixlen == 0:
+            # Whoever means it says it where it can be read as what it is.
+            yield Problem(
+                key,
+                f"{network} is everybody: name the networks that operators come from (SSH that "
+                "is open to all is a rule of its own in firewall.include)",
+            )
+        elif any(_within(network, prefix) for prefix in prefixes):
+            what = f"{network} is anycast: nobody but this node may come from there"
+            yield Problem(key, what, depends=("groups",))
+        elif any(_within(network, other) for other in allowed):
+            what = f"{network} is behind the mesh, where no SSH is let in: name other networks"
+            yield Problem(key, what, depends=("mesh", "peers"))
+
+
+def _within(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]
+
+
+def _ports(config: Config) -> Iterator[Problem]:
+    """A single port is meant; a range may open what nobody thought of: SSH listens everywhere."""
+    closed = {SSH: "SSH", BGP: "BGP"}
+    if config.metrics:
+        closed[config.metrics.listen.port] = "metrics"
+    for g, group in enumerate(config.groups):
+        for p, text in enumerate(group.ports):
+            protocol, _, numbers = text.partition("/")
+            first, _, last = numbers.partition("-")
+            if protocol != "tcp" or not last:
+                continue
+            for port, what in closed.items():
+                if int(first) <= port <= int(last):
+                    yield Problem(
+                        ("groups", g, "ports", p),
+                        f'"{text}" would open {what} ({port}) to everybody: write ranges '
+                        "without it",
+                    )
