@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgenode.lab.netns import inside
 from tests.appliance.site import EDGE, PREFIX, WORKER, Site, running
 from tests.system.fleet import wheels
 from tests.system.tree import PROJECT
@@ -114,19 +116,32 @@ def test_a_reboot_keeps_state_and_announces_again(site: Site) -> None:
 
 
 def test_what_is_inside(site: Site) -> None:
-    """Read-only, closed, small."""
-    mounts = site.vm.run(
-        "findmnt -no FSTYPE,OPTIONS /sysroot /var / | cat; veritysetup status root || true"
-    )
-    assert "overlay" in mounts
-    assert site.vm.run("findmnt -no FSTYPE /var").strip() == "ext4"
-    size = int(site.vm.run("findmnt -bno SIZE /var"))
-    assert size > 3 * 2**30, "it grew to the disk's end"
-    assert "passwordauthentication no" in site.vm.run("sshd -T").lower()
-    assert "management4" in site.vm.run("nft list table inet edgenode")
-    assert site.vm.run("systemctl is-active systemd-timesyncd").strip() == "active"
+    """Read-only, closed, small: the machine's state, by testinfra over SSH."""
+    with inside(site.fleet.router):
+        look_inside(site.vm.inside())
+
+
+def look_inside(host: Any) -> None:
+    for name in ("control", "lifeline", "steering", "exec", "mesh", "firewall"):
+        assert host.service(f"edgenode-{name}").is_running, name
+    for name in ("bird", "ssh", "systemd-timesyncd", "systemd-networkd"):
+        assert host.service(name).is_running, name
+    assert not host.service("nftables").is_enabled
+    key = host.file("/var/lib/edgenode/control/wireguard.key")
+    assert (key.user, key.mode) == ("edgenode", 0o600)
+    secret = host.file("/etc/edgenode/secrets/spare.md5")
+    assert (secret.user, secret.mode) == ("edgenode", 0o600)
+    assert host.file("/etc/edgenode").linked_to == "/var/etc/edgenode"
+    assert host.mount_point("/var").filesystem == "ext4"
+    assert int(host.check_output("findmnt -bno SIZE /var")) > 3 * 2**30, "it grew to the disk's end"
+    assert host.mount_point("/").filesystem == "overlay"
+    assert host.socket("tcp://203.0.113.1:443").is_listening
+    assert host.sysctl("net.ipv4.tcp_migrate_req") == 1
+    assert "passwordauthentication no" in host.check_output("sshd -T").lower()
+    assert "management4" in host.check_output("nft list table inet edgenode")
+    assert not host.package("python3-pip").is_installed
     for name in UNITS:
-        said = site.vm.run(f"systemd-analyze security --no-pager edgenode-{name}.service | tail -1")
-        exposure = float(said.split(":")[1].split()[0])
+        analyzed = f"systemd-analyze security --no-pager edgenode-{name}.service | tail -n 1"
+        exposure = float(host.check_output(analyzed).split(":")[1].split()[0])
         say(f"edgenode-{name}: exposure {exposure}")
         assert exposure < 2.5

@@ -16,6 +16,9 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import testinfra
 
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -97,6 +100,17 @@ class Vm:
             said = ended.stderr.strip() or ended.stdout.strip()
             raise VmError(f"{command}: status {ended.returncode}: {said[-2000:]}")
         return ended.stdout
+
+    def inside(self) -> Any:
+        """The machine as testinfra sees it: to be used from within the namespace."""
+        config = self.directory / "ssh_config"
+        config.write_text(
+            f"Host vm\n HostName 127.0.0.1\n Port {SSH_PORT}\n User root\n"
+            f" IdentityFile {self.key}\n IdentitiesOnly yes\n BatchMode yes\n"
+            f" UserKnownHostsFile {self.directory / 'known_hosts'}\n"
+            " StrictHostKeyChecking accept-new\n ConnectTimeout 60\n"
+        )
+        return testinfra.get_host("ssh://vm", ssh_config=str(config))
 
     def wait_for_ssh(self, timeout: float = 420.0) -> float:
         """Seconds until root can log in."""
