@@ -240,12 +240,16 @@ def test_users_and_the_mesh_are_not_tracked(link: tuple[str, str]) -> None:
     assert connect(other, STRANGER, ANYCAST, 443) == "through"
     assert connect(node, MESH, WORKER, 8443) == "through"
     assert connect(other, MANAGER, NODE, 22) == "through"
+    send = f"""import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b"hello", ("{NODE}", 51820))"""
+    run("ip", "netns", "exec", other, "python3", "-c", send)
     tracked = conntrack(node)
     if tracked is None:
         pytest.skip("this kernel does not print its connections")
     assert "dport=22 " in tracked
     assert "dport=443 " not in tracked
     assert "dport=8443 " not in tracked
+    assert "dport=51820 " not in tracked
 
 
 @pytest.mark.parametrize(
