@@ -73,7 +73,7 @@ def test_a_request_goes_through_the_kernels_wireguard(site: Site) -> None:
     site.vm.until(lambda: site.get() == "hello from fra\n", "a steered request", 120.0)
     assert "wireguard" in site.vm.run("ip -d link show wg0")
     assert site.vm.run("pgrep -c wireguard-go", check=False).strip() == "0"
-    seen = site.fleet.machines[WORKER].run("journalctl -u app -q --no-pager -n 3")
+    seen = site.fleet.machines[WORKER].run("journalctl -u app -q --no-pager")
     assert "198.51.100.193" in seen, "the worker sees the edge's mesh address"
 
 
