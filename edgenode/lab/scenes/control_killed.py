@@ -15,7 +15,7 @@ from edgenode.lab.topology import WEB
 from edgenode.lab.users import Held
 
 NAME = "control-killed"
-TITLE = "edgenode control alone is killed with SIGKILL, while an exec probe of it runs"
+TITLE = "edgenode control alone is killed with SIGKILL, while an exec check of it runs"
 
 CONNECTIONS = 20
 EVERY = 0.1
@@ -39,7 +39,8 @@ def play(stage: Stage, outcome: Outcome, sign: int = signal.SIGKILL) -> None:
         opened = staying.opened() + moving.opened()
         stage.claim(outcome, f"{2 * CONNECTIONS} connections are served", opened == 2 * CONNECTIONS)
         control = stage.lab.main_pid(edge, "control")
-        probing = stage.until(lambda: _children(control), 10, "an exec probe runs")
+        runner = stage.lab.main_pid(edge, "exec-runner")
+        probing = stage.until(lambda: _children(runner), 10, "an exec check runs")
         killed = stage.mark(NAME, "killed")
         os.kill(control, sign)
         stage.mark(NAME, "mover", mover)
@@ -48,7 +49,7 @@ def play(stage: Stage, outcome: Outcome, sign: int = signal.SIGKILL) -> None:
         stage.mark(NAME, "transit", transit)
         stage.mark(NAME, "prefix", str(WEB.prefixes[0]))
         stage.narrator.say(f"{signal.Signals(sign).name} to edgenode control (pid {control}) alone")
-        stage.claim(outcome, "an exec probe was running", probing is not None)
+        stage.claim(outcome, "an exec check was running", probing is not None)
 
         def gone() -> bool:
             seen = stage.updates(transit, edge, killed)
