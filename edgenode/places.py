@@ -8,6 +8,7 @@ Standard library only: the lifeline reads it.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -48,6 +49,34 @@ def control_state(state_dir: Path) -> Path:
 def steering_table(state_dir: Path) -> Path:
     """Steering's last table."""
     return state_dir / "steering" / "steering-table.json"
+
+
+class InUse(OSError):
+    """Another process answers on the socket."""
+
+
+def listen(path: Path, backlog: int) -> socket.socket:
+    """A non-blocking SOCK_SEQPACKET listener in the process's directory, over a stale one.
+
+    Raises InUse where another process is there, OSError where it cannot be made.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+                other.setblocking(False)
+                # Also EAGAIN: its queue is full, so it hangs, and is alive all the same.
+                if other.connect_ex(os.fspath(path)) != errno.ECONNREFUSED:
+                    raise InUse(errno.EADDRINUSE, f"{path} is in use")
+            path.unlink()
+        bind(listener, path)
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def bind(listener: socket.socket, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgenode import durable
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
 
 app = typer.Typer(
@@ -98,10 +99,7 @@ def key(
         fail(str(error))
     if public_key_file is not None:
         try:
-            draft = public_key_file.with_name(f".{public_key_file.name}.new")
-            draft.write_text(public + "\n", "ascii")
-            draft.chmod(0o644)
-            draft.replace(public_key_file)
+            durable.replace(public_key_file, public + "\n", 0o644)
         except OSError as error:
             fail(f"{public_key_file} cannot be written: {error.strerror}")
     show({"public_key": public}, as_json, lambda: console.print(public, markup=False))

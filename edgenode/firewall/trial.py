@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgenode import durable
+
 UNDO = "edgenode-firewall-undo"
 LOADER = "edgenode-firewall.service"
 LOADED_AT_BOOT = Path("/var/lib/edgenode/firewall")
@@ -136,7 +138,7 @@ class Trial:
 
     def _keep(self) -> None:
         os.replace(self._pending, self._confirmed)
-        _sync(self._directory)
+        durable.sync_directory(self._directory)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -189,29 +191,15 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    draft = path.with_suffix(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(draft, "w", encoding="utf-8", opener=_private) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        _sync(path.parent)
+        durable.replace(path, text, 0o600)
     except OSError as error:
         raise FirewallError(f"{path} cannot be written ({error.strerror}): run as root") from None
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _call(*command: str) -> None:

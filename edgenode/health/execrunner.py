@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -24,9 +23,11 @@ from pathlib import Path
 from edgenode.config import Config, ConfigError, ExecCheck, load
 from edgenode.health.exec import ExecProbe
 from edgenode.notify import Notifier
-from edgenode.places import bind, exec_socket
+from edgenode.places import InUse, exec_socket, listen
 
 log = logging.getLogger(__name__)
+
+BACKLOG = 64
 
 NAME_BYTES = 256
 """Longer than any name of a check."""
@@ -128,7 +129,10 @@ def main(path: Path, config: Config) -> int:
 async def _main(path: Path, config: Config) -> int:
     address = exec_socket(config.node.run_dir)
     try:
-        listener = _listen(address)
+        listener = listen(address, BACKLOG)
+    except InUse:
+        log.error("%s is in use: another exec-runner is running, stop it first", address)
+        return 1
     except OSError as error:
         log.error("the socket %s cannot be made: %s", address, error.strerror or error)
         return 1
@@ -147,25 +151,6 @@ async def _main(path: Path, config: Config) -> int:
     if not serving.cancelled() and (failure := serving.exception()):
         raise failure
     return 0
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if path.is_socket():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
-                other.setblocking(False)  # one that hangs may have a full backlog
-                if other.connect_ex(str(path)) != errno.ECONNREFUSED:
-                    raise OSError(errno.EADDRINUSE, "another exec-runner is running, stop it first")
-            path.unlink()
-        bind(listener, path)
-        listener.listen(64)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _probes(config: Config) -> dict[str, ExecProbe]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import errno
 import os
 import resource
 import selectors
@@ -20,10 +19,10 @@ import sys
 import time
 from pathlib import Path
 
+from edgenode import places
 from edgenode.lifeline import settings, tun
 from edgenode.lifeline.grace import Grace
 from edgenode.notify import Notifier
-from edgenode.places import bind
 
 _PR_SET_DUMPABLE = 4
 
@@ -143,26 +142,12 @@ class Holder:
 
 def listen(path: Path) -> socket.socket:
     """The listening socket, for this user and group. Raises HoldError."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if path.is_socket():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
-                other.setblocking(False)
-                # Also EAGAIN: its queue is full, so it hangs, and is alive all the same.
-                if other.connect_ex(str(path)) != errno.ECONNREFUSED:
-                    raise HoldError(f"{path} is in use: another lifeline is running, stop it first")
-            path.unlink()
-        bind(listener, path)
-        listener.listen(8)
-        listener.setblocking(False)
+        return places.listen(path, 8)
+    except places.InUse:
+        raise HoldError(f"{path} is in use: another lifeline is running, stop it first") from None
     except OSError as error:
-        listener.close()
         raise HoldError(f"the socket {path} cannot be made ({error.strerror or error})") from None
-    except HoldError:
-        listener.close()
-        raise
-    return listener
 
 
 def main(arguments: list[str] | None = None) -> int:

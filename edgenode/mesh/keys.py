@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from edgenode.durable import sync_directory
 from edgenode.mesh.errors import KeyFileError
 
 KEY_BYTES = 32
@@ -130,8 +131,4 @@ def _create(path: Path) -> None:
             os.link(draft, path)
     finally:
         os.unlink(draft)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

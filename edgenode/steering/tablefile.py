@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+from edgenode import durable
 from edgenode.steering.table import Table, TableError
 
 
 def save(path: Path, table: Table) -> None:
     """Replace the file: after a crash it holds the old table or the new one. Raises OSError."""
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    with open(new, "w", encoding="utf-8", opener=_for_the_group) as file:
-        json.dump(table.to_json(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)  # the new name itself
-    finally:
-        os.close(directory)
+    durable.replace(path, json.dumps(table.to_json()), 0o640)  # control's group reads it
 
 
 def load(path: Path) -> Table | None:
@@ -38,7 +28,3 @@ def load(path: Path) -> Table | None:
     except (ValueError, RecursionError) as error:
         raise TableError(f"{path} is not JSON: {error}") from None
     return Table.from_json(value)
-
-
-def _for_the_group(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o640)

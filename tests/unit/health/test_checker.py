@@ -21,8 +21,9 @@ from pydantic import TypeAdapter
 from edgenode.config import Check, Endpoint
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
-from edgenode.health.execrunner import Runner, _listen
+from edgenode.health.execrunner import BACKLOG, Runner
 from edgenode.health.observation import Observation
+from edgenode.places import listen
 
 EndpointOf = Callable[[socket.socket], Endpoint]
 check_of: TypeAdapter[Any] = TypeAdapter(Check)
@@ -72,7 +73,7 @@ async def running(
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "exec.sock"
         commands = {c.name: ExecProbe(c.command, c.timeout) for c in checks if c.type == "exec"}
-        listener = _listen(path)
+        listener = listen(path, BACKLOG)
         checker = Checker(checks, on_verdict, path)
         runner = asyncio.ensure_future(Runner(commands.get).serve(listener))
         task = asyncio.ensure_future(checker.run())

@@ -18,7 +18,8 @@ from edgenode.config import ExecCheck
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import RunnerProbe
-from edgenode.health.execrunner import Runner, _listen
+from edgenode.health.execrunner import BACKLOG, Runner
+from edgenode.places import listen
 from tests.unit.config.test_config import GOOD
 
 
@@ -33,7 +34,7 @@ async def eventually(true: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def running(path: Path, **commands: tuple[list[str], float]) -> AsyncIterator[None]:
     probes = {name: ExecProbe(command, timeout) for name, (command, timeout) in commands.items()}
-    listener = _listen(path)
+    listener = listen(path, BACKLOG)
     task = asyncio.create_task(Runner(probes.get).serve(listener))
     try:
         yield
