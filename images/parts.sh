@@ -1,17 +1,18 @@
 # shellcheck shell=bash
 # The parts of an image build, each usable by itself. Sourced by build.
 
-# debian_sources: this machine's apt sources as those of Debian 13, in deb822 form. The mirror's
+# debian_sources [RELEASE]: this machine's apt sources as those of a Debian release (13: trixie), in
+# deb822 form. The mirror's
 # address is known to the machine that builds, and to no file of the project. Backports and other
 # repositories have no part in the image.
 debian_sources() {
   # apt expands $(SITE), not the shell.
   # shellcheck disable=SC2016
-  apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | sort -u | awk '
+  apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | sort -u | awk -v release="${1:-trixie}" '
     { suite = "" }
-    $2 ~ /^(bookworm|trixie|stable|oldstable)$/ { suite = "trixie"; found = 1 }
-    $2 ~ /^[a-z]+-updates$/ { suite = "trixie-updates" }
-    $2 ~ /^[a-z]+-security$/ { suite = "trixie-security" }
+    $2 ~ /^(bookworm|trixie|stable|oldstable)$/ { suite = release; found = 1 }
+    $2 ~ /^[a-z]+-updates$/ { suite = release "-updates" }
+    $2 ~ /^[a-z]+-security$/ { suite = release "-security" }
     suite != "" {
       print "Types: deb\nURIs: " $1 "\nSuites: " suite "\nComponents: main non-free-firmware"
       print "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"

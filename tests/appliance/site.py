@@ -6,7 +6,6 @@ namespaces. The router's namespace is also the operator's machine and the user's
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -18,7 +17,7 @@ from typing import Any
 from tests.appliance.vm import DATA_MAC, SSH_PORT, TAP, Vm, accelerator
 from tests.system import fleet as plain
 from tests.system.fleet import Fleet
-from tests.system.machine import Machine
+from tests.system.machine import Machine, ip
 from tests.system.tree import debian
 
 EDGE, WORKER = "lon1", "fra-1"
@@ -62,10 +61,10 @@ class Site:
 @contextmanager
 def running(directory: Path, image: Path) -> Iterator[Site]:
     """The appliance is on, and not provisioned."""
-    fleet = Fleet(directory, f"t-app-{os.getpid()}")
+    fleet = Fleet(directory, f"t-sys-{os.getpid()}-appliance")
     vm: Vm | None = None
     bird = None
-    plain._ip("netns", "add", fleet.router)
+    ip("netns", "add", fleet.router)
     worker = Machine(WORKER, debian(), directory / WORKER)
     fleet.machines[WORKER] = worker
     try:
@@ -77,12 +76,12 @@ def running(directory: Path, image: Path) -> Iterator[Site]:
             # What a transit router would learn by BGP; it announces to nobody here.
             f"route add {PREFIX} via {plain.address(EDGE)}",
         ):
-            plain._ip("-n", fleet.router, *command.split())
-        plain._in(fleet.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+            ip("-n", fleet.router, *command.split())
+        plain.inside(fleet.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         vm = Vm(image, directory, fleet.router, accelerator())
         _worker(fleet, worker, vm)
         _inventory(fleet, vm)
-        bird = plain._bird(fleet)
+        bird = plain.router_bird(fleet)
         vm.power_on()
         yield Site(vm, fleet)
     finally:
@@ -96,7 +95,7 @@ def running(directory: Path, image: Path) -> Iterator[Site]:
 
 
 def _worker(fleet: Fleet, worker: Machine, vm: Vm) -> None:
-    plain._wire(fleet.router, worker, WORKER)
+    plain.wire(fleet.router, worker, WORKER)
     ssh = worker.files / "root/.ssh"
     ssh.mkdir(parents=True, mode=0o700)
     (ssh / "authorized_keys").write_text(vm.key.with_suffix(".pub").read_text())
@@ -188,15 +187,6 @@ def _inventory(fleet: Fleet, vm: Vm) -> None:
     }
     for path, content in variables.items():
         fleet.write(path, content)
-    (fleet.directory / "passphrase").write_text("of-the-test\n")
-    secret = fleet.inventory / "group_vars/edges/vault.yml"
-    secret.write_text(json.dumps({"edgenode_secrets": {"spare.md5": "a-secret-word"}}))
-    subprocess.run(
-        [
-            *(str(plain.VENV / "ansible-vault"), "encrypt", "--vault-password-file"),
-            *(str(fleet.directory / "passphrase"), str(secret)),
-        ],
-        check=True,
-        capture_output=True,
-        env=fleet.environment(),
-    )
+    secret = {"edgenode_secrets": {"spare.md5": "a-secret-word"}}
+    fleet.write("group_vars/edges/vault.yml", secret)
+    fleet.encrypt("group_vars/edges/vault.yml")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.system.machine import Machine
+from tests.system.machine import WIREGUARD_GO, Machine
 from tests.system.outside import Outside
 from tests.system.tree import PROJECT, debian
 
@@ -71,20 +70,6 @@ allowed = ["198.51.100.200/29"]
 listen = "127.0.0.1:9500"
 """
 
-# This kernel has no WireGuard: the mesh's device is wireguard-go's. A node has the kernel's.
-WIREGUARD_GO = """
-[Unit]
-Before=edgenode-mesh.service
-[Service]
-ExecStart=/usr/bin/wireguard-go -f wg0
-ExecStartPost=/bin/sh -c 'until [ -S /run/wireguard/wg0.sock ]; do sleep 0.02; done'
-User=edgenode
-RuntimeDirectory=wireguard
-AmbientCapabilities=CAP_NET_ADMIN
-[Install]
-WantedBy=multi-user.target
-"""
-
 NGINX = "server { listen 203.0.113.1:80; location / { return 200 ok; } }"
 
 
@@ -119,7 +104,7 @@ def install(files: Path) -> None:
     shutil.copy(PROJECT / "images/launcher", files / "usr/bin/edgenode")
     units = files / "etc/systemd/system"
     units.mkdir(parents=True, exist_ok=True)
-    (units / "wireguard-go.service").write_text(textwrap.dedent(WIREGUARD_GO))
+    (units / "wireguard-go.service").write_text(WIREGUARD_GO)
     site = files / "etc/nginx/sites-enabled/default"
     site.parent.mkdir(parents=True, exist_ok=True)
     site.write_text(NGINX)

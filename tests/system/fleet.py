@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.system.machine import Machine
+from tests.system.machine import WIREGUARD_GO, Machine, ip
+from tests.system.outside import start_bird
 from tests.system.tree import PROJECT, debian
 
 EDGES = {"lon1": 0, "ams1": 8}
@@ -27,19 +28,6 @@ HOSTS = {**EDGES, **WORKERS}
 MESH = {"lon1": "198.51.100.193", "ams1": "198.51.100.194", "fra-1": "198.51.100.201"}
 
 VENV = PROJECT / ".venv-ansible" / "bin"
-
-_WIREGUARD = """\
-[Unit]
-Description=WireGuard in user space: this kernel may have none. No part of the product.
-Before=edgenode-mesh.service
-[Service]
-User=edgenode
-AmbientCapabilities=CAP_NET_ADMIN
-RuntimeDirectory=wireguard
-Environment=WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error
-ExecStart=/usr/bin/wireguard-go -f wg0
-ExecStartPost=/bin/sh -c 'until [ -S /run/wireguard/wg0.sock ]; do sleep 0.1; done'
-"""
 
 
 def router_address(host: str) -> str:
@@ -120,6 +108,20 @@ class Fleet:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(variables, indent=1) + "\n")
 
+    def encrypt(self, path: str) -> None:
+        """Make a file of the inventory one of Ansible Vault."""
+        passphrase = self.directory / "passphrase"
+        passphrase.write_text("of-the-test\n")
+        subprocess.run(
+            [
+                *(str(VENV / "ansible-vault"), "encrypt", "--vault-password-file"),
+                *(str(passphrase), str(self.inventory / path)),
+            ],
+            check=True,
+            capture_output=True,
+            env=self.environment(),
+        )
+
     @contextmanager
     def altered(self, path: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
         """The inventory with one file changed, for a while."""
@@ -165,22 +167,22 @@ class Fleet:
 @contextmanager
 def running(directory: Path) -> Iterator[Fleet]:
     """The machines, up and bare; the inventory, right."""
-    fleet = Fleet(directory, f"t-fleet-{os.getpid()}")
+    fleet = Fleet(directory, f"t-sys-{os.getpid()}-fleet")
     tree = debian()
     _keys(fleet, tree)
     _inventory(fleet)
-    _ip("netns", "add", fleet.router)
+    ip("netns", "add", fleet.router)
     bird = None
     try:
-        _ip("-n", fleet.router, "link", "set", "lo", "up")
-        _in(fleet.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        ip("-n", fleet.router, "link", "set", "lo", "up")
+        inside(fleet.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         for host in HOSTS:
             machine = Machine(host, tree, directory / host)
             fleet.machines[host] = machine
-            _wire(fleet.router, machine, host)
+            wire(fleet.router, machine, host)
             _prepare(fleet, machine, host)
             machine.start()
-        bird = _bird(fleet)
+        bird = router_bird(fleet)
         yield fleet
     finally:
         if bird is not None:
@@ -188,7 +190,7 @@ def running(directory: Path) -> Iterator[Fleet]:
             bird.wait()
         for machine in fleet.machines.values():
             machine.close()
-        _ip("netns", "delete", fleet.router)
+        ip("netns", "delete", fleet.router)
 
 
 def _keys(fleet: Fleet, tree: Path) -> None:
@@ -209,13 +211,13 @@ def _prepare(fleet: Fleet, machine: Machine, host: str) -> None:
         units = machine.files / "etc/systemd/system"
         wants = units / "edgenode-mesh.service.requires"
         wants.mkdir(parents=True)
-        (units / "wireguard-go.service").write_text(_WIREGUARD)
+        (units / "wireguard-go.service").write_text(WIREGUARD_GO)
         (wants / "wireguard-go.service").symlink_to("../wireguard-go.service")
 
 
-def _wire(router: str, machine: Machine, host: str) -> None:
+def wire(router: str, machine: Machine, host: str) -> None:
     name = host.replace("-", "")
-    _ip(
+    ip(
         *("-n", router, "link", "add", name, "type", "veth"),
         *("peer", "name", "eth0", "netns", machine.namespace),
     )
@@ -223,12 +225,12 @@ def _wire(router: str, machine: Machine, host: str) -> None:
         (router, name, router_address(host)),
         (machine.namespace, "eth0", address(host)),
     ):
-        _ip("-n", namespace, "addr", "add", f"{own}/29", "dev", device)
-        _ip("-n", namespace, "link", "set", device, "up")
-    _ip("-n", machine.namespace, "route", "add", "default", "via", router_address(host))
+        ip("-n", namespace, "addr", "add", f"{own}/29", "dev", device)
+        ip("-n", namespace, "link", "set", device, "up")
+    ip("-n", machine.namespace, "route", "add", "default", "via", router_address(host))
 
 
-def _bird(fleet: Fleet) -> subprocess.Popen[bytes]:
+def router_bird(fleet: Fleet) -> subprocess.Popen[bytes]:
     protocols = "".join(
         f"protocol bgp {edge} {{ local {router_address(edge)} as 64601; "
         f"neighbor {address(edge)} as 64700; "
@@ -241,14 +243,7 @@ def _bird(fleet: Fleet) -> subprocess.Popen[bytes]:
         f"router id 198.51.100.254;\nprotocol device {{ }}\n"
         f"protocol direct {{ ipv4; }}\n{protocols}"
     )
-    return subprocess.Popen(
-        [
-            *("ip", "netns", "exec", fleet.router, "bird", "-f", "-c", str(config)),
-            *("-s", str(fleet.directory / "bird.ctl"), "-P", str(fleet.directory / "bird.pid")),
-        ],
-        stdout=(fleet.directory / "bird.log").open("ab"),
-        stderr=subprocess.STDOUT,
-    )
+    return start_bird(fleet.router, config)
 
 
 def _inventory(fleet: Fleet) -> None:
@@ -305,19 +300,7 @@ def _inventory(fleet: Fleet) -> None:
     )
     secret = {"edgenode_secrets": {"spare.md5": "a-secret-word"}}
     fleet.write("group_vars/edges/vault.yml", secret)
-    (fleet.directory / "passphrase").write_text("of-the-test\n")
-    subprocess.run(
-        [
-            *(str(VENV / "ansible-vault"), "encrypt", "--vault-password-file"),
-            *(
-                str(fleet.directory / "passphrase"),
-                str(fleet.inventory / "group_vars/edges/vault.yml"),
-            ),
-        ],
-        check=True,
-        capture_output=True,
-        env=fleet.environment(),
-    )
+    fleet.encrypt("group_vars/edges/vault.yml")
     for number, host in enumerate(EDGES):
         fleet.write(
             f"host_vars/{host}.yml",
@@ -364,9 +347,6 @@ def wheels() -> None:
     )
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, stdin=subprocess.DEVNULL)
-
-
-def _in(namespace: str, *command: str) -> None:
-    _ip("netns", "exec", namespace, *command)
+def inside(namespace: str, *command: str) -> None:
+    """Run a command in a namespace."""
+    ip("netns", "exec", namespace, *command)

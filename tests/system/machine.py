@@ -59,6 +59,22 @@ exec env -i container=lxc PATH=/usr/sbin:/usr/bin /lib/systemd/systemd
 """
 
 
+# For the mesh where this kernel has no WireGuard. No part of the product: a node has the kernel's.
+WIREGUARD_GO = """\
+[Unit]
+Before=edgenode-mesh.service
+[Service]
+User=edgenode
+AmbientCapabilities=CAP_NET_ADMIN
+RuntimeDirectory=wireguard
+Environment=LOG_LEVEL=error
+ExecStart=/usr/bin/wireguard-go -f wg0
+ExecStartPost=/bin/sh -c 'until [ -S /run/wireguard/wg0.sock ]; do sleep 0.02; done'
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 class MachineError(Exception):
     """The machine did not do what was waited for."""
 
@@ -78,8 +94,8 @@ class Machine:
         (self.files / "etc").mkdir(exist_ok=True)
         (self.files / "etc/hostname").write_text(f"{name}\n")
         remove_stale()
-        _run("ip", "netns", "add", self.namespace)
-        _run("ip", "-n", self.namespace, "link", "set", "lo", "up")
+        ip("netns", "add", self.namespace)
+        ip("-n", self.namespace, "link", "set", "lo", "up")
 
     @property
     def leader(self) -> int:
@@ -226,5 +242,6 @@ def _cgroups() -> Path:
     raise MachineError("cgroup2 is mounted nowhere: systemd cannot run without")
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+def ip(*arguments: str) -> None:
+    """ip(8)."""
+    subprocess.run(["ip", *arguments], check=True, stdin=subprocess.DEVNULL)

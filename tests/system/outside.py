@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import time
 from pathlib import Path
 
-from tests.system.machine import Machine, end_with_parent
+from tests.system.machine import Machine, end_with_parent, ip
 
 _BIRD = """
 log stderr all;
@@ -31,28 +30,15 @@ class Outside:
         self.namespace = f"{machine.namespace}-o"
         self._config = directory / "outside.conf"
         self._socket = directory / "outside.ctl"
-        ip = ("ip", "-n", self.namespace)
-        _run("ip", "netns", "add", self.namespace)
-        _run(*ip, "link", "set", "lo", "up")
-        _run(
-            *ip,
-            *["link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns"],
-            machine.namespace,
-        )
+        ip("netns", "add", self.namespace)
+        ip("-n", self.namespace, "link", "set", "lo", "up")
+        link = "link add eth0 type veth peer name eth0 netns"
+        ip("-n", self.namespace, *link.split(), machine.namespace)
         for namespace, last in ((self.namespace, 1), (machine.namespace, 2)):
-            _run("ip", "-n", namespace, *f"addr add 198.51.100.{last}/30 dev eth0".split())
-            _run("ip", "-n", namespace, *["link", "set", "eth0", "up"])
+            ip("-n", namespace, *f"addr add 198.51.100.{last}/30 dev eth0".split())
+            ip("-n", namespace, "link", "set", "eth0", "up")
         self._config.write_text(_BIRD.format())
-        with self._config.with_suffix(".log").open("ab") as log:
-            self._bird = subprocess.Popen(
-                [
-                    *("ip", "netns", "exec", self.namespace, "bird", "-f"),
-                    *("-c", str(self._config), "-s", str(self._socket)),
-                    *("-P", str(self._config.with_suffix(".pid"))),
-                ],
-                stderr=log,
-                preexec_fn=end_with_parent,
-            )
+        self._bird = start_bird(self.namespace, self._config)
 
     def routes(self) -> set[str]:
         """The prefixes that the node announces."""
@@ -86,5 +72,19 @@ class Outside:
         subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
 
 
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env={**os.environ})
+def start_bird(namespace: str, config: Path) -> subprocess.Popen[bytes]:
+    """BIRD in a namespace, its socket `.ctl` and log `.log` beside its configuration.
+
+    It ends with the test, however that ends.
+    """
+    with config.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(
+            [
+                *("ip", "netns", "exec", namespace, "bird", "-f"),
+                *("-c", str(config), "-s", str(config.with_suffix(".ctl"))),
+                *("-P", str(config.with_suffix(".pid"))),
+            ],
+            stdout=log,
+            stderr=log,
+            preexec_fn=end_with_parent,
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,19 +61,7 @@ def debian(release: str = "trixie") -> Path:
 
 
 def _sources(release: str) -> str:
-    """This machine's Debian mirrors, for another release; no address is in any file of ours."""
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    lines = []
-    for site, suite in sorted({tuple(line.split()) for line in listed.splitlines()}):
-        if re.fullmatch(r"(bookworm|trixie)(-updates|-security)?", suite):
-            wanted = re.sub("bookworm|trixie", release, suite)
-            lines.append(
-                "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] "
-                f"{site} {wanted} main"
-            )
-    return "\n".join(lines) + "\n"
+    """This machine's Debian mirrors, for another release: as the image takes them."""
+    parts = PROJECT / "images/parts.sh"
+    command = ("bash", "-euo", "pipefail", "-c", '. "$0"; debian_sources "$1"', parts, release)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
