@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_LEVELS = ("normal", "drained", "withdrawn")
+_LEVELS = ("normal", "degraded", "drained", "withdrawn")
 
 
 class StatusCollector(Collector):

@@ -3,13 +3,15 @@
     level       enabled in BIRD   the neighbor sees
     WITHDRAWN   nothing           no route
     DRAINED     ..._drained       the route with GRACEFUL_SHUTDOWN and prepends
+    DEGRADED    ..._degraded      the route with prepends and a higher MED
     NORMAL      ..._normal        the route
 
 Each level but WITHDRAWN is a static protocol of its own in BIRD (see `render`), and a level is
-in force when its protocol is the only one that is enabled. Since the drained protocol has the
-higher preference, the way to a new level is always the same: enable its protocol, *then* disable
-the others. In this order the neighbor sees one UPDATE and never a withdraw in between (measured
-with 2.0.12, 2.17 and 3.1); the other order would be a withdraw and an announcement.
+in force when its protocol is the only one that is enabled. Since the more cautious protocol has
+the higher preference, the way to a new level is always the same: enable its protocol, *then*
+disable the others, the least preferred first. In this order the neighbor sees one UPDATE and never
+a withdraw in between (measured with 2.0.12, 2.17 and 3.1); the other order would be a withdraw and
+an announcement.
 """
 
 from __future__ import annotations
@@ -22,17 +24,19 @@ class Level(StrEnum):
 
     NORMAL = "normal"
     """Announced as it is."""
+    DEGRADED = "degraded"
+    """Announced with prepends and a higher MED: for who has nothing nearer."""
     DRAINED = "drained"
     """Announced with GRACEFUL_SHUTDOWN (RFC 8326) and prepends: chosen only for want of better."""
     WITHDRAWN = "withdrawn"
     """Not announced."""
 
 
-STANDING: dict[Level, int] = {Level.NORMAL: 200, Level.DRAINED: 210}
+STANDING: dict[Level, int] = {Level.NORMAL: 200, Level.DEGRADED: 205, Level.DRAINED: 210}
 """The levels that are protocols in BIRD, and the preference of their routes; disabled in this
 order, so that a withdraw never lets a less preferred level show for a moment."""
 
-CAUTION = (Level.WITHDRAWN, Level.DRAINED, Level.NORMAL)
+CAUTION = (Level.WITHDRAWN, Level.DRAINED, Level.DEGRADED, Level.NORMAL)
 """From the level that attracts nobody to the one that attracts everybody."""
 
 

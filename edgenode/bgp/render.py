@@ -128,16 +128,21 @@ def _export_filter(config: Config, version: int) -> str:
     head = f"filter edgenode_export_v{version}\n{{\n"
     if not prefixes:  # BIRD has no empty set
         return f"{head}  reject;\n}}\n"
-    prepend = f"    bgp_path.prepend({config.bgp.asn});\n" * config.bgp.drain_prepend
+    prepend = f"    bgp_path.prepend({config.bgp.asn});\n"
     return (
         f"{head}"
         "  if source != RTS_STATIC then reject;\n"
         f"  if !(net ~ [ {prefixes} ]) then reject;\n"
         "  bgp_community.delete((65535, 666)); # BLACKHOLE, RFC 7999\n"
         f'  if proto ~ "*_v{version}_{Level.NORMAL}" then accept;\n'
+        f'  if proto ~ "*_v{version}_{Level.DEGRADED}" then {{\n'
+        f"    bgp_med = {config.degraded.med};\n"
+        f"{prepend * config.degraded.prepend}"
+        "    accept;\n"
+        "  }\n"
         f'  if proto ~ "*_v{version}_{Level.DRAINED}" then {{\n'
         "    bgp_community.add((65535, 0)); # GRACEFUL_SHUTDOWN, RFC 8326\n"
-        f"{prepend}"
+        f"{prepend * config.bgp.drain_prepend}"
         "    accept;\n"
         "  }\n"
         "  reject;\n"

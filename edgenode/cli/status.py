@@ -16,6 +16,7 @@ from edgenode.config import Config
 
 _COLOURS = {
     "normal": "green",
+    "degraded": "yellow",
     "drained": "yellow",
     "withdrawn": "red",
     "up": "green",

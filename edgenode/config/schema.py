@@ -31,6 +31,8 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 HttpStatus = Annotated[int, Field(strict=True, ge=100, le=599)]
 Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Flag = Annotated[bool, Field(strict=True)]
+Med = Annotated[int, Field(strict=True, ge=0, le=0x7FFFFFFF)]
+"""MULTI_EXIT_DISC (RFC 4271): 32 bits, of which two of these make no more."""
 HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
 
 
@@ -82,6 +84,15 @@ class Bgp(Section):
     drain_time: Duration = 10.0
     """Seconds that a drained route stands before it is withdrawn."""
     neighbors: tuple[Neighbor, ...] = Field(min_length=1)
+
+
+class Degraded(Section):
+    """How a degraded route looks, beside the same one at the level normal."""
+
+    prepend: Annotated[int, Field(strict=True, ge=0, le=10)] = 2
+    """How often it has our AS number once more."""
+    med: Med = 100
+    """Added to its MED, which is 0 where none is sent."""
 
 
 class Lifeline(Section):
@@ -234,6 +245,7 @@ class Config(Section):
 
     node: Node
     bgp: Bgp
+    degraded: Degraded = Degraded()
     lifeline: Lifeline = Lifeline()
     groups: tuple[Group, ...] = Field(min_length=1)
     checks: tuple[Check, ...] = ()

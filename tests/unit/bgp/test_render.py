@@ -52,8 +52,9 @@ def test_just_the_level_is_enabled(config: Config) -> None:
     assert enabled(config, text) == {"web_v4_drained", "web_v6_drained", "dns_v4_normal"}
 
 
-def test_the_drained_route_is_preferred(config: Config) -> None:
+def test_the_more_cautious_route_is_preferred(config: Config) -> None:
     text = render(config, {})
+    assert "preference 205" in block(text, "web_v4_degraded {")
     assert "preference 200" in block(text, "web_v4_normal {")
     assert "preference 210" in block(text, "web_v4_drained {")
 
@@ -69,7 +70,8 @@ def test_only_our_prefixes_are_exported(config: Config) -> None:
     text = block(render(config, {}), "filter edgenode_export_v4\n")
     assert "net ~ [ 203.0.113.0/24, 192.0.2.0/24 ]" in text
     assert "source != RTS_STATIC then reject" in text
-    assert text.count("bgp_path.prepend(64701)") == 3
+    drained = block(text.replace("\n  }\n", "\n}\n"), '*_v4_drained"')
+    assert drained.count("bgp_path.prepend(64701)") == 3
     assert text.rstrip().endswith("reject;")
 
 

@@ -15,7 +15,7 @@ from tests.unit.cli.test_command import edgenode
 from tests.unit.config.test_config import GOOD
 
 ALL = ("withdraw", "--all", "--reason", "fire", "--config")
-DISABLES = ['disable "*_v?_normal"', 'disable "*_v?_drained"']
+DISABLES = [f'disable "*_v?_{level}"' for level in ("normal", "degraded", "drained")]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_withdrawing_all_with_a_wrong_configuration(
     with fakes.bird(tmp_path / "bird.ctl", heard):
         shown = edgenode(*ALL, str(config))
     assert shown.returncode == 0, shown.stderr
-    assert heard[:2] == DISABLES
+    assert heard[:3] == DISABLES
     assert {"web", "static"} <= kinds(tmp_path).keys()
 
 
@@ -78,7 +78,7 @@ def test_withdrawing_all_with_half_a_configuration(config: Path, tmp_path: Path)
     heard: list[str] = []
     with fakes.bird(tmp_path / "bird.ctl", heard):
         shown = edgenode(*ALL, str(config))
-    assert heard[:2] == DISABLES
+    assert heard[:3] == DISABLES
     assert shown.returncode == 1
     assert "is no TOML" in shown.stderr
     assert f"BIRD was told on {tmp_path}/bird.ctl" in shown.stderr
@@ -99,7 +99,7 @@ def test_intents_that_cannot_be_stored_are_told_of(config: Path, tmp_path: Path)
     heard: list[str] = []
     with fakes.bird(tmp_path / "bird.ctl", heard):
         shown = edgenode(*ALL, str(config))
-    assert heard[:2] == DISABLES
+    assert heard[:3] == DISABLES
     assert shown.returncode == 1
     assert "may announce again" in shown.stderr
 
@@ -176,6 +176,6 @@ def test_damaged_intents_do_not_keep_bird_from_being_told(config: Path, tmp_path
     heard: list[str] = []
     with fakes.bird(tmp_path / "bird.ctl", heard):
         shown = edgenode(*ALL, str(config))
-    assert heard[:2] == DISABLES
+    assert heard[:3] == DISABLES
     assert shown.returncode == 1
     assert "look at that file" in shown.stderr
