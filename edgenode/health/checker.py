@@ -28,10 +28,12 @@ class Checker:
         exec_runner: Path,
     ) -> None:
         """`exec_runner`: the socket of the process that runs exec checks."""
+        self.on_verdict = on_verdict
+        self._exec_runner = exec_runner
         self._meter = StallMeter(time.monotonic)
-        self._watches = {
-            check.name: Watch(check, on_verdict, self._meter, exec_runner) for check in checks
-        }
+        self._watches = {check.name: self._watch(check) for check in checks}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
 
     def states(self) -> Mapping[str, Verdict]:
         """Every check's present state."""
@@ -49,14 +51,46 @@ class Checker:
         """Start a check from a state found earlier, without a verdict. Raises KeyError."""
         self._watches[name].adopt(state, reason)
 
+    def change(self, checks: Sequence[Check]) -> None:
+        """Run these checks from now on.
+
+        One that is configured as before goes on as if nothing had happened: its state, counters
+        and tripwire are kept. One that is new, or differs in anything, begins UNKNOWN.
+        """
+        before = self._watches
+        self._watches = {
+            check.name: kept
+            if (kept := before.get(check.name)) and kept.check == check
+            else self._watch(check)
+            for check in checks
+        }
+        for name, watch in before.items():
+            if self._watches.get(name) is not watch and (task := self._tasks.pop(name, None)):
+                task.cancel()
+        self._start()
+
     async def run(self) -> None:
         """Until cancelled; then no task, process or socket is left."""
         self._meter.start()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for name, watch in self._watches.items():
-                    tasks.create_task(watch.run(), name=f"check {name}")
+            async with asyncio.TaskGroup() as self._group:
+                self._start()
                 # Without a check there is nothing to do, but to be there until cancelled.
                 await asyncio.get_running_loop().create_future()
         finally:
+            self._group = None
+            self._tasks.clear()
             self._meter.stop()
+
+    def _watch(self, check: Check) -> Watch:
+        return Watch(check, self._deliver, self._meter, self._exec_runner)
+
+    def _deliver(self, verdict: Verdict) -> None:
+        self.on_verdict(verdict)
+
+    def _start(self) -> None:
+        if self._group is None:
+            return
+        for name, watch in self._watches.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._group.create_task(watch.run(), name=f"check {name}")

@@ -53,7 +53,7 @@ class Watch:
         meter: StallMeter,
         exec_runner: Path,
     ) -> None:
-        self._check = check
+        self.check = check
         self._on_verdict = on_verdict
         self._meter = meter
         self._probe = probe_of(check, exec_runner)
@@ -86,7 +86,7 @@ class Watch:
         self._running = True
         try:
             self._set_wire()
-            interval, jitter = self._check.interval, self._check.jitter
+            interval, jitter = self.check.interval, self.check.jitter
             at = origin = first_probe(time.monotonic(), interval, random.random())
             while True:
                 await asyncio.sleep(at - time.monotonic())
@@ -108,12 +108,12 @@ class Watch:
             self._not_made(f"{type(error).__name__} in the probe, see the log", error)
             return
         if self.counters.trouble:
-            _log.info("check %s: the probe can be made again", self._check.name)
+            _log.info("check %s: the probe can be made again", self.check.name)
             self.counters.trouble = ""
-        if was_late(observation, self._meter.total() - stalled, self._check.timeout):
+        if was_late(observation, self._meter.total() - stalled, self.check.timeout):
             self.counters.late += 1
             _log.warning(
-                "check %s: set aside, we were late: %s", self._check.name, observation.reason
+                "check %s: set aside, we were late: %s", self.check.name, observation.reason
             )
             return
         if self._proofs == proofs:  # else it began before the proof, and what it saw is gone
@@ -126,7 +126,7 @@ class Watch:
             self.counters.trouble = trouble
             _log.error(
                 "check %s: the probe could not be made: %s",
-                self._check.name,
+                self.check.name,
                 trouble,
                 exc_info=bug,
             )
@@ -154,7 +154,7 @@ class Watch:
             self._on_verdict(verdict)
         except Exception:
             self.counters.errors += 1
-            _log.exception("check %s: its verdict was not taken", self._check.name)
+            _log.exception("check %s: its verdict was not taken", self.check.name)
         self._set_wire()
 
     def _set_wire(self) -> None:

@@ -166,6 +166,34 @@ async def test_restart_grace_outlasts_the_polls(
             assert verdicts.of("c") == [State.UP]
 
 
+async def test_a_check_that_did_not_change_goes_on_with_its_state_and_tripwire(
+    listener: socket.socket, closed: Endpoint, endpoint_of: EndpointOf
+) -> None:
+    kept = check(name="kept", type="tcp", target=str(endpoint_of(listener)), fall=100)
+    slower = check(name="other", type="tcp", target=str(closed), rise=100, interval=0.02)
+    before, after = Verdicts(), Verdicts()
+    async with running([kept, check(name="other", type="tcp", target=str(closed))], before) as one:
+        await before.wait("kept", State.UP)
+        await before.wait("other", State.DOWN)
+        counted = one.counters()["kept"].succeeded
+        one.on_verdict = after
+        one.change([kept, slower, check(name="new", type="tcp", target=str(closed))])
+        assert one.states()["kept"].state is State.UP
+        assert one.states()["other"].state is State.UNKNOWN
+        assert one.counters()["kept"].succeeded >= counted
+        await after.wait("new", State.DOWN)
+        await after.wait("other", State.DOWN)
+        died = time.monotonic()
+        listener.close()  # with fall = 100 the tripwire alone can tell
+        await after.wait("kept", State.DOWN)
+        assert time.monotonic() - died < 0.5
+        one.change([])
+        assert one.states() == {}
+        seen = len(after.of("new"))
+        await asyncio.sleep(0.1)
+        assert len(after.of("new")) == seen
+
+
 @pytest.mark.parametrize("adopted", [State.UP, State.DOWN])
 async def test_adopted_state_stands_until_observed_otherwise(
     adopted: State, listener: socket.socket, endpoint_of: EndpointOf
