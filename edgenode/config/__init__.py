@@ -1,15 +1,23 @@
 """The node's one configuration file: schema, loading, and errors that name file, key and line."""
 
+from edgenode.config.checks import (
+    Check,
+    DnsCheck,
+    ExecCheck,
+    Hook,
+    HttpCheck,
+    Match,
+    TcpCheck,
+    TlsCheck,
+    TlsOptions,
+)
 from edgenode.config.errors import ConfigError, Problem
 from edgenode.config.essentials import Essentials, read_essentials
 from edgenode.config.load import load, loads
 from edgenode.config.schema import (
     Bgp,
-    Check,
     Config,
-    ExecCheck,
     Group,
-    HttpCheck,
     Lifeline,
     Mesh,
     MeshPeer,
@@ -20,7 +28,6 @@ from edgenode.config.schema import (
     RegionProbe,
     Service,
     Steering,
-    TcpCheck,
     Worker,
 )
 from edgenode.config.values import Address, Endpoint, Network, ProbeUrl
@@ -31,12 +38,15 @@ __all__ = [
     "Check",
     "Config",
     "ConfigError",
+    "DnsCheck",
     "Endpoint",
     "Essentials",
     "ExecCheck",
     "Group",
+    "Hook",
     "HttpCheck",
     "Lifeline",
+    "Match",
     "Mesh",
     "MeshPeer",
     "Metrics",
@@ -50,6 +60,8 @@ __all__ = [
     "Service",
     "Steering",
     "TcpCheck",
+    "TlsCheck",
+    "TlsOptions",
     "Worker",
     "load",
     "loads",

@@ -16,7 +16,7 @@ from edgenode.config.errors import ConfigError, KeyPath, Problem
 from edgenode.config.locate import index, line_of
 from edgenode.config.schema import Config
 
-_CHECK_TYPES = {"tcp", "http", "exec"}
+_CHECK_TYPES = {"tcp", "tls", "http", "dns", "exec"}
 
 
 def load(path: Path, *, check_secrets: bool = True) -> Config:

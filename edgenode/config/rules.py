@@ -10,23 +10,22 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from edgenode import places
-from edgenode.config import collisions, firewall
+from edgenode.config import checkrules, collisions, firewall
+from edgenode.config.checkrules import SOCKET_PATH
 from edgenode.config.errors import KeyPath, Problem, spell
 from edgenode.config.networks import overlaps
-from edgenode.config.schema import Config, ExecCheck
+from edgenode.config.schema import Config
 from edgenode.config.values import PLAIN_FILE_NAME, Address, Network
 
 BIRDS_OWN = {"ipp", "ipr", "ips", "ipt"}
 """BIRD makes constants of /etc/iproute2/rt_*, with these beginnings: ``ipp_bgp`` is one."""
-
-SOCKET_PATH = 107
-"""Bytes of a Unix socket's path, its end left out: unix(7)."""
 
 
 def check(config: Config) -> Iterator[Problem]:
     """Everything that is wrong with a configuration whose schema is right."""
     yield from collisions.check(config)
     yield from firewall.check(config)
+    yield from checkrules.check(config)
     yield from _files(config)
     yield from _names(config)
     yield from _groups(config)
@@ -60,6 +59,7 @@ def _names(config: Config) -> Iterator[Problem]:
     sections: dict[str, Iterable[str]] = {
         "groups": (g.name for g in config.groups),
         "checks": (c.name for c in config.checks),
+        "hooks": (h.name for h in config.hooks),
         "services": (s.name for s in config.services),
         "regions": (r.name for r in config.regions),
     }
@@ -123,9 +123,6 @@ def _references(config: Config) -> Iterator[Problem]:
         if service.group not in groups:
             what = _no_such("group", service.group, groups)
             yield Problem(("services", s, "group"), what, depends=("groups",))
-    for c, check_ in enumerate(config.checks):
-        if isinstance(check_, ExecCheck) and "=" in check_.command[0]:
-            yield Problem(("checks", c, "command"), 'the path of the program must not have a "="')
     used = {name for group in config.groups for name in group.checks}
     for c, check_ in enumerate(config.checks):
         if check_.name not in used:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edgenode import places
+from edgenode.config.checks import Check, Hook
+from edgenode.config.section import Count, Flag, Section
 from edgenode.config.values import (
     AddressField,
     Asn,
@@ -21,30 +23,13 @@ from edgenode.config.values import (
     Name,
     NetworkField,
     PositiveDuration,
-    ProbeUrlField,
     RouterId,
     ServedPorts,
 )
 
-Count = Annotated[int, Field(strict=True, ge=1, le=100)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-HttpStatus = Annotated[int, Field(strict=True, ge=100, le=599)]
-Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-Flag = Annotated[bool, Field(strict=True)]
 Med = Annotated[int, Field(strict=True, ge=0, le=0x7FFFFFFF)]
 """MULTI_EXIT_DISC (RFC 4271): 32 bits, of which two of these make no more."""
-HeaderValue = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
-
-
-class Section(BaseModel):
-    """A table of the file: frozen once loaded, unknown keys refused."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        validate_default=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Node(Section):
@@ -120,46 +105,6 @@ class Group(Section):
     """How many of the services steered in this group need a reachable region."""
     on_control_loss: Literal["withdraw", "keep"] = "withdraw"
     """What the lifeline does with this group when control is gone."""
-
-
-class CheckBase(Section):
-    name: Name
-    interval: PositiveDuration = 1.0
-    jitter: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.1
-    """Share of the interval by which each probe is moved at random."""
-    timeout: PositiveDuration = 0.5
-    rise: Count = 2
-    fall: Count = 3
-
-
-class SocketCheckBase(CheckBase):
-    tripwire: Flag = True
-    """Hold an idle connection to the target, and look at once when it breaks."""
-    restart_grace: Duration = 0.0
-    """Seconds for which a refused connection is waited out after the tripwire fired."""
-
-
-class TcpCheck(SocketCheckBase):
-    type: Literal["tcp"]
-    target: EndpointField
-
-
-class HttpCheck(SocketCheckBase):
-    type: Literal["http"]
-    url: ProbeUrlField
-    host: HeaderValue | None = None
-    """The Host header; absent: the address of the URL."""
-    status: tuple[HttpStatus, ...] = Field((200,), min_length=1)
-
-
-class ExecCheck(CheckBase):
-    type: Literal["exec"]
-    command: tuple[Argument, ...] = Field(min_length=1)
-    """Program and arguments, no shell; exit status 0 is up. `edgenode exec-runner` runs it."""
-    timeout: PositiveDuration = 5.0
-
-
-Check = Annotated[TcpCheck | HttpCheck | ExecCheck, Field(discriminator="type")]
 
 
 class Service(Section):
@@ -249,6 +194,7 @@ class Config(Section):
     lifeline: Lifeline = Lifeline()
     groups: tuple[Group, ...] = Field(min_length=1)
     checks: tuple[Check, ...] = ()
+    hooks: tuple[Hook, ...] = ()
     services: tuple[Service, ...] = ()
     regions: tuple[Region, ...] = ()
     steering: Steering = Steering()

@@ -175,14 +175,15 @@ EndpointField = Annotated[
 
 @dataclass(frozen=True)
 class ProbeUrl:
-    """``http://ADDRESS[:PORT]/path`` of an HTTP probe: an address, so that none waits for DNS."""
+    """``http[s]://ADDRESS[:PORT]/path`` of a probe: an address, so that none waits for DNS."""
 
     endpoint: Endpoint
     target: str
     """Path and query, as it goes into the request line."""
+    tls: bool = False
 
     def __str__(self) -> str:
-        return f"http://{self.endpoint}{self.target}"
+        return f"http{'s' if self.tls else ''}://{self.endpoint}{self.target}"
 
     @classmethod
     def parse(cls, value: Any) -> ProbeUrl:
@@ -193,16 +194,16 @@ class ProbeUrl:
         text = str(value)
         try:
             parts = urlsplit(text)
-            port = parts.port or 80
+            port = parts.port or (443 if parts.scheme == "https" else 80)
             host = ip_address(parts.hostname or "")
         except ValueError:
             raise ValueError(right) from None
-        if parts.scheme != "http" or parts.username is not None or parts.fragment:
+        if parts.scheme not in {"http", "https"} or parts.username is not None or parts.fragment:
             raise ValueError(right)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not re.fullmatch(r"[\x21-\x7e]+", target):
             raise ValueError("path and query are printable ASCII, percent-encoded where needed")
-        return cls(Endpoint(host, port), target)
+        return cls(Endpoint(host, port), target, parts.scheme == "https")
 
 
 ProbeUrlField = Annotated[

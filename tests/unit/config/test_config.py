@@ -105,7 +105,7 @@ def test_a_good_configuration_loads_with_its_types() -> None:
         ('"192.0.2.1"]', '"198.51.100.77"]', "groups[1].addresses[0]", "not inside"),
         ('"[2001:db8:113::1]:80"]', '"203.0.113.1:80"]', "services[0].listen[1]", "already"),
         ("port = 8080", "prot = 8080\nport = 8080", "services[0].prot", 'did you mean "port"'),
-        ('type = "tcp"', 'type = "tpc"', "checks[0]", "exec, http, tcp"),
+        ('type = "tcp"', 'type = "tpc"', "checks[0]", "dns, exec, http, tcp, tls"),
         ("asn = 64700", 'asn = "x"', "bgp.asn", "integer"),
         ('"http://192.0.2.1/health"', '"http://example.net/"', "checks[1].url", "an address"),
         ("AAAA=", "AA", "mesh.peers[0].public_key", "WireGuard key"),

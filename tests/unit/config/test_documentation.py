@@ -12,7 +12,10 @@ from edgenode.config import Config, loads
 DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.S)
 
-ILLUSTRATIONS = {"source", "multihop", "password_file", "host", "access_log"}
+ILLUSTRATIONS = {
+    *("source", "multihop", "password_file", "access_log"),
+    *("fast_interval", "unix_socket", "host", "ca_file", "client_certificate", "client_key"),
+}
 """What has no default, and is shown with an example value."""
 
 
