@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from edgenode import places
-from edgenode.config import checkrules, collisions, firewall
+from edgenode.config import checkrules, collisions, firewall, policy
 from edgenode.config.checkrules import SOCKET_PATH
 from edgenode.config.errors import KeyPath, Problem, spell
 from edgenode.config.networks import overlaps
@@ -29,6 +29,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _files(config)
     yield from _names(config)
     yield from _groups(config)
+    yield from policy.check(config)
     yield from _references(config)
     yield from _services(config)
     yield from _bgp(config)
@@ -109,7 +110,10 @@ def _references(config: Config) -> Iterator[Problem]:
     checks = [check.name for check in config.checks]
     for g, group in enumerate(config.groups):
         yield from _undefined("check", checks, group.checks, ("groups", g, "checks"))
-        if not group.checks and not config.services_of(group.name):
+        for r, rule in enumerate(group.rules):
+            key: KeyPath = ("groups", g, "rules", r)
+            yield from _undefined("check", checks, rule.checks, (*key, "checks"))
+        if not config.checks_of(group.name) and not config.services_of(group.name):
             yield Problem(
                 ("groups", g),
                 f'group "{group.name}" has neither a check nor a steered service: '
@@ -123,7 +127,7 @@ def _references(config: Config) -> Iterator[Problem]:
         if service.group not in groups:
             what = _no_such("group", service.group, groups)
             yield Problem(("services", s, "group"), what, depends=("groups",))
-    used = {name for group in config.groups for name in group.checks}
+    used = {name for group in config.groups for name in config.checks_of(group.name)}
     for c, check_ in enumerate(config.checks):
         if check_.name not in used:
             what = f'no group asks for check "{check_.name}"'

@@ -30,6 +30,7 @@ from edgenode.config.values import (
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Med = Annotated[int, Field(strict=True, ge=0, le=0x7FFFFFFF)]
 """MULTI_EXIT_DISC (RFC 4271): 32 bits, of which two of these make no more."""
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Node(Section):
@@ -39,6 +40,8 @@ class Node(Section):
     """Sockets, in one directory per process."""
     state_dir: FilePath = Path("/var/lib/edgenode")
     """SQLite, the WireGuard key, the last steering table, in one directory per process."""
+    maintenance_file: FilePath | None = None
+    """While this file is there the node is in maintenance; its first line is the reason."""
 
 
 class Neighbor(Section):
@@ -54,6 +57,8 @@ class Neighbor(Section):
     """GTSM (RFC 5082). Only where the neighbor does the same: else the session stays down."""
     password_file: FilePath | None = None
     """TCP MD5 password (RFC 2385): one line, readable by its owner alone."""
+    last_site_view: Flag = False
+    """Take our own prefixes from this neighbor, to look at only: for the last-site guard."""
 
 
 class Bgp(Section):
@@ -67,7 +72,9 @@ class Bgp(Section):
     """Seconds; BIRD's own default of 240 s keeps a dead node's routes for minutes."""
     drain_prepend: Annotated[int, Field(strict=True, ge=0, le=10)] = 3
     drain_time: Duration = 10.0
-    """Seconds that a drained route stands before it is withdrawn."""
+    """Seconds that a drained route stands, at most, before it is withdrawn."""
+    drain_idle: Duration = 5.0
+    """Seconds without a byte of a user after which a drained group is withdrawn sooner."""
     neighbors: tuple[Neighbor, ...] = Field(min_length=1)
 
 
@@ -89,6 +96,35 @@ class Lifeline(Section):
     """Seconds without a heartbeat after which control counts as hung."""
 
 
+class Rule(Section):
+    """What a group becomes when its checks do not bear it any more."""
+
+    checks: tuple[Name, ...] = Field(min_length=1)
+    need: Literal["all", "any", "quorum"] = "all"
+    """How many of the checks have to be up."""
+    low: Share = 0.5
+    """Quorum: broken when the share of checks that are up falls below."""
+    high: Share = 0.7
+    """Quorum: whole again when the share reaches this."""
+    level: Literal["degraded", "drained", "withdrawn"] = "withdrawn"
+    """The group's level while the rule is broken; the most cautious of all broken rules holds."""
+
+
+class Damping(Section):
+    """How upstreams punish a route that flaps (RFC 2439), with the figures of RFC 7196."""
+
+    enabled: Flag = True
+    """Whether a re-announcement waits rather than cross the threshold."""
+    suppress: Annotated[float, Field(ge=1000, le=100_000)] = 6000.0
+    """The penalty above which an upstream hides the route."""
+    reuse: Annotated[float, Field(ge=1, le=100_000)] = 750.0
+    """The penalty below which it shows the route again."""
+    half_life: Annotated[Duration, Field(ge=1)] = 900.0
+    """Seconds in which a penalty halves."""
+    max_suppress: Annotated[Duration, Field(ge=1)] = 3600.0
+    """Seconds for which a route is hidden at most; no re-announcement waits longer."""
+
+
 class Group(Section):
     """Prefixes that are announced and withdrawn together."""
 
@@ -100,7 +136,12 @@ class Group(Section):
     ports: tuple[ServedPorts, ...] = ()
     """What a local proxy serves on the addresses ("tcp/80"): let in by the firewall."""
     checks: tuple[Name, ...] = ()
-    """All of them must be up."""
+    """All of them must be up, else the group is withdrawn: the shortest way to say a rule."""
+    rules: tuple[Rule, ...] = ()
+    """Further rules."""
+    hold_down: Duration = 0.0
+    """After a withdraw, the least time in seconds until it is announced again."""
+    damping: Damping = Damping()
     regions_required: Literal["any", "all"] = "any"
     """How many of the services steered in this group need a reachable region."""
     on_control_loss: Literal["withdraw", "keep"] = "withdraw"
@@ -207,6 +248,16 @@ class Config(Section):
         """Where the WireGuard private key is, or will be made."""
         configured = self.mesh.private_key_file if self.mesh else None
         return configured or places.control_state(self.node.state_dir) / "wireguard.key"
+
+    def checks_of(self, group: str) -> frozenset[str]:
+        """The names of all checks that a group hangs on, by whatever rule."""
+        found = (each for each in self.groups if each.name == group)
+        return frozenset(
+            name
+            for each in found
+            for names in (each.checks, *(rule.checks for rule in each.rules))
+            for name in names
+        )
 
     def services_of(self, group: str) -> tuple[Service, ...]:
         """The services steered in a group."""

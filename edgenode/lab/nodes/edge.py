@@ -32,6 +32,8 @@ class Settings:
     check_interval: float = 0.5
     rise: int = 2
     fall: int = 4
+    damping: bool = False
+    """Scenes and tests kill a proxy more often than any upstream would bear."""
 
     @property
     def polls_need(self) -> float:
@@ -76,12 +78,16 @@ name = "web"
 prefixes = ["{web4}", "{web6}"]
 addresses = ["{web_v4}", "{web_v6}"]
 checks = ["steering-v4", "steering-v6", "disk"]
+[groups.damping]
+enabled = {damping}
 
 [[groups]]
 name = "static"
 prefixes = ["{static4}", "{static6}"]
 addresses = ["{static_v4}", "{static_v6}"]
 checks = ["nginx-v4", "nginx-v6"]
+[groups.damping]
+enabled = {damping}
 
 [[checks]]
 name = "steering-v4"
@@ -186,6 +192,7 @@ def configuration(
         static6=STATIC.prefixes[1],
         static_v4=STATIC.addresses[0],
         static_v6=STATIC.addresses[1],
+        damping=str(settings.damping).lower(),
         probing=probing,
         interval=settings.check_interval,
         fall=settings.fall,

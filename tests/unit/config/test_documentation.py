@@ -13,6 +13,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.S)
 
 ILLUSTRATIONS = {
+    "maintenance_file",
     *("source", "multihop", "password_file", "access_log"),
     *("fast_interval", "unix_socket", "host", "ca_file", "client_certificate", "client_key"),
 }
