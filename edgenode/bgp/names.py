@@ -39,6 +39,26 @@ def session_name(neighbor: str) -> str:
     return f"{symbol(neighbor)}_bgp"
 
 
+def export_name(neighbor: str) -> str:
+    """The filter of what a neighbor gets."""
+    return f"{symbol(neighbor)}_export"
+
+
+def import_name(neighbor: str) -> str:
+    """The filter of what is taken from a neighbor."""
+    return f"{symbol(neighbor)}_import"
+
+
+def prefixes_name(version: int) -> str:
+    """The constant with the prefixes that may be announced in a family."""
+    return f"edgenode_v{version}_prefixes"
+
+
+def kernel_name(version: int) -> str:
+    """The protocol that brings a default route into the kernel's table."""
+    return f"edgenode_v{version}_kernel"
+
+
 def password_name(neighbor: str) -> str:
     """The constant that holds a neighbor's password."""
     return f"{symbol(neighbor)}_password"

@@ -2,19 +2,33 @@
 
 It is the whole configuration of the node's BIRD (2.0.12 up to 3.x). Each group has, per family,
 a static protocol for each level that can stand (`levels.STANDING`); a level is brought in force by
-enabling and disabling them over the control socket. There is no kernel protocol: what is
-announced is never in the kernel's routing table.
+enabling and disabling them over the control socket. What is announced is never in the kernel's
+routing table: there is no kernel protocol but for a default route that is asked for.
+
+**Graceful restart is off, both kinds.** With it a neighbor keeps the routes of a BIRD that has
+died, for two minutes and more, and goes on sending users to a node that serves nobody; an anycast
+node has siblings, so its routes must go as soon as the session does (measured: `kill -9` of BIRD
+and a neighbor without it drops them within a millisecond).
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from edgenode.bgp import filters
+from edgenode.bgp.client import Version
+from edgenode.bgp.filters import Towards
 from edgenode.bgp.levels import STANDING, Level
-from edgenode.bgp.names import password_name, session_name, static_name
+from edgenode.bgp.names import (
+    export_name,
+    import_name,
+    password_name,
+    session_name,
+    static_name,
+)
 from edgenode.bgp.protocols import families
 from edgenode.config import Config, Group, Neighbor
 from edgenode.config.secrets import password
@@ -26,6 +40,14 @@ FINGERPRINT = "edgenode_fingerprint"
 OURS = "# Written by edgenode"
 """How each file that we write begins."""
 
+_BFD = (
+    "\nprotocol bfd edgenode_bfd {\n"
+    '  interface "*" { interval 300 ms; idle tx interval 1 s; multiplier 3; };\n'
+    "  multihop { interval 300 ms; idle tx interval 1 s; multiplier 3; };\n"
+    "}\n"
+)
+"""Three packets of 300 ms lost: what both ends of a session can keep up on a busy machine."""
+
 _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _FINGERPRINT = re.compile(r"[0-9a-f]*")
 
@@ -35,13 +57,30 @@ def secrets_file(config_file: Path) -> Path:
     return config_file.with_name(f"{config_file.stem}-secrets{config_file.suffix}")
 
 
-def render(config: Config, levels: Mapping[str, Level], fingerprint: str = "") -> str:
+def include_file(config_file: Path, position: int) -> Path:
+    """Our copy of one of `bgp.include`, beside the configuration that includes it."""
+    stem = f"{config_file.stem}-include-{position + 1}"
+    return config_file.with_name(f"{stem}{config_file.suffix}")
+
+
+def render(
+    config: Config,
+    levels: Mapping[str, Level],
+    fingerprint: str = "",
+    *,
+    towards: Towards = frozenset(),
+    version: Version | None = None,
+    path: Path | None = None,
+) -> str:
     """The configuration with the groups at `levels`; a group that is not there is withdrawn.
 
-    `fingerprint` is what `configuration_fingerprint` gives. Raises ValueError for text that
-    BIRD's parser would not take as one token.
+    `fingerprint` is what `configuration_fingerprint` gives; `towards` are the pairs of group and
+    neighbor that are degraded there alone; `version` is BIRD's, where it is known; `path` is where
+    the text will lie, if not at `bgp.config`. Raises ValueError for text that BIRD's parser would
+    not take as one token.
     """
-    return _head(config, fingerprint) + "".join(_body(config, levels))
+    path = path or config.bgp.config
+    return _head(config, fingerprint, path) + "".join(_body(config, levels, towards, version, path))
 
 
 def render_secrets(config: Config, passwords: Mapping[str, str]) -> str:
@@ -57,20 +96,26 @@ def render_secrets(config: Config, passwords: Mapping[str, str]) -> str:
     return "".join(lines)
 
 
-def configuration_fingerprint(config: Config, passwords: Mapping[str, str]) -> str:
-    """Tells two configurations apart, whatever the present levels.
+def configuration_fingerprint(
+    config: Config,
+    passwords: Mapping[str, str],
+    *,
+    towards: Towards = frozenset(),
+    includes: Sequence[str] = (),
+) -> str:
+    """Tells two configurations apart, whatever the present levels and BIRD's version.
 
-    Passwords go through PBKDF2: whoever may ask BIRD for the fingerprint must not be able to
-    try passwords quickly.
+    `includes`: the texts of `bgp.include`. They and the passwords go through PBKDF2: whoever may
+    ask BIRD for the fingerprint must not be able to try passwords quickly.
     """
-    text = render(config, {})
-    if passwords:
-        secrets = render_secrets(config, passwords).encode()
+    text = render(config, {}, towards=towards)
+    if passwords or includes:
+        secrets = "\0".join((render_secrets(config, passwords), *includes)).encode()
         text += hashlib.pbkdf2_hmac("sha256", secrets, text.encode(), 50_000).hex()
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _head(config: Config, fingerprint: str) -> str:
+def _head(config: Config, fingerprint: str, path: Path) -> str:
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise ValueError(f"{fingerprint!r} is no fingerprint")
     text = (
@@ -83,22 +128,38 @@ def _head(config: Config, fingerprint: str) -> str:
         f'define {FINGERPRINT} = "{fingerprint}";\n'
     )
     if any(neighbor.password_file for neighbor in config.bgp.neighbors):
-        text += f'include "{_file(secrets_file(config.bgp.config).name)}";\n'
+        text += f'include "{_file(secrets_file(path).name)}";\n'
     return text
 
 
-def _body(config: Config, levels: Mapping[str, Level]) -> Iterator[str]:
+def _body(
+    config: Config,
+    levels: Mapping[str, Level],
+    towards: Towards,
+    version: Version | None,
+    path: Path,
+) -> Iterator[str]:
     # Link events come by netlink at once; the scan is for one that was lost.
     yield "\nprotocol device { scan time 5; }\n"
+    if any(neighbor.bfd for neighbor in config.bgp.neighbors):
+        yield _BFD
     for group in config.groups:
         yield "\n"
-        for version in families(group):
-            yield from _statics(config, group, version, levels.get(group.name, Level.WITHDRAWN))
-    for version in (4, 6):
-        if any(neighbor.address.version == version for neighbor in config.bgp.neighbors):
-            yield "\n" + _export_filter(config, version)
+        for family in families(group):
+            yield from _statics(config, group, family, levels.get(group.name, Level.WITHDRAWN))
+    yield "\n"
+    for family in (4, 6):
+        yield filters.prefix_set(config, family)
+        if any(n.default_route and n.address.version == family for n in config.bgp.neighbors):
+            yield filters.kernel_protocol(family)
     for neighbor in config.bgp.neighbors:
-        yield "\n" + _session(config, neighbor)
+        yield "\n" + filters.export_filter(config, neighbor, towards)
+        if neighbor.default_route:
+            yield filters.import_filter(neighbor)
+        yield _session(config, neighbor, version)
+    for position in range(len(config.bgp.include)):
+        # At the end: nothing of ours can be taken for the rest of what it began.
+        yield f'include "{_file(include_file(path, position).name)}";\n'
 
 
 def _statics(config: Config, group: Group, version: int, level: Level) -> Iterator[str]:
@@ -117,43 +178,9 @@ def _statics(config: Config, group: Group, version: int, level: Level) -> Iterat
         )
 
 
-def _export_filter(config: Config, version: int) -> str:
-    """Only our own prefixes, only from our own protocols (RFC 8212: nothing by default)."""
-    prefixes = ", ".join(
-        str(prefix)
-        for group in config.groups
-        for prefix in group.prefixes
-        if prefix.version == version
-    )
-    head = f"filter edgenode_export_v{version}\n{{\n"
-    if not prefixes:  # BIRD has no empty set
-        return f"{head}  reject;\n}}\n"
-    prepend = f"    bgp_path.prepend({config.bgp.asn});\n"
-    return (
-        f"{head}"
-        "  if source != RTS_STATIC then reject;\n"
-        f"  if !(net ~ [ {prefixes} ]) then reject;\n"
-        "  bgp_community.delete((65535, 666)); # BLACKHOLE, RFC 7999\n"
-        f'  if proto ~ "*_v{version}_{Level.NORMAL}" then accept;\n'
-        f'  if proto ~ "*_v{version}_{Level.DEGRADED}" then {{\n'
-        f"    bgp_med = {config.degraded.med};\n"
-        f"{prepend * config.degraded.prepend}"
-        "    accept;\n"
-        "  }\n"
-        f'  if proto ~ "*_v{version}_{Level.DRAINED}" then {{\n'
-        "    bgp_community.add((65535, 0)); # GRACEFUL_SHUTDOWN, RFC 8326\n"
-        f"{prepend * config.bgp.drain_prepend}"
-        "    accept;\n"
-        "  }\n"
-        "  reject;\n"
-        "}\n"
-    )
-
-
-def _session(config: Config, neighbor: Neighbor) -> str:
+def _session(config: Config, neighbor: Neighbor, version: Version | None) -> str:
     bgp = config.bgp
-    hold = max(3, round(bgp.hold_time))
-    version = neighbor.address.version
+    hold = max(3, round(neighbor.hold_time or bgp.hold_time))
     options = [
         f"local {neighbor.source} as {bgp.asn}" if neighbor.source else f"local as {bgp.asn}",
         f"neighbor {neighbor.address} as {neighbor.asn}",
@@ -169,19 +196,35 @@ def _session(config: Config, neighbor: Neighbor) -> str:
     ]
     if neighbor.ttl_security:
         options.append("ttl security on")
+    if neighbor.bfd:
+        options.append("bfd on")
     if neighbor.password_file:
         options.append(f"password {password_name(neighbor.name)}")
+        if version and _says_how_it_authenticates(version):
+            options.append("authentication md5")
     lines = "".join(f"  {option};\n" for option in options)
+    imports = "    import none;\n"
+    if neighbor.default_route:
+        # Blocked, and not restarted or disabled: the session carries our announcements.
+        imports = (
+            f"    import filter {import_name(neighbor.name)};\n"
+            f"    import limit {neighbor.default_limit} action block;\n"
+        )
     return (
         f"protocol bgp {session_name(neighbor.name)} {{\n"
         f"{lines}"
-        f"  ipv{version} {{\n"
-        "    import none;\n"
-        f"    export filter edgenode_export_v{version};\n"
+        f"  ipv{neighbor.address.version} {{\n"
+        f"{imports}"
+        f"    export filter {export_name(neighbor.name)};\n"
         "    next hop self;\n"
         "  };\n"
         "}\n"
     )
+
+
+def _says_how_it_authenticates(version: Version) -> bool:
+    """BIRD 2.17 and 3.1 warn where it is not said; older ones do not know the words."""
+    return version >= (3, 1) or (2, 17) <= version < (3,)
 
 
 def _device(config: Config) -> str:

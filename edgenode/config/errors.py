@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +48,12 @@ class ConfigError(Exception):
             f"{f'{spell(p.key)}: ' if p.key else ''}{p.what}"
             for p in ordered
         ]
+
+
+def duplicates(kind: str, keyed: Iterable[tuple[KeyPath, object]]) -> Iterator[Problem]:
+    """Values that are not unique, told at the second and every further place."""
+    seen: dict[object, KeyPath] = {}
+    for key, value in keyed:
+        if value in seen:
+            yield Problem(key, f'{kind} "{value}" is already defined at {spell(seen[value])}')
+        seen.setdefault(value, key)

@@ -10,15 +10,12 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from edgenode import places
-from edgenode.config import checkrules, collisions, firewall, policy
+from edgenode.config import bgp, checkrules, collisions, firewall, policy
 from edgenode.config.checkrules import SOCKET_PATH
-from edgenode.config.errors import KeyPath, Problem, spell
+from edgenode.config.errors import KeyPath, Problem, duplicates, spell
 from edgenode.config.networks import overlaps
 from edgenode.config.schema import Config
 from edgenode.config.values import PLAIN_FILE_NAME, Address, Network
-
-BIRDS_OWN = {"ipp", "ipr", "ips", "ipt"}
-"""BIRD makes constants of /etc/iproute2/rt_*, with these beginnings: ``ipp_bgp`` is one."""
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -32,7 +29,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from policy.check(config)
     yield from _references(config)
     yield from _services(config)
-    yield from _bgp(config)
+    yield from bgp.check(config)
     yield from _mesh(config)
     yield from _workers(config)
 
@@ -56,7 +53,7 @@ def _names(config: Config) -> Iterator[Problem]:
         for r, region in enumerate(config.regions)
         for w, worker in enumerate(region.workers)
     ]
-    yield from _duplicates("worker", workers)
+    yield from duplicates("worker", workers)
     sections: dict[str, Iterable[str]] = {
         "groups": (g.name for g in config.groups),
         "checks": (c.name for c in config.checks),
@@ -66,20 +63,12 @@ def _names(config: Config) -> Iterator[Problem]:
     }
     for section, names in sections.items():
         keyed = [((section, position, "name"), name) for position, name in enumerate(names)]
-        yield from _duplicates(section[:-1], keyed)
+        yield from duplicates(section[:-1], keyed)
     neighbors: list[tuple[KeyPath, object]] = [
         (("bgp", "neighbors", n, "name"), neighbor.name)
         for n, neighbor in enumerate(config.bgp.neighbors)
     ]
-    yield from _duplicates("neighbor", neighbors)
-
-
-def _duplicates(kind: str, keyed: Iterable[tuple[KeyPath, object]]) -> Iterator[Problem]:
-    seen: dict[object, KeyPath] = {}
-    for key, value in keyed:
-        if value in seen:
-            yield Problem(key, f'{kind} "{value}" is already defined at {spell(seen[value])}')
-        seen.setdefault(value, key)
+    yield from duplicates("neighbor", neighbors)
 
 
 def _groups(config: Config) -> Iterator[Problem]:
@@ -99,7 +88,7 @@ def _groups(config: Config) -> Iterator[Problem]:
             if not _inside(address, group.prefixes):
                 inside = ", ".join(map(str, group.prefixes))
                 yield Problem(place, f"{address} is not inside the group's prefixes ({inside})")
-    yield from _duplicates("address", addresses)
+    yield from duplicates("address", addresses)
 
 
 def _inside(address: Address, prefixes: Iterable[Network]) -> bool:
@@ -171,30 +160,7 @@ def _services(config: Config) -> Iterator[Problem]:
                     f'{endpoint.host} is not among the addresses of group "{group.name}"',
                     depends=("groups",),
                 )
-    yield from _duplicates("listen address", endpoints)
-
-
-def _bgp(config: Config) -> Iterator[Problem]:
-    addresses: list[tuple[KeyPath, object]] = []
-    for n, neighbor in enumerate(config.bgp.neighbors):
-        key = ("bgp", "neighbors", n)
-        addresses.append(((*key, "address"), neighbor.address))
-        if neighbor.name in BIRDS_OWN:
-            yield Problem(
-                (*key, "name"), f'BIRD has constants called "{neighbor.name}_...": rename'
-            )
-        if neighbor.asn == config.bgp.asn:
-            yield Problem((*key, "asn"), "is our own: only external neighbors (eBGP) are supported")
-    yield from _duplicates("neighbor address", addresses)
-    served = {neighbor.address.version for neighbor in config.bgp.neighbors}
-    for g, group in enumerate(config.groups):
-        for p, prefix in enumerate(group.prefixes):
-            if prefix.version not in served:
-                yield Problem(
-                    ("groups", g, "prefixes", p),
-                    f"no neighbor has an IPv{prefix.version} address: {prefix} would reach nobody",
-                    depends=("bgp", "neighbors"),
-                )
+    yield from duplicates("listen address", endpoints)
 
 
 def _mesh(config: Config) -> Iterator[Problem]:
@@ -208,7 +174,7 @@ def _mesh(config: Config) -> Iterator[Problem]:
         keyed: list[tuple[KeyPath, object]] = [
             (("mesh", "peers", p, field), getattr(peer, field)) for p, peer in enumerate(peers)
         ]
-        yield from _duplicates(f"peer's {field}", keyed)
+        yield from duplicates(f"peer's {field}", keyed)
     allowed: list[tuple[KeyPath, Network]] = []
     for p, peer in enumerate(peers):
         if not _is_key(peer.public_key):
@@ -255,4 +221,4 @@ def _workers(config: Config) -> Iterator[Problem]:
                         f"the node has no IPv{address.version} mesh address to reach it from",
                         depends=("mesh", "addresses"),
                     )
-    yield from _duplicates("worker address", addresses)
+    yield from duplicates("worker address", addresses)

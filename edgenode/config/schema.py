@@ -12,6 +12,7 @@ from pydantic import Field
 
 from edgenode import places
 from edgenode.config.checks import Check, Hook
+from edgenode.config.communities import CommunityField
 from edgenode.config.section import Count, Flag, Section
 from edgenode.config.values import (
     AddressField,
@@ -30,6 +31,11 @@ from edgenode.config.values import (
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Med = Annotated[int, Field(strict=True, ge=0, le=0x7FFFFFFF)]
 """MULTI_EXIT_DISC (RFC 4271): 32 bits, of which two of these make no more."""
+Prepend = Annotated[int, Field(strict=True, ge=0, le=10)]
+"""How often a route has our AS number once more than it needs."""
+HoldTime = Annotated[Duration, Field(ge=3, le=3600)]
+"""Seconds; BGP knows whole ones, 0 (never) apart: at least 3 (RFC 4271)."""
+Communities = Annotated[tuple[CommunityField, ...], Field(max_length=64)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -44,7 +50,16 @@ class Node(Section):
     """While this file is there the node is in maintenance; its first line is the reason."""
 
 
-class Neighbor(Section):
+class Attributes(Section):
+    """What a route of ours carries: the neighbor's and the group's add up."""
+
+    med: Med | None = None
+    """Absent: none is sent. The group's goes before the neighbor's."""
+    prepend: Prepend = 0
+    communities: Communities = ()
+
+
+class Neighbor(Attributes):
     name: Name
     address: AddressField
     """Its family is the family of the session's routes."""
@@ -57,6 +72,16 @@ class Neighbor(Section):
     """GTSM (RFC 5082). Only where the neighbor does the same: else the session stays down."""
     password_file: FilePath | None = None
     """TCP MD5 password (RFC 2385): one line, readable by its owner alone."""
+    bfd: Flag = False
+    """RFC 5880: a dead path is seen within a second. Only where the neighbor does the same."""
+    hold_time: HoldTime | None = None
+    """Seconds; absent: `bgp.hold_time`."""
+    keep_blackhole: Flag = False
+    """Let 65535:666 (RFC 7999) pass to this neighbor: else it is taken off every route."""
+    default_route: Flag = False
+    """Import 0.0.0.0/0 or ::/0 from here into the kernel, and nothing else."""
+    default_limit: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    """Routes that are imported at most; more are blocked, and the session stays."""
     last_site_view: Flag = False
     """Take our own prefixes from this neighbor, to look at only: for the last-site guard."""
 
@@ -68,20 +93,24 @@ class Bgp(Section):
     """BIRD's control socket."""
     config: FilePath = Path("/etc/bird/edgenode.conf")
     """The file that we write and BIRD reads; its secrets lie beside it."""
-    hold_time: Annotated[Duration, Field(ge=3, le=3600)] = 9.0
+    hold_time: HoldTime = 9.0
     """Seconds; BIRD's own default of 240 s keeps a dead node's routes for minutes."""
-    drain_prepend: Annotated[int, Field(strict=True, ge=0, le=10)] = 3
+    drain_prepend: Prepend = 3
     drain_time: Duration = 10.0
     """Seconds that a drained route stands, at most, before it is withdrawn."""
     drain_idle: Duration = 5.0
     """Seconds without a byte of a user after which a drained group is withdrawn sooner."""
+    communities: Communities = ()
+    """On each route of ours, to every neighbor."""
+    include: tuple[FilePath, ...] = ()
+    """Files with BIRD configuration of the operator's own."""
     neighbors: tuple[Neighbor, ...] = Field(min_length=1)
 
 
 class Degraded(Section):
     """How a degraded route looks, beside the same one at the level normal."""
 
-    prepend: Annotated[int, Field(strict=True, ge=0, le=10)] = 2
+    prepend: Prepend = 2
     """How often it has our AS number once more."""
     med: Med = 100
     """Added to its MED, which is 0 where none is sent."""
@@ -125,7 +154,7 @@ class Damping(Section):
     """Seconds for which a route is hidden at most; no re-announcement waits longer."""
 
 
-class Group(Section):
+class Group(Attributes):
     """Prefixes that are announced and withdrawn together."""
 
     name: Name

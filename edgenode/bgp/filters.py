@@ -1,0 +1,151 @@
+"""The filters of BIRD's configuration: what may leave to a neighbor, what may come in. Pure.
+
+**What may leave.** Every session that we render has a filter of its own, and in each of them
+nothing is accepted that is not a static route, of one of the configured prefixes at its exact
+length, from a protocol that is called like one of ours: RFC 8212, and then some. All else that
+the filters do is to add attributes. What an operator includes cannot change them, for BIRD
+refuses a second definition of a name; and `config.includes` refuses the names that would let a
+static protocol of another make pass for ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
+
+from edgenode.bgp.levels import STANDING, Level
+from edgenode.bgp.names import export_name, import_name, kernel_name, prefixes_name
+from edgenode.config import Config, Group, Neighbor
+from edgenode.config.communities import BLACKHOLE, GRACEFUL_SHUTDOWN, Community
+from edgenode.config.schema import Attributes
+from edgenode.config.values import Network
+
+Towards = frozenset[tuple[str, str]]
+"""Pairs of a group and a neighbor: the group is degraded towards that neighbor alone."""
+
+DEFAULT_ROUTES: dict[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+
+def prefix_set(config: Config, version: int) -> str:
+    """The constant with the prefixes that may be announced in a family; none: nothing."""
+    prefixes = _of_family(config.groups, version)
+    if not prefixes:  # BIRD has no empty set
+        return ""
+    return f"define {prefixes_name(version)} = [ {prefixes} ];\n"
+
+
+def export_filter(config: Config, neighbor: Neighbor, towards: Towards) -> str:
+    """What a neighbor gets, with the attributes of its own, the groups' and the level's."""
+    version = neighbor.address.version
+    head = f"filter {export_name(neighbor.name)}\n{{\n"
+    if not _of_family(config.groups, version):
+        return f"{head}  reject;\n}}\n"
+    return (
+        head
+        + "  if source != RTS_STATIC then reject;\n"
+        + f"  if !(net ~ {prefixes_name(version)}) then reject;\n"
+        + f"  if !({' || '.join(_is(version, level) for level in STANDING)}) then reject;\n"
+        + "".join(_add(config.bgp.communities, "  "))
+        + "".join(_attributes(config, neighbor, "  "))
+        + "".join(_groups(config, version))
+        + "".join(_levels(config, neighbor, towards))
+        + ("" if neighbor.keep_blackhole else f"  {_delete(BLACKHOLE)} # BLACKHOLE, RFC 7999\n")
+        + "  accept;\n}\n"
+    )
+
+
+def import_filter(neighbor: Neighbor) -> str:
+    """A default route, where it is asked for, and nothing else."""
+    default = DEFAULT_ROUTES[neighbor.address.version]
+    return (
+        f"filter {import_name(neighbor.name)}\n{{\n"
+        f"  if net = {default} then accept;\n"
+        "  reject;\n"
+        "}\n"
+    )
+
+
+def kernel_protocol(version: int) -> str:
+    """Into the kernel's table goes a default route that a neighbor gave, and nothing else."""
+    return (
+        f"protocol kernel {kernel_name(version)} {{\n"
+        f"  ipv{version} {{\n"
+        "    import none;\n"
+        "    export filter {\n"
+        "      if source != RTS_BGP then reject;\n"
+        f"      if net = {DEFAULT_ROUTES[version]} then accept;\n"
+        "      reject;\n"
+        "    };\n"
+        "  };\n"
+        "}\n"
+    )
+
+
+def _groups(config: Config, version: int) -> Iterator[str]:
+    """Groups that carry the same share one test: there may be a thousand of them."""
+    alike: dict[tuple[object, ...], list[Group]] = {}
+    for group in config.groups:
+        if group.med is not None or group.prepend or group.communities:
+            alike.setdefault((group.med, group.prepend, group.communities), []).append(group)
+    for groups in alike.values():
+        if prefixes := _of_family(groups, version):
+            yield f"  if net ~ [ {prefixes} ] then {{\n"
+            yield from _attributes(config, groups[0], "    ")
+            yield "  }\n"
+
+
+def _levels(config: Config, neighbor: Neighbor, towards: Towards) -> Iterator[str]:
+    version = neighbor.address.version
+    yield f"  if {_is(version, Level.DRAINED)} then {{\n"
+    yield f"    {_added(GRACEFUL_SHUTDOWN)} # GRACEFUL_SHUTDOWN, RFC 8326\n"
+    yield from _prepend(config, config.bgp.drain_prepend, "    ")
+    here = [group for group in config.groups if (group.name, neighbor.name) in towards]
+    only_here = f" || net ~ [ {prefixes} ]" if (prefixes := _of_family(here, version)) else ""
+    yield f"  }} else if ({_is(version, Level.DEGRADED)}{only_here}) then {{\n"
+    if more := config.degraded.med:
+        yield f"    if defined(bgp_med) then bgp_med = bgp_med + {more};\n"
+        yield f"    else bgp_med = {more};\n"
+    yield from _prepend(config, config.degraded.prepend, "    ")
+    yield "  }\n"
+
+
+def _attributes(config: Config, of: Attributes, indent: str) -> Iterator[str]:
+    if of.med is not None:
+        yield f"{indent}bgp_med = {of.med};\n"
+    yield from _prepend(config, of.prepend, indent)
+    yield from _add(of.communities, indent)
+
+
+def _prepend(config: Config, count: int, indent: str) -> Iterator[str]:
+    for _ in range(count):
+        yield f"{indent}bgp_path.prepend({config.bgp.asn});\n"
+
+
+def _add(communities: Iterable[Community], indent: str) -> Iterator[str]:
+    for community in communities:
+        yield f"{indent}{_added(community)}\n"
+
+
+def _added(community: Community) -> str:
+    return f"{_list(community)}.add({_tuple(community)});"
+
+
+def _delete(community: Community) -> str:
+    return f"{_list(community)}.delete({_tuple(community)});"
+
+
+def _list(community: Community) -> str:
+    return "bgp_large_community" if community.large else "bgp_community"
+
+
+def _tuple(community: Community) -> str:
+    return f"({', '.join(map(str, community.parts))})"
+
+
+def _is(version: int, level: Level) -> str:
+    return f'proto ~ "*_v{version}_{level}"'
+
+
+def _of_family(groups: Iterable[Group], version: int) -> str:
+    prefixes = (prefix for group in groups for prefix in group.prefixes)
+    return ", ".join(str(prefix) for prefix in prefixes if prefix.version == version)
