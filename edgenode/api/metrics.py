@@ -80,13 +80,27 @@ def _health(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield checks
     probes = CounterMetricFamily(
         "edgenode_check_probes",
-        "Probes by result: late and errors are our own fault, and no verdict.",
+        "Probes by result: late, unknown and errors are no verdict.",
         labels=["check", "result"],
     )
     for check in status["checks"]:
-        for result in ("succeeded", "failed", "late", "errors"):
+        for result in ("succeeded", "failed", "late", "unknown", "errors"):
             probes.add_metric([check["name"], result], check[result])
     yield probes
+    warnings = GaugeMetricFamily(
+        "edgenode_check_warning", "1 where there is a warning beside the state.", labels=["check"]
+    )
+    ends = GaugeMetricFamily(
+        "edgenode_check_certificate_end_timestamp_seconds",
+        "When the certificate that was seen last ends, in Unix time.",
+        labels=["check"],
+    )
+    for check in status["checks"]:
+        warnings.add_metric([check["name"]], float(bool(check["warning"])))
+        if check["certificate_ends"] is not None:
+            ends.add_metric([check["name"]], check["certificate_ends"])
+    yield warnings
+    yield ends
 
 
 def _regions(status: Mapping[str, Any]) -> Iterator[Metric]:

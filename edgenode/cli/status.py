@@ -136,6 +136,11 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         for check in answer["checks"]
         if check.get("trouble")
     ]
+    found += [
+        f"check {check['name']}, which is {check['state']}, warns: {check['warning']}"
+        for check in answer["checks"]
+        if check.get("warning")
+    ]
     for address, reason in report.get("listen_failures", {}).items():
         found.append(f"steering cannot listen on {address}: {reason}")
     return [problem for problem in found if problem]

@@ -45,7 +45,7 @@ def record(kind: str, text: str) -> dns.rdata.Rdata:
     """One record's data, as in a zone file."""
     try:
         return dns.rdata.from_text(
-            dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, dns.name.root
+            dns.rdataclass.IN, dns.rdatatype.from_text(kind), text, dns.name.root, False
         )
     except (dns.exception.DNSException, ValueError) as error:
         raise ValueError(f"is no data of a record of type {kind}: {error or 'malformed'}") from None

@@ -8,6 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgenode.config import certificates
+from edgenode.config.checks import TlsOptions
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.schema import Config
 
@@ -71,6 +73,7 @@ def check(config: Config) -> Iterator[Problem]:
                 read(neighbor.password_file)
             except SecretError as error:
                 yield Problem(key, str(error))
+    yield from _certificates(config)
     if not config.mesh:
         return
     # The WireGuard key is made at the first start: absent is fine, readable by others is not.
@@ -82,3 +85,19 @@ def check(config: Config) -> Iterator[Problem]:
         pass  # `complain` says why
     if trouble := complain(config.private_key_file):
         yield Problem(("mesh", "private_key_file"), trouble)
+
+
+def _certificates(config: Config) -> Iterator[Problem]:
+    """With the very code that a check will use them by."""
+    for position, check_ in enumerate(config.checks):
+        if not isinstance(check_, TlsOptions):
+            continue
+        files = certificates.Files.of(check_)
+        if files.client_key and (trouble := complain(files.client_key)):
+            yield Problem(("checks", position, "client_key"), trouble)
+        elif files.paths():
+            try:
+                certificates.context(files)
+            except ValueError as error:
+                named = "client_certificate" if files.client_certificate else "ca_file"
+                yield Problem(("checks", position, named), str(error))

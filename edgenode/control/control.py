@@ -118,7 +118,7 @@ class Control:
         }
         self._orders.take_over(kept)
         for name in {c for n in kept if kept[n] is not Level.WITHDRAWN for c in self._checks(n)}:
-            if self._checker.states()[name].state is State.UNKNOWN:
+            if not self._checker.decided(name):
                 # It was up, or the group would not stand: its tripwire tells at once if that ended.
                 self._checker.adopt(name, State.UP, "taken over from the control before")
         if kept:

@@ -91,8 +91,11 @@ def status(
                 "succeeded": counters[name].succeeded,
                 "failed": counters[name].failed,
                 "late": counters[name].late,
+                "unknown": counters[name].unknown,
                 "errors": counters[name].errors,
                 "trouble": counters[name].trouble,
+                "warning": counters[name].warning,
+                "certificate_ends": counters[name].expires_at,
             }
             for name, verdict in verdicts.items()
         ],

@@ -43,6 +43,10 @@ class Checker:
         """Every check's totals, for metrics."""
         return {name: watch.counters for name, watch in self._watches.items()}
 
+    def decided(self, name: str) -> bool:
+        """Whether a check's state is more than its initial one. Raises KeyError."""
+        return self._watches[name].decided
+
     def tripped(self) -> Mapping[str, int]:
         """How often each check's tripwire ended, whatever came of it."""
         return {name: watch.tripped for name, watch in self._watches.items()}

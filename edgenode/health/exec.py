@@ -1,4 +1,8 @@
-"""EXEC probe: a command decides, by its exit status.
+"""EXEC probe: a command decides, by its exit status, as the Nagios plugins' guidelines have it.
+
+0 is up, 1 a warning (up, or down where the check says so), 2 and whatever else down. 3, "unknown",
+is what a plugin says that could not look (wrong arguments, no memory, no fork): no word on the
+service, so no verdict, unless the check says down. `watch` bounds how long that may last.
 
 Run without a shell, in a session and process group of its own, which is killed as a whole when the
 command has ended, wrote too much or took too long. What it starts in yet another session escapes.
@@ -20,8 +24,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from edgenode.health.observation import Observation, seconds
+from edgenode.health.observation import Observation, printable, seconds
 from edgenode.health.sockets import OWN_FAULT
 
 STARTER = ("/usr/bin/env", "--")
@@ -31,9 +36,6 @@ KEPT = 4 * 1024
 
 FLOOD = 1024 * 1024
 """Bytes of output at which the command is ended: a check has no use for more."""
-
-LINE = 200
-"""Characters of a reason taken from the output."""
 
 KILL_WAIT = 1.0
 """Seconds to wait for the end of a killed command."""
@@ -45,18 +47,40 @@ _ENVIRONMENT = {
 }
 
 
-class ExecProbe:
-    """Runs `command`; exit status 0 within `timeout` seconds is up."""
+WARNING, UNKNOWN = 1, 3
 
-    def __init__(self, command: Sequence[str], timeout: float) -> None:
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command that has ended says."""
+
+    ok: bool
+    reason: str
+    warning: bool = False
+    known: bool = True
+
+
+class ExecProbe:
+    """Runs `command`, for at most `timeout` seconds."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        timeout: float,
+        *,
+        warning_is_up: bool = True,
+        unknown_is_down: bool = False,
+    ) -> None:
         self._command = tuple(command)
         self._timeout = timeout
+        self._warning_is_up = warning_is_up
+        self._unknown_is_down = unknown_is_down
         self._unkillable: subprocess.Popen[bytes] | None = None
 
     async def __call__(self) -> Observation:
         """Probe once. Raises OSError where this process is at fault."""
         started = time.monotonic()
-        ok, timed, reason = False, False, ""
+        timed = False
         if self._unkillable is not None and self._unkillable.poll() is None:
             # Stuck in the kernel (a dead disk or file server): no second one beside it.
             reason = f"{self._command[0]}: process {self._unkillable.pid} does not end when killed"
@@ -71,14 +95,33 @@ class ExecProbe:
         try:
             async with asyncio.timeout(self._timeout):
                 await run.ended
-            ok, reason = run.outcome()
+            outcome = self._read(*run.outcome())
         except TimeoutError:
-            timed, reason = True, f"did not end within {seconds(self._timeout)}"
+            timed, outcome = True, Outcome(False, f"did not end within {seconds(self._timeout)}")
         finally:
             await run.close()
             self._unkillable = run.process if run.process.returncode is None else None
-        reason = f"{self._command[0]}: {reason}"
-        return Observation(ok, reason, time.monotonic() - started, timed)
+        reason = f"{self._command[0]}: {outcome.reason}"
+        return Observation(
+            outcome.ok,
+            reason,
+            time.monotonic() - started,
+            timed,
+            warning=reason if outcome.warning else "",
+            known=outcome.known,
+        )
+
+    def _read(self, status: int | None, text: str) -> Outcome:
+        if status is None:
+            return Outcome(False, text)
+        if status == 0:
+            return Outcome(True, text or "exit status 0")
+        reason = f"exit status {status}" + (f": {text}" if text else "")
+        if status == WARNING and self._warning_is_up:
+            return Outcome(True, reason, warning=True)
+        if status == UNKNOWN and not self._unknown_is_down:
+            return Outcome(False, reason, warning=True, known=False)
+        return Outcome(False, reason)
 
 
 class _Run:
@@ -115,21 +158,20 @@ class _Run:
         self._loop.add_reader(self._pidfd, self._on_death)
         self._loop.add_reader(self._pipe, self._read)
 
-    def outcome(self) -> tuple[bool, str]:
-        """Up or not, and why, once `ended` is done."""
+    def outcome(self) -> tuple[int | None, str]:
+        """The exit status and the first line of output, once `ended` is done.
+
+        None and the reason where it did not end by itself.
+        """
         if self._written > FLOOD:
-            return False, f"wrote more than {FLOOD // 1024} KiB"
+            return None, f"wrote more than {FLOOD // 1024} KiB"
         # WNOWAIT: as long as the leader is not reaped its process group's number cannot be reused.
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
         assert result is not None
         if result.si_code != os.CLD_EXITED:
             number = result.si_status
-            return False, f"ended by signal {number} ({signal.strsignal(number)})"
-        line = _first_line(self._output)
-        status = result.si_status
-        if status == 0:
-            return True, line or "exit status 0"
-        return False, f"exit status {status}" + (f": {line}" if line else "")
+            return None, f"ended by signal {number} ({signal.strsignal(number)})"
+        return result.si_status, _first_line(self._output)
 
     async def close(self) -> None:
         """Kill the whole group, whoever is left of it, and reap its leader."""
@@ -175,9 +217,9 @@ class _Run:
 
 
 def _first_line(output: bytes | bytearray) -> str:
-    """The first line that says something, printable, cut to LINE characters."""
+    """The first line that says something, printable, without a plugin's performance data."""
     for line in output.decode("utf-8", "replace").splitlines():
-        text = "".join(c if c.isprintable() else " " for c in line).strip()
+        text = printable(line.partition("|")[0])
         if text:
-            return text[:LINE]
+            return text
     return ""

@@ -54,6 +54,9 @@ class RunnerProbe:
                 str(answer["reason"]),
                 float(answer["duration"]),
                 bool(answer["timed"]),
+                # A runner that is older than we are has neither.
+                warning=str(answer.get("warning", "")),
+                known=bool(answer.get("known", True)),
             )
         except (ValueError, KeyError, TypeError):
             raise OSError("edgenode exec-runner answers in another language") from None

@@ -155,7 +155,15 @@ async def _main(path: Path, config: Config) -> int:
 
 def _probes(config: Config) -> dict[str, ExecProbe]:
     found = (check for check in config.checks if isinstance(check, ExecCheck))
-    return {check.name: ExecProbe(check.command, check.timeout) for check in found}
+    return {
+        check.name: ExecProbe(
+            check.command,
+            check.timeout,
+            warning_is_up=check.on_warning == "up",
+            unknown_is_down=check.on_unknown == "down",
+        )
+        for check in found
+    }
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

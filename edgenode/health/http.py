@@ -1,87 +1,167 @@
-"""HTTP probe: one GET, and the status decides.
+"""HTTP probe: one GET; status, headers and body of its answer decide.
 
-A raw socket and a few lines instead of an HTTP client: no pool, no redirects, no names to resolve,
-every read bounded, and the way the socket ends in our hands.
+h11 reads the answer (interim responses, chunks, bounds of the head), on a raw socket of ours: no
+pool, no redirects, no names to resolve, every read bounded, and the way the socket ends in our
+hands.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import Collection
 
-from edgenode.config import ProbeUrl
+import h11
+
+from edgenode.config import HttpCheck
 from edgenode.health import sockets
-from edgenode.health.http_head import LIMIT, parse_status
-from edgenode.health.observation import Observation, ProbeFailedError, observe
+from edgenode.health.match import Matcher
+from edgenode.health.observation import Observation, ProbeFailedError, Success, observe, printable
+from edgenode.health.streams import CHUNK, PlainStream, Stream, drain
+from edgenode.health.tls import TlsClient, TlsStream
+
+HEAD_LIMIT = 16 * 1024
+"""Bytes of heads that are read at most, interim responses' included."""
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of a body that are read, so that a usual health page is not cut off while it is sent."""
+"""Bytes of a body that are matched."""
+
+RAW_LIMIT = 4 * BODY_LIMIT
+"""Bytes that a body may take with the frames of its chunks, until it is read no further."""
 
 
 class HttpProbe:
-    """GET of `url`; up where the status is one of `statuses`. `timeout` in seconds."""
+    """Up where the answer is as the check wants it."""
 
-    def __init__(
-        self, url: ProbeUrl, host: str | None, statuses: Collection[int], timeout: float
-    ) -> None:
-        self._what = f"GET {url}"
-        self._target = url.endpoint
-        self._statuses = frozenset(statuses)
-        self._timeout = timeout
-        self._request = (
-            f"GET {url.target} HTTP/1.1\r\n"
-            f"Host: {host or url.endpoint}\r\n"
-            "User-Agent: edgenode\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-        ).encode("ascii")
+    def __init__(self, check: HttpCheck) -> None:
+        self._what = f"GET {check.url}"
+        if check.unix_socket is not None:
+            self._what += f" on {check.unix_socket}"
+        self._target = target_of(check)
+        self._timeout = check.timeout
+        self._statuses = frozenset(check.status)
+        self._headers = [(h.name.lower().encode(), h.name, Matcher(h)) for h in check.headers]
+        self._body = Matcher(check.body) if check.body else None
+        self._tls = TlsClient(check, server_name_of(check)) if check.url.tls else None
+        self._request = h11.Request(
+            method="GET",
+            target=check.url.target,
+            headers=[
+                ("Host", check.host or str(check.url.endpoint)),
+                ("User-Agent", "edgenode"),
+                ("Accept", "*/*"),
+                ("Connection", "close"),
+            ],
+        )
 
     async def __call__(self) -> Observation:
         """Probe once. Raises OSError where this process is at fault."""
-        with sockets.open_tcp(self._target) as sock:
-            observation = await observe(self._attempt(sock), self._timeout, self._what)
+        with sockets.open_stream(self._target) as sock:
+            stream = TlsStream(sock, self._what) if self._tls else PlainStream(sock)
+            observation = await observe(self._attempt(sock, stream), self._timeout, self._what)
             if observation.ok:
-                await _drain(sock, self._timeout - observation.duration)
+                # With `Connection: close` the answer ends with EOF.
+                await drain(stream, self._timeout - observation.duration)
             return observation
 
-    async def _attempt(self, sock: socket.socket) -> str:
+    async def _attempt(self, sock: socket.socket, stream: PlainStream | TlsStream) -> Success:
         await sockets.connect(sock, self._target)
+        certificate = None
         try:
-            await asyncio.get_running_loop().sock_sendall(sock, self._request)
-            status = await self._read_status(sock)
+            if self._tls is not None and isinstance(stream, TlsStream):
+                certificate = await stream.handshake(self._tls)
+            reason = await self._exchange(Exchange(stream, self._what))
         except OSError as error:
-            if error.errno in sockets.OWN_FAULT:
+            if error.errno in sockets.OWN_FAULT or error.errno is None:
                 raise
             # The target may have given up on us because we were slow: hence `timed`.
             raise ProbeFailedError(f"{self._what}: {error.strerror}", timed=True) from None
-        except ValueError as error:
-            raise ProbeFailedError(f"{self._what}: {error}") from None
-        text = f"{self._what}: status {status}"
-        if status not in self._statuses:
-            raise ProbeFailedError(text)
-        return text
+        return self._tls.success(reason, certificate) if self._tls else Success(reason)
 
-    async def _read_status(self, sock: socket.socket) -> int:
-        loop = asyncio.get_running_loop()
-        data = b""
-        while (status := parse_status(data)) is None:
-            chunk = await loop.sock_recv(sock, LIMIT)
-            if not chunk:
-                reason = f"{self._what}: connection closed before the head of the answer was there"
-                raise ProbeFailedError(reason, timed=True)
-            data += chunk
-        return status
+    async def _exchange(self, exchange: Exchange) -> str:
+        response = await exchange.ask(self._request)
+        reason = f"{self._what}: status {response.status_code}"
+        if response.status_code not in self._statuses:
+            raise ProbeFailedError(reason)
+        for name, shown, matcher in self._headers:
+            values = [value for header, value in response.headers if header == name]
+            if not any(map(matcher, values)):
+                has = f'is "{_shown(values[0])}"' if values else "is missing"
+                raise ProbeFailedError(f"{reason}, header {shown} {has} and must {matcher}")
+        if self._body is not None:
+            body = await exchange.body()
+            if not self._body(body):
+                raise ProbeFailedError(
+                    f'{reason}, the body must {self._body} and begins "{_shown(body)}"'
+                )
+        return reason
 
 
-async def _drain(sock: socket.socket, patience: float) -> None:
-    """Read the body to its end, within bounds; whatever comes of it, the status has decided.
+def target_of(check: HttpCheck) -> sockets.Target:
+    """Where it connects to."""
+    return check.url.endpoint if check.unix_socket is None else check.unix_socket
 
-    Without this our RST would cut off answers that are still being sent, and the proxy would log
-    each probe as a client that went away. With `Connection: close` the body ends with EOF.
-    """
-    loop = asyncio.get_running_loop()
-    seen = 0
-    with contextlib.suppress(OSError):  # TimeoutError is one
-        async with asyncio.timeout(patience):
-            while seen < BODY_LIMIT and (chunk := await loop.sock_recv(sock, LIMIT)):
-                seen += len(chunk)
+
+def server_name_of(check: HttpCheck) -> str:
+    """The name in the certificate: what is configured, else the Host header's, else the address."""
+    if check.server_name is not None:
+        return check.server_name
+    name, _, port = (check.host or "").rpartition(":")
+    if not (name and port.isdecimal()):
+        name = check.host or ""
+    return name.strip("[]") or str(check.url.endpoint.host)
+
+
+class Exchange:
+    """One request and its answer. What it raises: OSError, ProbeFailedError."""
+
+    def __init__(self, stream: Stream, what: str) -> None:
+        self._stream = stream
+        self._what = what
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
+        self._head = 0
+
+    async def ask(self, request: h11.Request) -> h11.Response:
+        """Send the request; the final response's head."""
+        end = h11.EndOfMessage()
+        await self._stream.send((self._http.send(request) or b"") + (self._http.send(end) or b""))
+        while True:
+            event = self._next()
+            if isinstance(event, h11.Response):
+                return event
+            if event is h11.NEED_DATA:
+                if self._head > HEAD_LIMIT:
+                    raise self._failed(f"has more than {HEAD_LIMIT // 1024} KiB before its body")
+                self._head += await self._more("before the head of the answer was there")
+
+    async def body(self) -> bytes:
+        """The body, or its first BODY_LIMIT bytes."""
+        body = bytearray()
+        raw = 0
+        while len(body) < BODY_LIMIT and raw < RAW_LIMIT:
+            event = self._next()
+            if isinstance(event, h11.Data):
+                body += event.data
+            elif event is h11.NEED_DATA:
+                raw += await self._more("")
+            else:
+                break
+        return bytes(body[:BODY_LIMIT])
+
+    async def _more(self, before: str) -> int:
+        data = await self._stream.receive(CHUNK)
+        if not data and before:
+            raise ProbeFailedError(f"{self._what}: connection closed {before}", timed=True)
+        self._http.receive_data(data)
+        return len(data)
+
+    def _next(self) -> object:
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._failed(f"is malformed HTTP/1: {printable(str(error))}") from None
+
+    def _failed(self, why: str) -> ProbeFailedError:
+        return ProbeFailedError(f"{self._what}: the answer {why}")
+
+
+def _shown(text: bytes) -> str:
+    return printable(text[:60].decode("utf-8", "replace"))

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgenode.config import Check, Endpoint, HttpCheck, TcpCheck
+from edgenode.config import Check, DnsCheck, ExecCheck, HttpCheck, TcpCheck, TlsCheck
+from edgenode.health.dns import DnsProbe
 from edgenode.health.execclient import RunnerProbe
-from edgenode.health.http import HttpProbe
+from edgenode.health.http import HttpProbe, target_of
 from edgenode.health.observation import Probe
+from edgenode.health.sockets import Target
 from edgenode.health.tcp import TcpProbe
+from edgenode.health.tlsprobe import TlsProbe
 
 
 def probe_of(check: Check, runner: Path) -> Probe:
     """What one poll of this check does. `runner`: the socket of the one that runs exec checks."""
-    if isinstance(check, TcpCheck):
-        return TcpProbe(check.target, check.timeout)
-    if isinstance(check, HttpCheck):
-        return HttpProbe(check.url, check.host, check.status, check.timeout)
-    return RunnerProbe(runner, check.name, check.timeout)
+    match check:
+        case TcpCheck():
+            return TcpProbe(check.target, check.timeout)
+        case TlsCheck():
+            return TlsProbe(check)
+        case HttpCheck():
+            return HttpProbe(check)
+        case DnsCheck():
+            return DnsProbe(check)
+        case ExecCheck():
+            return RunnerProbe(runner, check.name, check.timeout)
 
 
-def endpoint_of(check: TcpCheck | HttpCheck) -> Endpoint:
-    """Where this check connects to, and its tripwire is held."""
-    return check.target if isinstance(check, TcpCheck) else check.url.endpoint
+def tripwire_target(check: Check) -> Target | None:
+    """Where this check's tripwire is held; None: it has none."""
+    if isinstance(check, ExecCheck) or not check.tripwire:
+        return None
+    return target_of(check) if isinstance(check, HttpCheck) else check.target

@@ -49,6 +49,14 @@ class RiseFall:
     def state(self) -> State:
         return self._verdict.state
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the next results may change the state: there is none yet, or the last results
+        speak against it."""
+        if self.state is State.UNKNOWN:
+            return True
+        return self._run > 0 and self._run_ok is not (self.state is State.UP)
+
     def adopt(self, state: State, now: float, reason: str) -> None:
         """Take over a state that was found earlier (by the process before us): no transition."""
         self._enter(state, now, reason)

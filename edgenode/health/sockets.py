@@ -1,4 +1,4 @@
-"""Raw TCP sockets for probes and tripwires: connect without waiting, close without a trace."""
+"""Raw sockets for probes and tripwires: connect without waiting, close without a trace."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import os
 import select
 import socket
 import struct
+from pathlib import Path
 
 from edgenode.config import Endpoint
 from edgenode.health.observation import ProbeFailedError
+
+Target = Endpoint | Path
+"""An address and a TCP port, or a Unix socket."""
 
 OWN_FAULT = frozenset(
     {
@@ -27,28 +31,34 @@ OWN_FAULT = frozenset(
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # socket(7): SO_LINGER on, 0 seconds
 
 
-def open_tcp(target: Endpoint) -> socket.socket:
+def open_stream(target: Target) -> socket.socket:
     """A non-blocking socket of the target's family, not inherited by children (PEP 446).
 
-    It closes with RST, so that neither side keeps a TIME_WAIT for each probe (at one probe a second
-    and check these would be 60 for every check). RST is harmless to the proxy here: it never
+    A TCP socket closes with RST, so that neither side keeps a TIME_WAIT for each probe (at one a
+    second these would be 60 for every check). RST is harmless to the proxy here: it never
     discards data that somebody waits for, since a TCP probe sends none and an HTTP probe has its
     answer by then. A proxy meets it as ECONNRESET on a connection without a request, which nginx
     logs at `info` only; and one that still lies in the accept queue is dropped by the proxy's
     first read. HAProxy ends its own checks in the same way.
     """
+    if isinstance(target, Path):
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     family = socket.AF_INET if target.host.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     return sock
 
 
-def connect_now(sock: socket.socket, target: Endpoint) -> int | None:
+def connect_now(sock: socket.socket, target: Target) -> int | None:
     """Start to connect; the result where there is one at once: 0 or an errno. None: not yet.
 
     A local address answers within the call: the kernel delivers SYN and answer over loopback
-    before `connect` returns, but says EINPROGRESS all the same.
+    before `connect` returns, but says EINPROGRESS all the same. A Unix socket always does; one
+    whose queue is full says EAGAIN (connect(2)), which is the target's fault, and ETIMEDOUT here.
     """
+    if isinstance(target, Path):
+        error = sock.connect_ex(os.fspath(target))
+        return errno.ETIMEDOUT if error == errno.EAGAIN else error
     error = sock.connect_ex((str(target.host), target.port))
     return connect_result(sock) if error in (0, errno.EINPROGRESS) else error
 
@@ -72,14 +82,16 @@ def connected_to_itself(sock: socket.socket) -> bool:
         return False  # reset already: connected it was, and to somebody else
 
 
-def explain(target: Endpoint, error: int) -> str:
+def explain(target: Target, error: int) -> str:
     """One sentence on a failed connect."""
+    if isinstance(target, Path) and error == errno.ETIMEDOUT:
+        return f"connection to {target} failed: its queue is full"
     if error == errno.ECONNREFUSED:
         return f"connection to {target} refused"
     return f"connection to {target} failed: {os.strerror(error)}"
 
 
-async def connect(sock: socket.socket, target: Endpoint) -> None:
+async def connect(sock: socket.socket, target: Target) -> None:
     """Connect; raises ProbeFailedError, and OSError where the fault is our own."""
     error = connect_now(sock, target)
     while error is None:

@@ -10,15 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenode.config import Check, HttpCheck, TcpCheck
+from edgenode.config import Check, ExecCheck
 from edgenode.health.lag import StallMeter, was_late
 from edgenode.health.observation import Observation
-from edgenode.health.probes import endpoint_of, probe_of
+from edgenode.health.probes import probe_of, tripwire_target
 from edgenode.health.risefall import RiseFall, State, Verdict
 from edgenode.health.schedule import first_probe, next_probe
 from edgenode.health.wire import Wire
 
 _log = logging.getLogger(__name__)
+
+KNOWN_WITHIN = 30.0
+"""Seconds, at least, that a state stands while probes are made that say nothing of the target."""
 
 
 @dataclass(slots=True)
@@ -29,6 +32,8 @@ class Counters:
     failed: int = 0
     late: int = 0
     """Failures set aside because our own loop was late."""
+    unknown: int = 0
+    """Probes that were made and said nothing of the target."""
     errors: int = 0
     """Probes that could not be made, by our own fault, and verdicts that were not taken."""
     observed_at: float | None = None
@@ -37,6 +42,10 @@ class Counters:
     """Seconds of that probe."""
     trouble: str = ""
     """Why the last probe could not be made, by our own fault; empty: it could."""
+    warning: str = ""
+    """What the last probe found that should be looked at, though it changes nothing."""
+    expires_at: float | None = None
+    """When the target's certificate ends, in seconds of the epoch; None: none was seen."""
 
 
 class Watch:
@@ -57,15 +66,18 @@ class Watch:
         self._on_verdict = on_verdict
         self._meter = meter
         self._probe = probe_of(check, exec_runner)
-        self._state = RiseFall(check.name, check.rise, check.fall, time.monotonic())
+        self._known_at = now = time.monotonic()
+        self._state = RiseFall(check.name, check.rise, check.fall, now)
+        if check.initial != "unknown":
+            self._state.adopt(State(check.initial), now, "not observed yet, initial state")
+        self.decided = False
+        """Whether its state is more than the initial one."""
         self._proofs = 0
         self._running = False
         self.counters = Counters()
         self._wire: Wire | None = None
-        if isinstance(check, TcpCheck | HttpCheck) and check.tripwire:
-            self._wire = Wire(
-                endpoint_of(check), check.restart_grace, check.timeout, self._proved_down
-            )
+        if not isinstance(check, ExecCheck) and (target := tripwire_target(check)) is not None:
+            self._wire = Wire(target, check.restart_grace, check.timeout, self._proved_down)
 
     @property
     def verdict(self) -> Verdict:
@@ -78,6 +90,7 @@ class Watch:
 
     def adopt(self, state: State, reason: str) -> None:
         """Take over a state found earlier. No verdict is given."""
+        self.decided = True
         self._state.adopt(state, time.monotonic(), reason)
         self._set_wire()
 
@@ -86,11 +99,13 @@ class Watch:
         self._running = True
         try:
             self._set_wire()
-            interval, jitter = self.check.interval, self.check.jitter
-            at = origin = first_probe(time.monotonic(), interval, random.random())
+            usual, jitter = self.check.interval, self.check.jitter
+            fast = usual if self.check.fast_interval is None else self.check.fast_interval
+            at = origin = first_probe(time.monotonic(), usual, random.random())
             while True:
                 await asyncio.sleep(at - time.monotonic())
                 await self._poll()
+                interval = fast if self._state.in_doubt else usual
                 at = next_probe(origin, interval, jitter, time.monotonic(), random.random())
         finally:
             self._running = False
@@ -135,6 +150,15 @@ class Watch:
         now = time.monotonic()
         self.counters.observed_at = now
         self.counters.duration = observation.duration
+        self._warn(observation)
+        if not observation.known:
+            self.counters.unknown += 1
+            limit = max(KNOWN_WITHIN, 3 * (self.check.interval + self.check.timeout))
+            if now - self._known_at > limit:
+                reason = f"nothing is known of it for {now - self._known_at:.0f} s"
+                self._tell(self._state.confirm_down(now, f"{reason}: {observation.reason}"))
+            return
+        self._known_at = now
         if observation.ok:
             self.counters.succeeded += 1
         else:
@@ -143,6 +167,16 @@ class Watch:
                 return  # else `fall` failures would cut the grace short
         self._tell(self._state.observe(observation.ok, now, observation.reason))
 
+    def _warn(self, observation: Observation) -> None:
+        """Said when it begins and when it ends: its words may change with every probe."""
+        before, self.counters.warning = self.counters.warning, observation.warning
+        if observation.ok:
+            self.counters.expires_at = observation.expires_at
+        if observation.warning and not before:
+            _log.warning("check %s: warning: %s", self.check.name, observation.warning)
+        elif before and not observation.warning:
+            _log.info("check %s: no warning any more", self.check.name)
+
     def _proved_down(self, reason: str) -> None:
         self._proofs += 1
         self._tell(self._state.confirm_down(time.monotonic(), reason))
@@ -150,6 +184,7 @@ class Watch:
     def _tell(self, verdict: Verdict | None) -> None:
         if verdict is None:
             return
+        self.decided = True
         try:
             self._on_verdict(verdict)
         except Exception:

@@ -14,7 +14,6 @@ import socket
 import time
 from collections.abc import Callable
 
-from edgenode.config import Endpoint
 from edgenode.health import sockets
 from edgenode.health.tripwire import LONGEST_PAUSE, Connect, Down, Pause, Step, Tripwire
 
@@ -30,7 +29,11 @@ class Wire:
     """
 
     def __init__(
-        self, target: Endpoint, restart_grace: float, timeout: float, on_down: Callable[[str], None]
+        self,
+        target: sockets.Target,
+        restart_grace: float,
+        timeout: float,
+        on_down: Callable[[str], None],
     ) -> None:
         self._target = target
         self._timeout = timeout
@@ -95,7 +98,7 @@ class Wire:
         self._stop_timer()
         self._drop_trying()
         try:
-            self._trying = sockets.open_tcp(self._target)
+            self._trying = sockets.open_stream(self._target)
             result = sockets.connect_now(self._trying, self._target)
         except OSError:
             self._drop_trying()

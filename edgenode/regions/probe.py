@@ -8,7 +8,7 @@ import struct
 
 from edgenode.config import Endpoint
 from edgenode.health import sockets
-from edgenode.health.observation import Observation, ProbeFailedError, observe
+from edgenode.health.observation import Observation, ProbeFailedError, Success, observe
 from edgenode.steering.table import Bind
 
 IP_BIND_ADDRESS_NO_PORT = 24
@@ -27,13 +27,13 @@ async def probe(target: Endpoint, bind: Bind, limit: float) -> tuple[Observation
     """
     rtt: float | None = None
 
-    async def attempt() -> str:
+    async def attempt() -> Success:
         nonlocal rtt
-        with sockets.open_tcp(target) as sock:
+        with sockets.open_stream(target) as sock:
             _bind(sock, target, bind)
             await sockets.connect(sock, target)
             rtt = _kernel_rtt(sock)
-        return f"{target} accepts connections"
+        return Success(f"{target} accepts connections")
 
     observation = await observe(attempt(), limit, f"connection to {target}")
     if not observation.ok:

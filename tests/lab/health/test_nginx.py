@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from edgenode.config import Check, ProbeUrl
+from edgenode.config import Check
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.http import HttpProbe
 from edgenode.health.tcp import TcpProbe
@@ -179,6 +179,11 @@ async def test_graceful_end_is_down(nginx: StartNginx) -> None:
         await watched.wait(State.DOWN)
 
 
+def probe_of(nginx: Any, path: str) -> HttpProbe:
+    values = {"name": "c", "type": "http", "url": f"http://{nginx.endpoint}{path}", "timeout": 1.0}
+    return HttpProbe(check_of.validate_python(values))
+
+
 async def test_probes_do_not_trouble_the_proxy(nginx: StartNginx) -> None:
     """Our RSTs leave nothing in nginx's logs but lines of level `info`."""
     proxy = nginx()
@@ -186,10 +191,10 @@ async def test_probes_do_not_trouble_the_proxy(nginx: StartNginx) -> None:
         assert (await TcpProbe(proxy.endpoint, 1.0)()).ok
     await asyncio.sleep(0.1)
     assert proxy.log("access.log") == []
-    probe = HttpProbe(ProbeUrl(proxy.endpoint, "/health"), "example.net", (200,), 1.0)
+    probe = probe_of(proxy, "/health")
     for _ in range(200):
         assert (await probe()).ok
-    broken = await HttpProbe(ProbeUrl(proxy.endpoint, "/broken"), None, (200,), 1.0)()
+    broken = await probe_of(proxy, "/broken")()
     assert broken.reason.endswith("status 503")
     await asyncio.sleep(0.1)
     statuses = [line.split('"')[2].split()[0] for line in proxy.log("access.log")]

@@ -25,7 +25,17 @@ STATUS: dict[str, Any] = {
     "groups": [{"name": "web", "level": "normal", "in_force": True}],
     "neighbors": [{"name": "transit", "state": "Established"}],
     "checks": [
-        {"name": name, "state": state, "succeeded": 5, "failed": 1, "late": 0, "errors": 2}
+        {
+            "name": name,
+            "state": state,
+            "succeeded": 5,
+            "failed": 1,
+            "late": 0,
+            "unknown": 0,
+            "errors": 2,
+            "warning": "ends soon" * (name == "nginx"),
+            "certificate_ends": 1e9,
+        }
         for name, state in (("nginx", "up"), ("new", "unknown"))
     ],
     "regions": [
@@ -151,6 +161,9 @@ def test_the_metrics_say_what_the_status_says() -> None:
     assert ("edgenode_check_up", (("check", "new"),)) not in samples
     errors = samples["edgenode_check_probes_total", (("check", "nginx"), ("result", "errors"))]
     assert errors == 2
+    assert samples["edgenode_check_warning", (("check", "nginx"),)] == 1
+    ends = "edgenode_check_certificate_end_timestamp_seconds"
+    assert samples[ends, (("check", "nginx"),)] == 1e9
     assert samples["edgenode_region_rtt_seconds", (("region", "fra"),)] == 0.0125
     assert samples["edgenode_service_accepted_total", (("service", "web"),)] == 7
     assert samples["edgenode_relay_workers_healthy", ()] == 1

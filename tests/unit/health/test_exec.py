@@ -53,13 +53,14 @@ async def read_pid(file: Path) -> int:
     [
         ("exit 0", True, "/bin/sh: exit status 0"),
         ("echo; echo ' all is well '; echo more", True, "/bin/sh: all is well"),
-        ("echo disk full >&2; exit 3", False, "/bin/sh: exit status 3: disk full"),
-        ("exit 1", False, "/bin/sh: exit status 1"),
+        ("echo disk full >&2; exit 2", False, "/bin/sh: exit status 2: disk full"),
+        ("exit 4", False, "/bin/sh: exit status 4"),
+        ("echo 'DISK OK - 56% | /=2643MB;5948'", True, "/bin/sh: DISK OK - 56%"),
         ("kill -9 $$", False, "/bin/sh: ended by signal 9 (Killed)"),
         (
-            "printf 'bell \\007 and \\377'; exit 1",
+            "printf 'bell \\007 and \\377'; exit 2",
             False,
-            "/bin/sh: exit status 1: bell   and \ufffd",
+            "/bin/sh: exit status 2: bell   and \ufffd",
         ),
     ],
 )
@@ -69,6 +70,23 @@ async def test_exit_status_decides_and_the_first_line_is_the_reason(
     observation = await sh(script)()
     assert (observation.ok, observation.reason) == (ok, reason)
     assert not observation.timed
+
+
+async def test_a_plugins_warning_is_up_with_a_warning_unless_the_check_says_otherwise() -> None:
+    command = ("/bin/sh", "-c", "echo 'DISK WARNING - 91%'; exit 1")
+    seen = await ExecProbe(command, 5.0)()
+    text = "/bin/sh: exit status 1: DISK WARNING - 91%"
+    assert (seen.ok, seen.known, seen.warning) == (True, True, text)
+    seen = await ExecProbe(command, 5.0, warning_is_up=False)()
+    assert (seen.ok, seen.known, seen.warning, seen.reason) == (False, True, "", text)
+
+
+async def test_a_plugin_that_could_not_look_says_nothing_of_the_target() -> None:
+    command = ("/bin/sh", "-c", "echo no such option; exit 3")
+    seen = await ExecProbe(command, 5.0)()
+    assert (seen.known, seen.warning) == (False, "/bin/sh: exit status 3: no such option")
+    seen = await ExecProbe(command, 5.0, unknown_is_down=True)()
+    assert (seen.ok, seen.known) == (False, True)
 
 
 async def test_missing_command_is_a_failure_and_says_so() -> None:

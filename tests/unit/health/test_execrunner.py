@@ -44,14 +44,24 @@ async def running(path: Path, **commands: tuple[list[str], float]) -> AsyncItera
         listener.close()
 
 
+MORE = {
+    "gone": (["sh", "-c", "exit 2"], 5.0),
+    "warns": (["false"], 5.0),
+    "cannot-look": (["sh", "-c", "exit 3"], 5.0),
+}
+
+
 async def test_a_check_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "exec.sock"
-    async with running(path, disk=(["echo", "91% full"], 5.0), gone=(["false"], 5.0)):
+    async with running(path, disk=(["echo", "91% full"], 5.0), **MORE):
         assert path.stat().st_mode & 0o777 == 0o660
         seen = await RunnerProbe(path, "disk", 5.0)()
         assert (seen.ok, seen.reason, seen.timed) == (True, "echo: 91% full", False)
         seen = await RunnerProbe(path, "gone", 5.0)()
-        assert (seen.ok, seen.reason) == (False, "false: exit status 1")
+        assert (seen.ok, seen.reason) == (False, "sh: exit status 2")
+        seen = await RunnerProbe(path, "warns", 5.0)()
+        assert (seen.ok, seen.warning) == (True, "false: exit status 1")
+        assert not (await RunnerProbe(path, "cannot-look", 5.0)()).known
 
 
 async def test_no_command_but_the_configured_ones(tmp_path: Path) -> None:
@@ -91,7 +101,7 @@ async def test_a_check_keeps_its_state_while_the_runner_is_away_and_says_why(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, verdicts = tmp_path / "exec.sock", list[Verdict]()
-    check = ExecCheck(name="disk", type="exec", command=("false",), interval=0.05, fall=1)
+    check = ExecCheck(name="disk", type="exec", command=("failing",), interval=0.05, fall=1)
     checker = Checker([check], verdicts.append, path)
     checker.adopt("disk", State.UP)
     task = asyncio.create_task(checker.run())
@@ -100,7 +110,7 @@ async def test_a_check_keeps_its_state_while_the_runner_is_away_and_says_why(
         assert "start it" in checker.counters()["disk"].trouble
         assert (checker.states()["disk"].state, verdicts) == (State.UP, [])
         assert sum("could not be made" in text for text in caplog.messages) == 1, "said once"
-        async with running(path, disk=(["false"], 5.0)):
+        async with running(path, disk=(["sh", "-c", "exit 2"], 5.0)):
             await eventually(lambda: bool(verdicts))
             assert checker.counters()["disk"].trouble == ""
             assert checker.states()["disk"].state is State.DOWN

@@ -108,7 +108,7 @@ async def test_want_of_descriptors_is_no_verdict_on_the_target(
 def test_a_connection_to_itself_counts_as_refused() -> None:
     """A probe of a dead port in the ephemeral range may be given that very port as its own."""
     own = Endpoint(ip_address("127.0.0.1"), 0)
-    with sockets.open_tcp(own) as sock:
+    with sockets.open_stream(own) as sock:
         sock.bind(("127.0.0.1", 0))
         own = Endpoint(own.host, sock.getsockname()[1])
         assert sockets.connect_now(sock, own) == errno.ECONNREFUSED

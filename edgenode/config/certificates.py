@@ -1,0 +1,66 @@
+"""Our side of TLS from its options: the files are read, and what is wrong with them is said."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenode.config.checks import TlsOptions
+
+NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of <openssl/x509_vfy.h>: dates are for whoever looks at them."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What our side of TLS is made of."""
+
+    ca_file: Path | None
+    client_certificate: Path | None
+    client_key: Path | None
+    insecure: bool
+
+    @classmethod
+    def of(cls, options: TlsOptions) -> Files:
+        """As a check has it."""
+        return cls(
+            options.ca_file, options.client_certificate, options.client_key, options.insecure
+        )
+
+    def paths(self) -> list[Path]:
+        """Those that are named."""
+        named = (self.ca_file, self.client_certificate, self.client_key)
+        return [path for path in named if path is not None]
+
+
+def context(options: Files) -> ssl.SSLContext:
+    """For connections to a target. Raises ValueError with a sentence."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.verify_flags = ssl.VerifyFlags(made.verify_flags | NO_CHECK_TIME)
+    if options.insecure:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    elif options.ca_file is None:
+        made.load_default_certs()
+    else:
+        try:
+            made.load_verify_locations(options.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise ValueError(f"{options.ca_file} {_why(error, 'certificates (PEM)')}") from None
+    if options.client_certificate is not None:
+        try:
+            # Without a password of ours OpenSSL would ask for one on the terminal.
+            made.load_cert_chain(options.client_certificate, options.client_key, password="")
+        except OSError as error:
+            named = f"{options.client_certificate} and {options.client_key}"
+            what = "a certificate and its key (PEM, not encrypted)"
+            raise ValueError(f"{named} {_why(error, what)}") from None
+    return made
+
+
+def _why(error: OSError, wanted: str) -> str:
+    if isinstance(error, ssl.SSLError):
+        detail = f" ({error.reason.replace('_', ' ').lower()})" if error.reason else ""
+        return f"cannot be used as {wanted}{detail}"
+    return f"cannot be read: {error.strerror}"

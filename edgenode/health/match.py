@@ -1,0 +1,26 @@
+"""What a text must have: a part, or a pattern. Pure; linear time on whatever text."""
+
+from __future__ import annotations
+
+from edgenode.config import Match
+from edgenode.config.patterns import compiled
+
+
+class Matcher:
+    """`str()` says what is looked for, for reasons."""
+
+    def __init__(self, match: Match) -> None:
+        self._part = match.contains.encode() if match.contains is not None else None
+        self._pattern = compiled(match.regex) if match.regex is not None else None
+        self._text = "be there" if match.contains is None else f'contain "{match.contains}"'
+        if match.regex is not None:
+            self._text = f'match "{match.regex}"'
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __call__(self, text: bytes) -> bool:
+        """Whether it is there."""
+        if self._pattern is not None:
+            return self._pattern.search(text) is not None
+        return self._part is None or self._part in text

@@ -1,0 +1,44 @@
+"""TLS probe: does the target shake hands, with a certificate that we accept?"""
+
+from __future__ import annotations
+
+import socket
+
+from edgenode.config import TlsCheck
+from edgenode.health import sockets
+from edgenode.health.observation import Observation, ProbeFailedError, Success, observe
+from edgenode.health.streams import drain
+from edgenode.health.tls import TlsClient, TlsStream
+
+GOODBYE = 0.2
+"""Seconds that a target gets to close: a proxy that meets our RST instead would log it."""
+
+
+class TlsProbe:
+    """A handshake, and the end: no bytes of an application."""
+
+    def __init__(self, check: TlsCheck) -> None:
+        self._target = check.target
+        self._timeout = check.timeout
+        self._what = f"TLS with {check.target}"
+        self._client = TlsClient(check, check.server_name or str(check.target.host))
+
+    async def __call__(self) -> Observation:
+        """Probe once. Raises OSError where this process is at fault."""
+        with sockets.open_stream(self._target) as sock:
+            stream = TlsStream(sock, self._what)
+            observation = await observe(self._attempt(sock, stream), self._timeout, self._what)
+            if observation.ok:
+                await drain(stream, min(GOODBYE, self._timeout - observation.duration))
+            return observation
+
+    async def _attempt(self, sock: socket.socket, stream: TlsStream) -> Success:
+        await sockets.connect(sock, self._target)
+        try:
+            certificate = await stream.handshake(self._client)
+            await stream.say_goodbye()
+        except OSError as error:
+            if error.errno in sockets.OWN_FAULT or error.errno is None:
+                raise
+            raise ProbeFailedError(f"{self._what}: {error.strerror}", timed=True) from None
+        return self._client.success(f"{self._what}: {stream.version}", certificate)
