@@ -10,7 +10,7 @@ from edgenode.lab.delays import Delays
 from edgenode.lab.errors import LabError, LabTimeout
 from edgenode.lab.instance import Lab
 from edgenode.lab.nodes.edge import Settings
-from edgenode.lab.topology import STATIC, WEB, Group, Layout, Topology, plan
+from edgenode.lab.topology import STATIC, WEB, Group, Layout, Topology, crowd, plan
 from edgenode.lab.users import Held, Load, Request, next_success
 from edgenode.lab.waiting import wait_until
 
@@ -30,6 +30,7 @@ __all__ = [
     "Route",
     "Settings",
     "Topology",
+    "crowd",
     "next_success",
     "plan",
     "wait_until",

@@ -125,6 +125,7 @@ class Machines:
         moment = time.time()
         process.send(targets, sig)
         if sig == signal.SIGKILL:
+            time.sleep(0.05)  # to look for processes is work, and may disturb what is measured
             self._reap(node, daemon, targets if main_only else None)
         return moment
 

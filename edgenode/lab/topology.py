@@ -12,7 +12,8 @@ Pure: nothing here touches the machine. All addresses are documentation prefixes
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -299,3 +300,20 @@ def plan(delays: Delays, layout: Layout | None = None) -> Topology:
     if unreached:
         raise LabError(f"no path leads to {', '.join(sorted(unreached))}: add neighbors")
     return topology
+
+
+def crowd(topology: Topology, transit: str, names: Iterable[str]) -> Topology:
+    """The plan with further edges in a transit's city: many for a comparison side by side.
+
+    They are not in the layout: a lab with such a plan cannot be taken over by `Lab.attach`.
+    Raises LabError when a name is taken or cannot be used, or there is no room for more links.
+    """
+    edges, links = list(topology.edges), list(topology.links)
+    taken = {node.name for node in topology.nodes}
+    for name in names:
+        if check_node(name) in taken:
+            raise LabError(f"the plan has a node {name!r} already")
+        taken.add(name)
+        edges.append(replace(_edge(len(edges) + 1, transit), name=name))
+        links.append(_link(len(links), transit, name, 0.0))
+    return replace(topology, edges=tuple(edges), links=tuple(links))

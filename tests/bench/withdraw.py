@@ -1,153 +1,379 @@
 """From a death to the withdraw on the upstream's wire: `./run bench withdraw`.
 
-Three ways in turns, in one lab and one run, so that the noise of the machine hits all alike:
-the floor (a `disable` written to BIRD's open control socket), SIGKILL of all processes of a local
-proxy, SIGKILL of `edgenode control` with grace 0. Every figure is read off a capture at the
-upstream.
+edgenode beside its peers, each on a node of its own with its own proxy and session, all at one
+upstream, in one lab. They have their turns one after another, again and again, so that the noise
+of the machine hits all alike; while it is not its turn a peer's poll is at rest (SIGSTOP) and
+takes nothing from the others. What takes many seconds, the peers at their defaults, has its turn
+together. The proxy is killed at a random moment between two polls. A user in another city asks
+all the time; when the route has moved, another city's edge answers.
+
+Every figure is computed from captures (tests/bench/figures.py); `--from DIR` does it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
+import random
 import signal
 import socket
-import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from edgenode.lab import STATIC, WEB, Group, Lab, LabError, Layout, plan, wait_until
+from edgenode.lab import Lab, LabError, Layout, crowd, next_success, plan, wait_until
 from edgenode.lab.delays import built_in
-from edgenode.lab.wire import updates
+from edgenode.lab.process import send
+from edgenode.lab.topology import Edge, Topology
+from edgenode.lab.wire import Update, updates
+from tests.bench import figures
+from tests.bench.figures import KILL, RETURN, TOLD, UPSTREAM, USER, Mark, Report
+from tests.bench.speakers import ANYCASTD_NOTE, CASES, Case, Site, bird, group, proxy
 
-EDGE, TRANSIT = "lon1", "lon"
-LAYOUT = Layout(
-    transits=(TRANSIT,), neighbors=(), edges=(TRANSIT,), regions=("fra",), users=("par",)
-)
+LAYOUT = Layout(edges=("nyc", "sin"), regions=(), users=(USER,))
+"""The other cities' edges, which answer when the city of the comparison is withdrawn."""
 
-Act = Callable[[Lab], float]
-"""Does it, and returns the UNIX time of just before."""
+REST = 0.3
+"""Seconds between two deaths, for the machine to come to rest."""
 
 
-def disable(lab: Lab) -> float:
-    """The floor: nothing but BIRD between the command and the wire."""
-    with socket.socket(socket.AF_UNIX) as bird:
-        bird.settimeout(5)
-        bird.connect(str(lab.directory(EDGE) / "bird.ctl"))
-        bird.recv(4096)  # the greeting
+def topology(cases: Sequence[Case]) -> Topology:
+    """Three transits; beside the first of them a node for each case."""
+    nodes = list(dict.fromkeys(case.node for case in cases))
+    wide = crowd(plan(built_in(), LAYOUT), UPSTREAM, nodes)
+    return replace(wide, groups=tuple(group(number) for number in range(len(nodes))))
+
+
+class Stage:
+    """The lab of the comparison."""
+
+    def __init__(self, lab: Lab, cases: Sequence[Case]) -> None:
+        self.lab = lab
+        self.cases = cases
+        nodes = list(dict.fromkeys(case.node for case in cases))
+        self._sites = {
+            name: Site(lab, _edge(lab, name), lab.topology.groups[number])
+            for number, name in enumerate(nodes)
+        }
+        # The lab's own books are not kept for several threads.
+        self._books = threading.Lock()
+
+    def site(self, case: Case) -> Site:
+        return self._sites[case.node]
+
+    def start(self) -> None:
+        """Start everything, and return when all announce. Raises LabError."""
+        for city in LAYOUT.edges:
+            far = Site(self.lab, _edge(self.lab, f"{city}1"), self.lab.topology.groups[0])
+            proxy(far, self.lab.topology.groups)
+            bird(far, self.lab.topology.groups)
+        started = set()
+        for case in self.cases:
+            if case.node not in started:
+                started.add(case.node)
+                case.start(self.site(case))
+        for case in self.cases:
+            site = self.site(case)
+            wait_until(
+                partial(self.lab.edge_route, site.node.name, site.prefix),
+                60,
+                f"{case.name} announces {site.prefix}: see {site.directory}",
+                every=0.2,
+            )
+
+    def rest(self, case: Case) -> None:
+        """Stop what polls."""
+        self._signal(case, signal.SIGSTOP)
+
+    def wake(self, case: Case) -> None:
+        """Let it go on."""
+        self._signal(case, signal.SIGCONT)
+
+    def _signal(self, case: Case, sig: int) -> None:
+        if case.checker:
+            pids = self.lab.pids(case.node, case.checker)
+            # ExaBGP speaks BGP, and its child polls.
+            send(pids[1:] if case.checker == "exabgp" else pids, sig)
+
+    def mark(self, case: Case, event: str, at: float) -> Mark:
+        """Write into the capture that something was done."""
+        site = self.site(case)
+        service = site.service if case.dies == "proxy" else ""
+        mark = Mark(case.name, event, at, site.own, site.prefix, service)
+        with (
+            self.lab.inside(UPSTREAM),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        ):
+            sender.sendto(mark.to_bytes(), ("127.0.0.1", figures.MARK_PORT))
+        return mark
+
+    def once(self, case: Case, directory: Path) -> None:
+        """One death and one return. Raises LabError."""
+        lab, site = self.lab, self.site(case)
+        with (
+            lab.captures([UPSTREAM], directory, figures.WIRE) as wires,
+            lab.captures([USER], directory, figures.REQUESTS),
+        ):
+            load = lab.requests(USER, site.service, every=0.05 if case.slow else 0.01)
+            wait_until(lambda: any(r.ok for r in load.requests()), 10, f"{case.name} serves users")
+            time.sleep(REST + random.uniform(0, case.interval))
+            kill = self._kill(case)
+            self._wait(wires[UPSTREAM], case, "withdraws", figures.withdrawn_at, kill)
+            if kill.service:
+                wait_until(
+                    lambda: next_success(load.requests(), kill.at),
+                    30,
+                    f"the user is served again after {case.name} has withdrawn",
+                )
+            load.stop()
+            back = self._return(case)
+            self._wait(wires[UPSTREAM], case, "announces again", figures.announced_at, back)
+            # Some have more to say behind the first message.
+            time.sleep(REST)
+
+    def _kill(self, case: Case) -> Mark:
+        """The mark from which the withdraw counts."""
+        lab, site = self.lab, self.site(case)
+        if case.name != "floor":
+            with self._books:
+                moment = lab.kill(
+                    case.node,
+                    "nginx" if case.dies == "proxy" else "control",
+                    main_only=case.dies == "control",
+                )
+            return self.mark(case, KILL, moment)
+        told = _tell(site.directory / "bird.ctl", "disable anycast")
+        with self._books:
+            moment = lab.kill(case.node, "nginx")
+        self.mark(case, KILL, moment)
+        return self.mark(case, TOLD, told)
+
+    def _return(self, case: Case) -> Mark:
+        lab, site = self.lab, self.site(case)
+        with self._books:
+            moment = lab.start(case.node, "nginx" if case.dies == "proxy" else "control")
+        if case.dies == "proxy":
+            moment = wait_until(lambda: self._accepts(site), 10, "the proxy is back", every=0.0005)
+        if case.name == "floor":
+            moment = _tell(site.directory / "bird.ctl", "enable anycast")
+        return self.mark(case, RETURN, moment)
+
+    def _accepts(self, site: Site) -> float | None:
+        with self.lab.inside(site.node.name):
+            client = socket.socket()
+        with client:
+            moment = time.time()
+            return moment if client.connect_ex((site.service, 80)) == 0 else None
+
+    def _wait(
+        self,
+        capture: Path,
+        case: Case,
+        what: str,
+        find: Callable[[list[Update], Mark], float | None],
+        mark: Mark,
+    ) -> None:
+        """Wait until the wire shows it; the capture is read when it has grown."""
+        size = -1
+
+        def seen() -> float | None:
+            nonlocal size
+            present = capture.stat().st_size
+            if present == size:
+                return None
+            size = present
+            return find(updates(capture), mark)
+
+        wait_until(seen, 60, f"{case.name} {what} {mark.prefix}", every=0.05)
+
+
+def _edge(lab: Lab, name: str) -> Edge:
+    node = lab.topology.node(name)
+    assert isinstance(node, Edge)
+    return node
+
+
+def _tell(path: Path, command: str) -> float:
+    """A command on BIRD's control socket, open already; the UNIX time of just before."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5)
+        connection.connect(str(path))
+        connection.recv(4096)  # the greeting
         moment = time.time()
-        bird.sendall(b"disable static_v4_normal\n")
-        bird.recv(4096)
+        connection.sendall(f"{command}\n".encode())
+        connection.recv(4096)
     return moment
 
 
-def enable(lab: Lab) -> None:
-    lab.birdc(EDGE, "enable static_v4_normal")
+@contextlib.contextmanager
+def turn(lock: Path | None) -> Iterator[None]:
+    """Hold a lock that others who measure here hold as well."""
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
-def kill_proxy(lab: Lab) -> float:
-    return lab.kill(EDGE, "nginx", signal.SIGKILL)
+def measure(
+    stage: Stage, count: int, directory: Path, lock: Path | None, step: Callable[[str], None]
+) -> None:
+    """All runs of all cases, each with its captures in a directory of its own."""
+    quick = [case for case in stage.cases if not case.slow]
+    slow = [case for case in stage.cases if case.slow]
+
+    def once(case: Case, number: int) -> None:
+        stage.wake(case)
+        stage.once(case, directory / f"{number + 1:02}-{stage.cases.index(case):02}-{case.node}")
+        stage.rest(case)
+        step(case.name)
+
+    for number in range(count):
+        with turn(lock):
+            for case in quick:
+                once(case, number)
+        with ThreadPoolExecutor(len(slow) or 1) as pool:
+            for future in [pool.submit(once, case, number) for case in slow]:
+                future.result()
 
 
-def kill_control(lab: Lab) -> float:
-    return lab.kill(EDGE, "control", signal.SIGKILL, main_only=True)
-
-
-CASES: dict[str, tuple[Act, Callable[[Lab], object], Group]] = {
-    "floor: disable on BIRD's socket": (disable, enable, STATIC),
-    "local proxy killed": (kill_proxy, lambda lab: lab.start(EDGE, "nginx"), STATIC),
-    "control killed, grace 0": (kill_control, lambda lab: lab.start(EDGE, "control"), WEB),
-}
-
-
-def once(lab: Lab, act: Act, back: Callable[[Lab], object], group: Group, pcap: Path) -> float:
-    """One death and its return; milliseconds to the withdraw of the IPv4 prefix."""
-    own = lab.topology.uplink(EDGE).end(EDGE).ipv4.ip
-    prefix = str(group.prefixes[0])
-    moment = act(lab)
-
-    def withdrawn() -> float:
-        return next(
-            (
-                update.time
-                for update in updates(pcap)
-                if update.time >= moment and update.source == own and prefix in update.withdrawn
-            ),
-            0.0,
-        )
-
-    at = wait_until(withdrawn, 10, f"{TRANSIT} sees {prefix} withdrawn")
-    back(lab)
-    for each in (WEB, STATIC):
-        lab.wait_announced(EDGE, each)
-    time.sleep(0.2)  # let the machine come to rest
-    return (at - moment) * 1000
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="./run bench withdraw", description=__doc__)
-    parser.add_argument("--runs", type=int, default=20, help="runs of each (default: 20)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--captures", type=Path, metavar="DIR", help="keep the capture there")
-    options = parser.parse_args()
-    if os.geteuid() != 0:
-        parser.error("needs root: it makes network namespaces")
-    console = Console(highlight=False)
-    figures: dict[str, list[float]] = {name: [] for name in CASES}
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="edgenode-bench-") as scratch,
-            Lab("bench", plan(built_in(), LAYOUT)) as lab,
-            Progress(console=console, transient=True) as progress,
-        ):
-            lab.up(progress.console.print)
-            directory = options.captures or Path(scratch)
-            directory.mkdir(parents=True, exist_ok=True)
-            task = progress.add_task("withdraw", total=options.runs * len(CASES))
-            for run in range(options.runs):
-                for case, (name, (act, back, group)) in enumerate(CASES.items()):
-                    # A capture of its own for each: reading it stays quick.
-                    place = directory / f"{run + 1:02}-{case}"
-                    with lab.captures([TRANSIT], place, "tcp port 179") as files:
-                        figures[name].append(once(lab, act, back, group, files[TRANSIT]))
-                    progress.advance(task)
-    except LabError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    report = {name: summary(values) for name, values in figures.items()}
-    console.print(table(report))
-    if options.json:
-        document = {"to_withdraw_ms": report, "runs": options.runs, "all_ms": figures}
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
-    return 0
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    return {
-        "min": round(min(values), 3),
-        "median": round(statistics.median(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def table(report: dict[str, dict[str, float]]) -> Table:
-    result = Table(title="to the WITHDRAW on the upstream's wire, milliseconds", box=None)
-    for column in ("", "min", "median", "max", "median / floor"):
+def table(report: Report, kind: str, title: str) -> Table:
+    """For humans: medians, and how many times those of edgenode."""
+    cases = report[kind]
+    ours = cases.get("edgenode", {}).get("median")
+    result = Table(title=f"{title}, milliseconds", box=None, title_justify="left")
+    for column in ("", "min", "median", "max", "median / edgenode's"):
         result.add_column(column, justify="left" if not column else "right")
-    floor = next(iter(report.values()))["median"]
-    for name, figures in report.items():
-        ratio = figures["median"] / floor
-        result.add_row(name, *(f"{value:.2f}" for value in figures.values()), f"{ratio:.1f}")
+    for name, values in cases.items():
+        ratio = f"{values['median'] / ours:.1f}" if ours else ""
+        result.add_row(name, *(f"{value:.2f}" for value in values.values()), ratio)
     return result
 
 
+def tell(console: Console, directory: Path, file: Path | None, notes: Sequence[str]) -> None:
+    """Tables, goals and JSON, from the captures. Raises FiguresError."""
+    document = figures.document(directory, notes)
+    report: Report = {kind: document[kind] for kind in figures.KINDS}
+    for kind, title in (
+        (figures.WITHDRAW, "from the kill to the WITHDRAW on the upstream's wire"),
+        (figures.ANNOUNCE, "from the proxy's return to the announcement on the wire"),
+        (figures.OUTAGE, "from the kill to the next answer that a user gets, from another city"),
+    ):
+        if report[kind]:
+            console.print(table(report, kind, title))
+            console.print()
+    for goal in figures.goals(report):
+        console.print(("[green]✓[/] " if goal.reached else "[red]✗[/] ") + goal.text)
+    for note in notes:
+        console.print(f"note: {note}")
+    if file is not None:
+        file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    parser = argparse.ArgumentParser(
+        prog="./run bench withdraw",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--runs", type=int, default=20, help="runs of each (default: 20)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--captures", type=Path, metavar="DIR", help="keep the captures there")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="only cases whose name begins so; again for more",
+    )
+    parser.add_argument("--quick", action="store_true", help="without the peers' slow defaults")
+    parser.add_argument(
+        "--lock",
+        type=Path,
+        metavar="FILE",
+        help="hold an flock(2) on it for each round, where others measure on this machine too",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="measure nothing: compute all from the captures that were kept there",
+    )
+    return parser, parser.parse_args()
+
+
+def chosen(only: Sequence[str] | None, quick: bool) -> list[Case]:
+    """The cases that are wanted, in their order."""
+    return [
+        case
+        for case in CASES
+        if not (quick and case.slow)
+        and (not only or any(case.name.startswith(name) for name in only))
+    ]
+
+
+def main() -> int:
+    parser, options = arguments()
+    cases = chosen(options.only, options.quick)
+    if not cases or options.runs < 1:
+        known = ", ".join(case.name for case in CASES)
+        parser.error(f"nothing to measure; the cases are: {known}")
+    notes = [ANYCASTD_NOTE] if any(case.name.startswith("anycastd") for case in cases) else []
+    console = Console(highlight=False)
+    if options.source:
+        tell(console, options.source, options.json, notes)
+        return 0
+    if os.geteuid() != 0:
+        parser.error("needs root: it makes network namespaces")
+    with tempfile.TemporaryDirectory(prefix="edgenode-bench-") as scratch:
+        directory = options.captures or Path(scratch)
+        if any(directory.glob(f"*/{UPSTREAM}.pcap")):
+            parser.error(f"{directory} holds captures already: they would count as well")
+        run(console, cases, options.runs, directory, options.lock)
+        tell(console, directory, options.json, notes)
+    return 0
+
+
+def run(
+    console: Console, cases: Sequence[Case], count: int, directory: Path, lock: Path | None
+) -> None:
+    """Measure. Raises LabError."""
+    with (
+        Lab("bench", topology(cases)) as lab,
+        Progress(console=console, transient=True) as progress,
+    ):
+        stage = Stage(lab, cases)
+        with turn(lock):
+            lab.up(progress.console.print, edges=False)
+            progress.console.print(f"{len(cases)} cases, {count} runs of each")
+            stage.start()
+        for case in cases:
+            stage.rest(case)
+        task: TaskID = progress.add_task("", total=count * len(cases))
+
+        def step(name: str) -> None:
+            progress.update(task, advance=1, description=name)
+
+        measure(stage, count, directory, lock, step)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (LabError, figures.FiguresError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(1)
