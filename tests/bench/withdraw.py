@@ -252,12 +252,12 @@ def measure(
 
 
 def table(report: Report, kind: str, title: str) -> Table:
-    """For humans: medians, and how many times those of edgenode."""
+    """For humans: milliseconds, and how many times the median of edgenode."""
     cases = report[kind]
     ours = cases.get("edgenode", {}).get("median")
-    result = Table(title=f"{title}, milliseconds", box=None, title_justify="left")
-    for column in ("", "min", "median", "max", "median / edgenode's"):
-        result.add_column(column, justify="left" if not column else "right")
+    result = Table(box=None)
+    for column in (title, "min", "median", "max", "median / edgenode's"):
+        result.add_column(column, justify="left" if column == title else "right")
     for name, values in cases.items():
         ratio = f"{values['median'] / ours:.1f}" if ours else ""
         result.add_row(name, *(f"{value:.2f}" for value in values.values()), ratio)
