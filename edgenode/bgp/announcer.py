@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, check
-from edgenode.bgp.files import BIRD_GROUP, FileError, keep, remove
+from edgenode.bgp.birdfiles import BirdFiles, read_includes, read_passwords
+from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, Version, check
+from edgenode.bgp.files import FileError
+from edgenode.bgp.filters import Towards
 from edgenode.bgp.levels import Level, steps
 from edgenode.bgp.names import static_pattern
+from edgenode.bgp.offline import explain
 from edgenode.bgp.protocols import (
     Protocol,
     Session,
@@ -24,16 +27,9 @@ from edgenode.bgp.protocols import (
     parse_protocols,
     sessions,
 )
-from edgenode.bgp.render import (
-    FINGERPRINT,
-    OURS,
-    configuration_fingerprint,
-    render,
-    render_secrets,
-    secrets_file,
-)
+from edgenode.bgp.render import FINGERPRINT
 from edgenode.bgp.replies import Reply
-from edgenode.config import Config, Group, secrets
+from edgenode.config import Config, Group
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +65,6 @@ def backoff(attempt: int) -> float:
     return float(min(1.0, 0.05 * 2 ** min(attempt, 10)))
 
 
-def read_passwords(config: Config) -> dict[str, str]:
-    """The neighbors' passwords from their files. Raises `config.secrets.SecretError`."""
-    return {
-        neighbor.name: secrets.read(neighbor.password_file)
-        for neighbor in config.bgp.neighbors
-        if neighbor.password_file
-    }
-
-
 class Announcer:
     """One per node. Until a group has been given a level, it is left as BIRD has it."""
 
@@ -87,14 +74,23 @@ class Announcer:
         client: BirdClient,
         *,
         passwords: Mapping[str, str] | None = None,
+        towards: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """`passwords` absent: read from their files (`read_passwords`)."""
+        """`passwords` absent: read from their files; `towards`: see `degrade_towards`.
+
+        Raises SecretError, and FileError where a file of `bgp.include` cannot be used.
+        """
         self.client = client
         self.problem = ""
         self._config = config
         self._groups = {group.name: group for group in config.groups}
-        self._passwords = read_passwords(config) if passwords is None else dict(passwords)
-        self._fingerprint = configuration_fingerprint(config, self._passwords)
+        self._towards: Towards = frozenset(towards)
+        self._files = BirdFiles(
+            config,
+            read_passwords(config) if passwords is None else dict(passwords),
+            read_includes(config),
+            self._towards,
+        )
         self._wanted: dict[str, Level] = {}
         self._again = asyncio.Event()
         self._configuring = asyncio.Lock()
@@ -191,39 +187,84 @@ class Announcer:
             agrees=connected and not self._disagreeing(rows),
         )
 
-    def write_config(self) -> None:
-        """Keep the files that BIRD starts with: every group disabled. Raises FileError."""
-        self._write({})
+    @property
+    def towards(self) -> Towards:
+        """The pairs of group and neighbor that are degraded there alone, as last wanted."""
+        return self._towards
+
+    async def degrade_towards(self, pairs: Iterable[tuple[str, str]]) -> bool:
+        """Have groups degraded towards single neighbors: just these (group, neighbor).
+
+        A group that is announced as normal then looks degraded to that neighbor. It is part of
+        that neighbor's filter, so BIRD is reconfigured, with the levels as they are. True once BIRD
+        runs so. False: BIRD is away or refused (`problem` says why); what is wanted is kept, and is
+        brought in when BIRD is back. Pairs that are not configured are of no effect.
+        """
+        self._towards = frozenset(pairs)
+        try:
+            await self.configure_running()
+        except (BirdUnavailable, BirdError, FileError, NotOurConfiguration) as error:
+            self._complain(str(error))
+            self._again.set()
+            return False
+        return True
+
+    def write_config(self, version: Version | None = None) -> None:
+        """Keep the files that BIRD starts with: every group disabled. Raises FileError.
+
+        `version`: BIRD's, for one that was not connected to yet.
+        """
+        self._files.write({}, self.client.version or version)
 
     async def configure_running(self) -> bool:
         """Bring our configuration into a BIRD that runs with another text; False: it had ours.
 
+        BIRD parses it first, from files of their own: what it refuses changes nothing.
         `configure` puts each protocol back to what the file says, so the file has the present
         levels in it for that moment. Raises BirdError, BirdUnavailable, FileError,
         NotOurConfiguration.
         """
         async with self._configuring:
-            if await self._runs_our_text():
+            files = await self._present_files()
+            if await self._runs(files):
                 return False
             rows = await self._protocols()
             found = {name: level_in_force(group, rows) for name, group in self._groups.items()}
+            await self._have_checked(files, found | self._wanted)
             try:
-                self._write(found | self._wanted)
-                await self.client.ask("configure check")
                 # No await between the text and the command: a level that is given later has its
                 # own commands behind `configure`, one that was given earlier is in the text.
-                self._write(found | self._wanted)
+                files.write(found | self._wanted, self.client.version)
                 (future,) = self.client.submit(["configure"])
                 check("configure", await future, self.client.socket)
             finally:
                 self.write_config()
-            if not await self._runs_our_text():
+            if not await self._runs(files):
                 raise NotOurConfiguration(
                     f"BIRD was reconfigured and does not use {self._config.bgp.config}: "
                     "start it with that file (bird -c), or set bgp.config to the one it reads"
                 )
             log.info("BIRD runs with the new configuration")
             return True
+
+    async def _present_files(self) -> BirdFiles:
+        """With what is wanted now of `degrade_towards`; under the lock."""
+        if self._files.towards != self._towards:
+            # Its fingerprint takes long enough to be in a withdraw's way.
+            self._files = await asyncio.to_thread(self._files.degraded, self._towards)
+        return self._files
+
+    async def _have_checked(self, files: BirdFiles, levels: Mapping[str, Level]) -> None:
+        """Have BIRD parse it. Raises BirdError, in the words of the operator's files."""
+        candidate = files.candidate
+        try:
+            files.write(levels, self.client.version, candidate)
+            await self.client.ask(f'configure check "{candidate}"')
+        except BirdError as error:
+            text = explain(error.text, self._config, candidate)
+            raise BirdError("configure check", error.code, text) from None
+        finally:
+            files.remove_candidate()
 
     async def reconcile(self) -> None:
         """Bring BIRD to our configuration and the wanted levels.
@@ -263,7 +304,9 @@ class Announcer:
         """
         async with self._configuring:
             try:
-                self.write_config()
+                files = await self._present_files()
+                files.remove_candidate()
+                files.write({}, self.client.version)
             except FileError as error:
                 log.warning("%s", error)
 
@@ -283,10 +326,10 @@ class Announcer:
     async def _protocols(self) -> dict[str, Protocol]:
         return parse_protocols(await self.client.ask("show protocols"))
 
-    async def _runs_our_text(self) -> bool:
+    async def _runs(self, files: BirdFiles) -> bool:
         (future,) = self.client.submit([f"eval {FINGERPRINT}"])
         reply = await future
-        return not reply.failed and reply.text.strip() == self._fingerprint
+        return not reply.failed and reply.text.strip() == files.fingerprint
 
     def _disagreeing(self, rows: Mapping[str, Protocol]) -> list[str]:
         return [
@@ -294,15 +337,6 @@ class Announcer:
             for name, level in self._wanted.items()
             if not agrees(self._groups[name], level, rows)
         ]
-
-    def _write(self, levels: Mapping[str, Level]) -> None:
-        path = self._config.bgp.config
-        if self._passwords:
-            text = render_secrets(self._config, self._passwords)
-            keep(secrets_file(path), text, mode=0o640, group=BIRD_GROUP)
-        keep(path, render(self._config, levels, self._fingerprint), mode=0o644)
-        if not self._passwords:
-            remove(secrets_file(path), OURS)
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:

@@ -24,7 +24,7 @@ def write_atomically(path: Path, text: str, *, mode: int, group: str | None = No
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 if (gid := _gid(group)) is not None and gid != os.stat(descriptor).st_gid:
@@ -60,7 +60,7 @@ def remove(path: Path, beginning: str) -> None:
 
 def _read_or_none(path: Path) -> str | None:
     try:
-        return path.read_text("ascii")
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 

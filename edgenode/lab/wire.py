@@ -38,6 +38,7 @@ class Update:
     withdrawn: tuple[str, ...]
     as_path: tuple[int, ...] = ()
     communities: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    large: frozenset[tuple[int, int, int]] = field(default_factory=frozenset)
     med: int | None = None
     next_hop: str | None = None
 
@@ -86,8 +87,11 @@ def decode(time: float, flow: Flow, message: bytes) -> Update | None:
             case 4:  # MULTI_EXIT_DISC
                 found["med"] = int(value.med)
             case 8:  # COMMUNITY (RFC 1997): 32 bits, the halves are written apart
-                pairs = (divmod(int(number), 1 << 16) for number in _communities(value))
+                pairs = (divmod(number, 1 << 16) for number in _words(value))
                 found["communities"] = frozenset(pairs)
+            case 32:  # LARGE_COMMUNITY (RFC 8092)
+                words = [*_words(value)]
+                found["large"] = frozenset(zip(words[::3], words[1::3], words[2::3], strict=True))
             case 14:  # MP_REACH_NLRI (RFC 4760)
                 announced += [str(nlri.prefix) for nlri in value.nlri]
                 # With a link-local address beside it (32 bytes) the global one has another name.
@@ -97,7 +101,7 @@ def decode(time: float, flow: Flow, message: bytes) -> Update | None:
     return Update(time, flow.source, flow.destination, tuple(announced), tuple(withdrawn), **found)
 
 
-def _communities(value: Any) -> Iterator[int]:
+def _words(value: Any) -> Iterator[int]:
     raw = bytes(value)
     for start in range(0, len(raw) - 3, 4):
         yield int.from_bytes(raw[start : start + 4], "big")

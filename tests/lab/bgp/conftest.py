@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,12 @@ UPSTREAM_BIRD = shutil.which("bird") or "/usr/sbin/bird"
 EDGE_BIRD = os.environ.get("EDGENODE_TEST_BIRD", UPSTREAM_BIRD)
 T = TypeVar("T")
 _numbers = itertools.count()
+_ATTRIBUTES = {
+    "as_path": "as_path",
+    "community": "communities",
+    "large_community": "large",
+    "med": "med",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,8 +62,10 @@ async def wait_for(probe: Callable[[], Awaitable[T]], timeout: float = 8.0) -> T
 class Route:
     """A route as the upstream has it."""
 
-    as_path: str
-    communities: str
+    as_path: str = ""
+    communities: str = ""
+    large: str = ""
+    med: str = ""
 
 
 @dataclass
@@ -124,9 +132,9 @@ class World:
     def announcer(self, config: Config | None = None, *, timeout: float = 2.0) -> Announcer:
         return Announcer(config or self.config, BirdClient(self.bird.socket, timeout=timeout))
 
-    def start_upstream(self, options: str = "") -> None:
+    def start_upstream(self, options: str = "", head: str = "") -> None:
         self.upstream_bird.config.write_text(
-            "log stderr all;\nrouter id 198.51.100.3;\nprotocol device { }\n"
+            f"log stderr all;\nrouter id 198.51.100.3;\nprotocol device {{ }}\n{head}\n"
             + "".join(
                 f"protocol bgp edge{version} {{\n"
                 "  debug { routes };\n"
@@ -149,12 +157,12 @@ class World:
         namespace = self.edge if node == "edge" else self.upstream
         return run("ip", "netns", "exec", namespace, *command.split(), *arguments)
 
-    async def start(self, options: str = "") -> Announcer:
+    async def start(self, options: str = "", head: str = "") -> Announcer:
         """Both BIRDs with what the announcer wrote: nothing is announced yet."""
         announcer = self.announcer()
         announcer.write_config()
         self.bird.start()
-        self.start_upstream(options)
+        self.start_upstream(options, head)
         return announcer
 
     @asynccontextmanager
@@ -170,9 +178,9 @@ class World:
                 await task
             await announcer.client.close()
 
-    async def routes(self) -> dict[str, Route]:
-        """What the upstream has."""
-        client = BirdClient(self.upstream_bird.socket)
+    async def routes(self, bird: Bird | None = None) -> dict[str, Route]:
+        """What the upstream, or another BIRD, has."""
+        client = BirdClient((bird or self.upstream_bird).socket)
         await client.connect()
         try:
             lines = (await client.ask("show route all")).lines
@@ -183,18 +191,16 @@ class World:
         for text in (line.text for line in lines):
             if match := re.match(r"([0-9a-f.:]+/\d+)\s", text):
                 prefix = match[1]
-                routes[prefix] = Route("", "")
-            elif match := re.match(r"\s+BGP\.as_path: (.*)", text):
-                routes[prefix] = Route(match[1], "")
-            elif match := re.match(r"\s+BGP\.community: (.*)", text):
-                routes[prefix] = Route(routes[prefix].as_path, match[1])
+                routes[prefix] = Route()
+            elif (match := re.match(r"\s+BGP\.(\w+): (.*)", text)) and match[1] in _ATTRIBUTES:
+                routes[prefix] = replace(routes[prefix], **{_ATTRIBUTES[match[1]]: match[2]})
         return routes
 
-    async def wait_routes(self, *prefixes: str) -> dict[str, Route]:
-        """Wait until the upstream has just these prefixes."""
+    async def wait_routes(self, *prefixes: str, bird: Bird | None = None) -> dict[str, Route]:
+        """Wait until the upstream, or another BIRD, has just these prefixes."""
 
         async def same() -> dict[str, Route] | bool:
-            routes = await self.routes()
+            routes = await self.routes(bird)
             return set(routes) == set(prefixes) and (routes or True)
 
         routes = await wait_for(same)

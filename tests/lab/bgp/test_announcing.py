@@ -143,7 +143,7 @@ async def test_a_new_configuration_moves_nothing_that_stays(world: World) -> Non
         assert routes[DNS].communities == "(65535,0)"
         assert "removed" not in world.seen(V4) + world.seen(V6) + world.seen(DNS)
     text = world.bird.config.read_text()
-    assert text.count("protocol static") == text.count("disabled;") == 8
+    assert text.count("protocol static") == text.count("disabled;") == 12
     world.bird.kill()
     await world.wait_routes()
     world.bird.start()
