@@ -60,7 +60,7 @@ def remove(path: Path, beginning: str) -> None:
 
 def _read_or_none(path: Path) -> str | None:
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError):
         return None
 
