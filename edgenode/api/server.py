@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +13,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from edgenode.api.metrics import CONTENT_TYPE
+from edgenode.api.requests import Request, parse
 from edgenode.config import Endpoint
 from edgenode.places import bind
-from edgenode.state import IntentKind, StateError
+from edgenode.state import StateError
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +30,25 @@ class Node(Protocol):
     def status(self) -> Mapping[str, Any]:
         """The node's whole state, as JSON values."""
 
-    async def intend(self, groups: Sequence[str], kind: IntentKind, reason: str) -> None:
-        """Drain or withdraw groups. Raises StateError where it cannot be remembered."""
+    async def intend(self, request: Request) -> Sequence[str]:
+        """Heed what an operator wants, or has released; what there is to say about it.
 
-    async def release(self, groups: Sequence[str]) -> None:
-        """Let checks and regions decide again. Raises StateError."""
+        Raises LastSite where it is not done for the users' sake, StateError where it cannot be
+        remembered.
+        """
+
+    async def explain(self, group: str) -> Mapping[str, Any]:
+        """All that a group hangs on, and what its neighbors were sent."""
 
     def groups(self) -> Sequence[str]:
         """The names of the groups."""
+
+    def neighbors(self) -> Sequence[str]:
+        """The names of the neighbors."""
+
+
+class LastSite(Exception):
+    """The users of a prefix would have nowhere to go, as far as is known; the text says so."""
 
 
 class AddressInUse(Exception):
@@ -43,35 +56,44 @@ class AddressInUse(Exception):
 
 
 def admin_app(node: Node) -> web.Application:
-    """Routes: ``GET /v1/status``, ``POST /v1/intent`` (groups, kind or null, reason)."""
+    """Routes: ``GET /v1/status``, ``GET /v1/why/GROUP``, ``POST /v1/intent`` (see `requests`)."""
     app = web.Application(client_max_size=64 * 1024)
 
     async def status(_: web.Request) -> web.Response:
         await node.refresh()
         return web.json_response(node.status())
 
+    async def why(request: web.Request) -> web.Response:
+        if (group := request.match_info["group"]) not in node.groups():
+            return _error(404, f"no such group: {group}; there are: {', '.join(node.groups())}")
+        await node.refresh()
+        return web.json_response(await node.explain(group))
+
     async def intent(request: web.Request) -> web.Response:
         try:
-            body = await request.json()
-            groups = [str(group) for group in body["groups"]]
-            kind = None if body["kind"] is None else IntentKind(body["kind"])
-            reason = str(body.get("reason", ""))
-        except (ValueError, KeyError, TypeError) as error:
-            return _error(400, f"the request is not right: {error!r}")
-        if unknown := sorted(set(groups) - set(node.groups())):
-            known = ", ".join(node.groups())
-            return _error(404, f"no such group: {', '.join(unknown)}; there are: {known}")
+            wanted = parse(await request.json(), node.groups(), node.neighbors())
+        except LookupError as error:
+            return _error(404, str(error.args[0]))
+        except ValueError as error:
+            return _error(400, str(error))
+        if wanted.until is not None and wanted.until <= time.time():
+            return _error(400, "until is not in the future: nothing was changed")
         try:
-            if kind is None:
-                await node.release(groups)
-            else:
-                await node.intend(groups, kind, reason)
+            notes = await node.intend(wanted)
+        except LastSite as error:
+            return _error(409, str(error))
         except StateError as error:
             return _error(507, str(error))
         await node.refresh()
-        return web.json_response(node.status())
+        return web.json_response({**node.status(), "notes": list(notes)})
 
-    app.add_routes([web.get("/v1/status", status), web.post("/v1/intent", intent)])
+    app.add_routes(
+        [
+            web.get("/v1/status", status),
+            web.get("/v1/why/{group}", why),
+            web.post("/v1/intent", intent),
+        ]
+    )
     return app
 
 

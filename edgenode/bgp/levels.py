@@ -44,3 +44,13 @@ def steps(level: Level) -> tuple[tuple[str, Level], ...]:
     """What to do to a group's protocols, in order, to bring a level in force from any other."""
     enable = tuple(("enable", each) for each in STANDING if each is level)
     return enable + tuple(("disable", each) for each in STANDING if each is not level)
+
+
+def most_cautious(*levels: Level) -> Level:
+    """The one that attracts the fewest; NORMAL of none."""
+    return min(levels, key=CAUTION.index, default=Level.NORMAL)
+
+
+def more_cautious(level: Level, than: Level) -> bool:
+    """Whether a level attracts fewer than another."""
+    return CAUTION.index(level) < CAUTION.index(than)

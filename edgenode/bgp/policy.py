@@ -1,13 +1,26 @@
-"""Whether a group is announced, decided from what is known. Pure: no clock, no I/O."""
+"""At which level a group should be, decided from what is known. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from edgenode.bgp.levels import Level
+from edgenode.bgp.damping import Wait
+from edgenode.bgp.levels import Level, more_cautious, most_cautious
+from edgenode.bgp.rules import Finding, Standing, judge, rules_of
 from edgenode.config import Group
 from edgenode.health.risefall import State
+
+Memory = tuple[Standing, ...]
+"""How each of a group's rules stands, in their order; what is missing is OPEN."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What operators want of a group: the level that it has at most, and why."""
+
+    level: Level = Level.NORMAL
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -16,6 +29,31 @@ class Decision:
 
     level: Level
     reasons: tuple[str, ...]
+    memory: Memory = ()
+    """To be given back at the next decision."""
+    wanted: Level | None = None
+    """The level that it would have, if it had not to wait."""
+    wait: float = 0.0
+    """Seconds until it may."""
+
+
+def held(decision: Decision, level: Level, wait: Wait) -> Decision:
+    """A decision that has to wait at a level."""
+    reason = f"waits {wait.seconds:.0f} s before it is {decision.level} again: {wait.reason}"
+    return replace(
+        decision,
+        level=level,
+        reasons=(reason, *decision.reasons),
+        wanted=decision.level,
+        wait=wait.seconds,
+    )
+
+
+def frozen(asked: Asked, previous: Level, memory: Memory, why: str) -> Decision:
+    """The decision while nothing moves by itself: operators may still take away."""
+    level = most_cautious(previous, asked.level)
+    reasons = asked.reasons if asked.level is level is not Level.NORMAL else ()
+    return Decision(level, (f"held as it is: {why}", *reasons), memory)
 
 
 def decide(
@@ -23,55 +61,64 @@ def decide(
     checks: Mapping[str, State],
     services_reachable: Mapping[str, bool | None],
     *,
-    drained: bool,
-    withdrawn: bool,
     previous: Level,
+    asked: Asked = Asked(),
+    memory: Memory = (),
 ) -> Decision:
-    """The level for a group.
+    """The level for a group: the most cautious of what broken rules and operators ask for.
 
     `checks` holds the state of the group's checks by name (others are ignored, a missing one is
     UNKNOWN); `services_reachable` says for each service steered in this group whether a region
-    answers for it (None: no evidence). `drained` and `withdrawn` are the operator's intent,
-    `previous` is the level in force. Evidence against the group withdraws it, evidence for it
-    announces it, and without evidence it stays as it is.
+    answers for it (None: no evidence); `previous` is the level in force. Without evidence that
+    would tell between two levels the group stays as near as it can to where it is.
     """
-    if withdrawn:
-        return Decision(Level.WITHDRAWN, ("withdrawn by the operator",))
-    against, missing = _evidence(group, checks, services_reachable)
-    if against:
-        return Decision(Level.WITHDRAWN, against)
-    if missing:
-        kept = Level.DRAINED if drained and previous is Level.NORMAL else previous
-        intent = ("drained by the operator",) if kept is not previous else ()
-        return Decision(kept, (*intent, *missing, f"without evidence {previous} is kept"))
-    if drained:
-        return Decision(Level.DRAINED, ("drained by the operator",))
-    return Decision(Level.NORMAL, ("all that is required is up",))
+    rules = rules_of(group)
+    standings = (*memory, *(Standing.OPEN for _ in rules))
+    findings = [
+        judge(rule, checks, standing, previous)
+        for rule, standing in zip(rules, standings, strict=False)
+    ]
+    memory = tuple(finding.standing for finding in findings)
+    if asked.level is Level.WITHDRAWN:
+        return Decision(Level.WITHDRAWN, asked.reasons, memory)
+    findings += _reachability(group, services_reachable)
+    broken = [each for each in findings if each.standing is Standing.BROKEN]
+    doubtful = [each for each in findings if each.in_doubt]
+    worst = most_cautious(*(each.level for each in broken))
+    possible = most_cautious(worst, *(each.level for each in doubtful))
+    evident = _between(previous, possible, worst)
+    level = most_cautious(evident, asked.level)
+    reasons = [reason for each in broken for reason in each.reasons]
+    if asked.level is level is not Level.NORMAL:
+        reasons += asked.reasons
+    if possible is not worst:
+        reasons += [reason for each in doubtful for reason in each.reasons]
+        if level is evident:
+            reasons.append(f"without evidence {evident} is kept")
+    return Decision(level, tuple(reasons) or ("all that is required is up",), memory)
 
 
-def _evidence(
-    group: Group, checks: Mapping[str, State], services_reachable: Mapping[str, bool | None]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The reasons against announcing, and what is not known yet."""
+def _between(level: Level, possible: Level, worst: Level) -> Level:
+    """A level no more cautious than what is possible, and no less than what is proven."""
+    level = most_cautious(level, worst)
+    return possible if more_cautious(level, possible) else level
+
+
+def _reachability(group: Group, services: Mapping[str, bool | None]) -> list[Finding]:
+    """What the regions say against announcing, or do not know: a rule of their own."""
+    off = [name for name, reachable in services.items() if reachable is False]
+    unknown = [name for name, reachable in services.items() if reachable is None]
     against: list[str] = []
     missing: list[str] = []
-    for name in group.checks:
-        match checks.get(name, State.UNKNOWN):
-            case State.DOWN:
-                against.append(f"check {name} is down")
-            case State.UNKNOWN:
-                missing.append(f"check {name} has no result yet")
-            case State.UP:
-                pass
-    if not services_reachable:
-        return tuple(against), tuple(missing)
-    off = [name for name, reachable in services_reachable.items() if reachable is False]
-    unknown = [name for name, reachable in services_reachable.items() if reachable is None]
-    if group.regions_required == "all":
-        against += [f"service {name} has no reachable region" for name in off]
-        missing += [f"service {name}: no region was probed yet" for name in unknown]
-    elif len(off) == len(services_reachable):
-        against.append("none of the services has a reachable region: " + ", ".join(off))
-    elif len(off) + len(unknown) == len(services_reachable):
-        missing.append("no service is known to have a reachable region: " + ", ".join(unknown))
-    return tuple(against), tuple(missing)
+    if not services:
+        pass
+    elif group.regions_required == "all":
+        against = [f"service {name} has no reachable region" for name in off]
+        missing = [f"service {name}: no region was probed yet" for name in unknown]
+    elif len(off) == len(services):
+        against = ["none of the services has a reachable region: " + ", ".join(off)]
+    elif len(off) + len(unknown) == len(services):
+        missing = ["no service is known to have a reachable region: " + ", ".join(unknown)]
+    if against:
+        return [Finding(Level.WITHDRAWN, Standing.BROKEN, tuple(against))]
+    return [Finding(Level.WITHDRAWN, Standing.OPEN, tuple(missing))] if missing else []

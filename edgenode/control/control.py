@@ -10,18 +10,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from edgenode import places
+from edgenode.api.requests import Request
 from edgenode.bgp.announcer import Announcer, Status
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
 from edgenode.bgp.levels import Level
-from edgenode.bgp.policy import Decision, decide
+from edgenode.bgp.policy import Decision, Memory, decide, frozen, held
 from edgenode.config import Config, Group
 from edgenode.control import view
+from edgenode.control.drains import Drains
 from edgenode.control.heart import Round, at_work, blind, may_beat
-from edgenode.control.intent import asked
+from edgenode.control.index import Index, borne_by
+from edgenode.control.intent import Drain, asked, words
+from edgenode.control.ledger import Ledger
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.orders import Orders
 from edgenode.control.wishes import Wishes
@@ -29,8 +32,9 @@ from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
 from edgenode.lifeline.pulse import Pulse
 from edgenode.regions import Regions
-from edgenode.state import Event, IntentKind, Journal
+from edgenode.state import Event, IntentKind, Journal, Penalties
 from edgenode.steering.link import SteeringLink
+from edgenode.steering.report import Report
 from edgenode.steering.table import Bind, Table
 
 log = logging.getLogger(__name__)
@@ -49,7 +53,12 @@ class Control:
     """One per node. `run()` until cancelled."""
 
     def __init__(
-        self, config: Config, wishes: Wishes, journal: Journal, last_table: Table | None
+        self,
+        config: Config,
+        wishes: Wishes,
+        journal: Journal,
+        last_table: Table | None,
+        penalties: Penalties | None = None,
     ) -> None:
         """Raises SecretError."""
         self.config = config
@@ -58,6 +67,14 @@ class Control:
         self._groups = {group.name: group for group in config.groups}
         waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",))
         self._decisions = dict.fromkeys(self._groups, waiting)
+        self._index = Index.of(config)
+        self._memories: dict[str, Memory] = {}
+        self._ledger = Ledger(config.groups, penalties)
+        self._drains = Drains(config)
+        self._holding: set[str] = set()
+        """Groups of which it was said that they wait."""
+        self._since = dict.fromkeys(self._groups, time.time())
+        """Wall-clock time of each group's level."""
         self._settled = False
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
@@ -84,7 +101,7 @@ class Control:
             self._on_reachability,
             last=last_table,
         )
-        self._steering.on_report = lambda report: self._regions.report(report.to_json())
+        self._steering.on_report = self._on_report
 
     async def run(self) -> None:
         """Everything at once, until cancelled."""
@@ -97,6 +114,7 @@ class Control:
                 "regions": self._regions.run,
                 "bird": self._watch_bird,
                 "wishes": self._watch_wishes,
+                "ledger": self._ledger.run,
                 "checks": self._checker.run,
             }.items():
                 tasks.create_task(_again_and_again(name, part), name=name)
@@ -117,7 +135,9 @@ class Control:
             if held or self._groups[name].on_control_loss == "keep"
         }
         self._orders.take_over(kept)
-        for name in {c for n in kept if kept[n] is not Level.WITHDRAWN for c in self._checks(n)}:
+        self._ledger.start(kept)
+        stand = {name: level for name, level in kept.items() if level is not Level.WITHDRAWN}
+        for name in {c for n, at in stand.items() for c in borne_by(self._groups[n], at)}:
             if not self._checker.decided(name):
                 # It was up, or the group would not stand: its tripwire tells at once if that ended.
                 self._checker.adopt(name, State.UP, "taken over from the control before")
@@ -126,7 +146,7 @@ class Control:
         self._settled = True
         gone = {name: Level.WITHDRAWN for name in self._groups if name not in kept}
         if gone:
-            self._orders.give(gone)
+            self._orders.give(gone)  # nothing was announced, as far as the ledger is concerned
         self._decide(self.config.groups)
 
     async def _lifeline_held(self) -> bool:
@@ -148,19 +168,20 @@ class Control:
             await asyncio.sleep(0.05)
             waited += 0.05
 
-    def _checks(self, group: str) -> tuple[str, ...]:
-        return self._groups[group].checks
-
     # -- observations -----------------------------------------------------------------------
 
     def _on_verdict(self, verdict: Verdict) -> None:
-        self._decide(g for g in self.config.groups if verdict.check in g.checks)
+        self._decide(self._index.dependents.get(verdict.check, ()))
         self._note("check", verdict.check, f"{verdict.state}: {verdict.reason}")
 
     def _on_reachability(self, service: str, reachable: bool | None) -> None:
         self._decide(self._groups[s.group] for s in self.config.services if s.name == service)
         words = {True: "has a reachable region", False: "has no reachable region", None: "unknown"}
         self._note("service", service, words[reachable])
+
+    def _on_report(self, report: Report) -> None:
+        self._regions.report(report.to_json())
+        self._drains.report(report, time.monotonic())
 
     def _on_lifeline(self, held: bool) -> None:
         self._note("lifeline", self.config.lifeline.device, "held" if held else "released")
@@ -178,27 +199,50 @@ class Control:
             if decision.level is not self._orders.levels[group.name]:
                 changes[group.name] = decision.level
         if changes:
-            self._orders.give(changes)
+            self._give(changes)
         for name, level in changes.items():
             self._note("group", name, f"{level}: {'; '.join(self._decisions[name].reasons)}")
 
     def _decision(self, group: Group, states: Mapping[str, State]) -> Decision:
-        intent = self._wishes.present.get(group.name)
-        want = asked(intent, time.time(), self.config.bgp.drain_time)
+        name = group.name
+        previous = self._orders.levels[name]
+        intents = self._wishes.of(name)
+        drain = Drain(self.config.bgp.drain_time, self._drains.idle(name, time.monotonic()))
+        want = asked(intents, time.time(), drain, previous)
+        if pause := self._wishes.paused:
+            return frozen(want, previous, self._memories.get(name, ()), words(pause))
         decision = decide(
             group,
             states,
-            {
-                service.name: self._regions.reachable(service.name)
-                for service in self.config.services_of(group.name)
-            },
-            drained=want.drained,
-            withdrawn=want.withdrawn,
-            previous=self._orders.levels[group.name],
+            {each: self._regions.reachable(each) for each in self._index.services[name]},
+            previous=previous,
+            asked=want,
+            memory=self._memories.get(name, ()),
         )
-        if intent and intent.kind is IntentKind.DRAINED and want.withdrawn:
-            return replace(decision, reasons=("drained by the operator, drain_time is over",))
+        self._memories[name] = decision.memory
+        wait = self._ledger.wait(name, previous, decision.level)
+        if wait.seconds > 0:
+            decision = held(decision, previous, wait)
+        self._tell_of_waiting(name, decision)
         return decision
+
+    def _tell_of_waiting(self, name: str, decision: Decision) -> None:
+        if decision.wait and name not in self._holding:
+            self._holding.add(name)
+            self._note("waiting", name, decision.reasons[0])
+        elif not decision.wait:
+            self._holding.discard(name)
+
+    def _give(self, changes: Mapping[str, Level]) -> None:
+        """BIRD first; then what there is to be kept of it."""
+        before = {name: self._orders.levels[name] for name in changes}
+        self._orders.give(changes)
+        for name, level in changes.items():
+            self._ledger.moved(name, before[name], level)
+            if level is not before[name]:
+                self._since[name] = time.time()
+            if level is not Level.DRAINED:
+                self._drains.over(name)
 
     # -- the heart --------------------------------------------------------------------------
 
@@ -275,7 +319,8 @@ class Control:
     async def _watch_wishes(self) -> None:
         while True:
             await asyncio.sleep(WISHES)
-            await self._wishes.look()  # the next round of decisions heeds what is new
+            for intent, text in await self._wishes.look():
+                self._note("intent", intent.group, text)  # the next decisions heed it
 
     # -- the API ----------------------------------------------------------------------------
 
@@ -283,25 +328,42 @@ class Control:
         """The names of the groups."""
         return list(self._groups)
 
-    async def intend(self, groups: Sequence[str], kind: IntentKind, reason: str) -> None:
-        """Drain or withdraw groups. Raises StateError where it cannot be remembered."""
-        fresh = self._wishes.form(groups, kind, reason)
-        if kind is IntentKind.WITHDRAWN:
+    def neighbors(self) -> Sequence[str]:
+        """The names of the neighbors."""
+        return [neighbor.name for neighbor in self.config.bgp.neighbors]
+
+    async def intend(self, request: Request) -> Sequence[str]:
+        """Heed a request; what there is to say about it. Raises LastSite, StateError."""
+        if request.kind is None:
+            return await self._release(request)
+        wanted = request.intents(time.time())
+        fresh = self._wishes.form(wanted)
+        notes = [
+            f"{i.group} stays as it is: release it first" for i in wanted if i.key not in fresh
+        ]
+        withdrawn = [i.group for i in fresh.values() if i.kind is IntentKind.WITHDRAWN]
+        if withdrawn:
             self._wishes.impose(fresh)
             # Whether it seems withdrawn or not, and before anything else is known of the node.
-            self._orders.give(dict.fromkeys(fresh, Level.WITHDRAWN))
-        for name in fresh:
-            self._note("intent", name, f"{kind} by the operator: {reason or 'no reason given'}")
+            self._give(dict.fromkeys(withdrawn, Level.WITHDRAWN))
+        for intent in fresh.values():
+            self._note("intent", intent.group, words(intent))
         try:
             await self._wishes.save(fresh)
         finally:
             self._decide(self.config.groups)
+        return notes
 
-    async def release(self, groups: Sequence[str]) -> None:
+    async def _release(self, request: Request) -> Sequence[str]:
         """Let checks and regions decide again. Raises StateError."""
-        for name in await self._wishes.forget(groups):
-            self._note("intent", name, "released by the operator")
+        keys = request.released(self._wishes.present)
+        for intent in await self._wishes.forget(keys):
+            by = request.author or "the operator"
+            self._note("intent", intent.group, f"{intent.kind} ended by {by}")
+        if request.force:
+            self._ledger.waive(request.groups)
         self._decide(self.config.groups)
+        return [] if keys else ["there was nothing to release"]
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""

@@ -23,7 +23,7 @@ from edgenode.config.secrets import SecretError
 from edgenode.control.control import Control
 from edgenode.control.wishes import Wishes
 from edgenode.notify import Notifier
-from edgenode.state import Intents, Journal, StateError
+from edgenode.state import Intents, Journal, Penalties, StateError
 from edgenode.steering import tablefile
 from edgenode.steering.table import Table
 
@@ -84,7 +84,13 @@ async def _run(config: Config) -> int:
     notifier = Notifier()
     state = places.control_state(config.node.state_dir)
     intents, journal = Intents(state), Journal(state)
-    control = Control(config, Wishes(intents), journal, _last_table(config.node.state_dir))
+    control = Control(
+        config,
+        Wishes(intents, config.node.maintenance_file),
+        journal,
+        _last_table(config.node.state_dir),
+        Penalties(state),
+    )
     async with AsyncExitStack() as stack:
         stack.callback(journal.close)
         stack.callback(intents.close)

@@ -5,80 +5,160 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from edgenode.state import Intent, IntentKind, Intents, StateError
+from edgenode.control.intent import ended, words
+from edgenode.state import NODE, Intent, IntentKind, Intents, Key, StateError
 
 log = logging.getLogger(__name__)
+
+_WEIGHT = {
+    IntentKind.DEGRADED: 1,
+    IntentKind.DRAINED: 2,
+    IntentKind.MAINTENANCE: 2,
+    IntentKind.WITHDRAWN: 3,
+}
+_NOT_ASKED: tuple[bool | None, str] = (False, "")
+FILE = "the file"
+"""What the author of the file's maintenance is called, before its path."""
 
 
 class Wishes:
     """Starts with what is stored. The disk is only touched in threads."""
 
-    def __init__(self, store: Intents) -> None:
+    def __init__(self, store: Intents, maintenance_file: Path | None = None) -> None:
         """Raises StateError."""
         self._store = store
-        self._present = store.all()
-        self._unsaved: dict[str, Intent] = {}
+        self._present: Mapping[Key, Intent] = store.all()
+        self._by_group: dict[str, tuple[Intent, ...]] = {}
+        self._unsaved: dict[Key, Intent] = {}
         """Withdraws that hold though the disk has not taken them."""
         self._disk = asyncio.Lock()
         self._problem = ""
+        self.maintenance_file = maintenance_file
+        self._set(self._present)
 
     @property
-    def present(self) -> Mapping[str, Intent]:
-        """By group."""
+    def present(self) -> Mapping[Key, Intent]:
+        """All intents."""
         return self._present
 
-    def form(self, groups: Sequence[str], kind: IntentKind, reason: str) -> dict[str, Intent]:
+    def of(self, group: str) -> tuple[Intent, ...]:
+        """What is asked of a group, by itself and with the node."""
+        return self._by_group.get(group, ()) + self._by_group.get(NODE, ())
+
+    @property
+    def paused(self) -> Intent | None:
+        """Whether, and why, nothing is to move by itself."""
+        return self._present.get((NODE, IntentKind.PAUSED.value))
+
+    def form(self, wanted: Iterable[Intent]) -> dict[Key, Intent]:
         """The intents that a command means.
 
-        A drain that is asked for again does not start over, and does not bring back to the
-        neighbors what was withdrawn.
+        A drain that is asked for again does not start over, and no intent brings back to the
+        neighbors what a more cautious one took away: it is left out.
         """
         formed = {}
-        for name in groups:
-            known = self._present.get(name)
-            if known and known.kind is IntentKind.WITHDRAWN and kind is IntentKind.DRAINED:
+        for intent in wanted:
+            known = self._present.get(intent.key)
+            if known and _weight(known) > _weight(intent):
                 continue
-            intent = Intent(name, kind, time.time(), reason)
-            if known and known.kind is kind:
+            if known and _weight(known) == _weight(intent):
                 intent = replace(intent, since=known.since)
-            formed[name] = intent
+            formed[intent.key] = intent
         return formed
 
-    def impose(self, intents: Mapping[str, Intent]) -> None:
+    def impose(self, intents: Mapping[Key, Intent]) -> None:
         """Heed intents from now on, whatever the disk will say: a withdraw waits for no disk."""
         self._unsaved |= intents
-        self._present = {**self._present, **intents}
+        self._set({**self._present, **intents})
 
-    async def save(self, intents: Mapping[str, Intent]) -> None:
+    async def save(self, intents: Mapping[Key, Intent]) -> None:
         """Remember and heed intents. Raises StateError where they cannot be remembered."""
         async with self._disk:
             await asyncio.to_thread(self._store.put, *intents.values())
-            self._unsaved = {n: i for n, i in self._unsaved.items() if i != intents.get(n)}
-            self._present = {**self._present, **intents}
+            self._unsaved = {k: i for k, i in self._unsaved.items() if i != intents.get(k)}
+            self._set({**self._present, **intents})
 
-    async def forget(self, groups: Sequence[str]) -> list[str]:
-        """Those of the groups that had an intent. Raises StateError."""
+    async def forget(self, keys: Iterable[Key]) -> list[Intent]:
+        """Those that were there. Raises StateError."""
+        gone = [self._present[key] for key in keys if key in self._present]
         async with self._disk:
-            await asyncio.to_thread(self._store.clear, *groups)
-            had = [name for name in groups if name in self._present]
-            self._unsaved = {n: i for n, i in self._unsaved.items() if n not in groups}
-            self._present = {n: i for n, i in self._present.items() if n not in groups}
-        return had
+            await asyncio.to_thread(self._store.clear, *(intent.key for intent in gone))
+            left = {intent.key for intent in gone}
+            self._unsaved = {k: i for k, i in self._unsaved.items() if k not in left}
+            self._set({k: i for k, i in self._present.items() if k not in left})
+        return gone
 
-    async def look(self) -> None:
-        """Heed what the command stored by itself while we could not be reached."""
+    async def look(self) -> list[tuple[Intent, str]]:
+        """Heed what the command stored by itself while we could not be reached, the file, and
+        the time. Returns what has come and gone, in words.
+        """
+        before = dict(self._present)
         try:
             async with self._disk:
                 if unsaved := dict(self._unsaved):
                     await asyncio.to_thread(self._store.put, *unsaved.values())
-                    self._unsaved = {n: i for n, i in self._unsaved.items() if i != unsaved.get(n)}
+                    self._unsaved = {k: i for k, i in self._unsaved.items() if i != unsaved.get(k)}
                 stored = await asyncio.to_thread(self._store.all)
-                self._present = {**stored, **self._unsaved}
+                self._set({**stored, **self._unsaved})
+            await self._heed_file()
+            await self.forget([each.key for each in ended(self._present.values(), time.time())])
             self._problem = ""
         except StateError as error:
             if str(error) != self._problem:
                 log.warning("%s", error)
             self._problem = str(error)
+        after = self._present
+        now = time.time()
+        return [(i, words(i)) for k, i in after.items() if i != before.get(k)] + [
+            (i, f"{i.kind} ended" + (": its time is over" if ended([i], now) else ""))
+            for k, i in before.items()
+            if k not in after
+        ]
+
+    async def _heed_file(self) -> None:
+        """Maintenance of the node as long as the file is there, however it got there."""
+        if self.maintenance_file is None:
+            there, reason = _NOT_ASKED
+        else:
+            there, reason = await asyncio.to_thread(_look_at, self.maintenance_file)
+        key = (NODE, IntentKind.MAINTENANCE.value)
+        known = self._present.get(key)
+        if there and known is None:
+            author = f"{FILE} {self.maintenance_file}"
+            intent = Intent(NODE, IntentKind.MAINTENANCE, time.time(), reason, author=author)
+            self.impose({key: intent})
+            await self.save({key: intent})
+        elif there is False and known and known.author.startswith(f"{FILE} "):
+            await self.forget([key])
+
+    def _set(self, intents: Mapping[Key, Intent]) -> None:
+        self._present = intents
+        by_group: dict[str, tuple[Intent, ...]] = {}
+        for intent in intents.values():
+            by_group[intent.group] = (*by_group.get(intent.group, ()), intent)
+        self._by_group = by_group
+
+
+def _weight(intent: Intent) -> int:
+    return _WEIGHT.get(intent.kind, 0)
+
+
+def _look_at(path: Path) -> tuple[bool | None, str]:
+    """Whether the file is there, and its first line; None: nothing can be known of it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False, ""
+    except OSError as error:
+        log.warning("whether %s is there cannot be known: %s", path, error.strerror)
+        return None, ""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(200).decode("utf-8", "replace").strip()
+    except OSError:
+        return True, ""
+    return True, "".join(char if char.isprintable() else "?" for char in line)

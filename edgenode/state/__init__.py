@@ -1,7 +1,19 @@
 """What the node remembers, in SQLite: operators' intents, and what happened and why."""
 
 from edgenode.state.database import StateError
-from edgenode.state.intents import Intent, IntentKind, Intents
+from edgenode.state.intents import NODE, Intent, IntentKind, Intents, Key
 from edgenode.state.journal import Event, Journal, newest
+from edgenode.state.penalties import Penalties
 
-__all__ = ["Event", "Intent", "IntentKind", "Intents", "Journal", "StateError", "newest"]
+__all__ = [
+    "NODE",
+    "Event",
+    "Intent",
+    "IntentKind",
+    "Intents",
+    "Journal",
+    "Key",
+    "Penalties",
+    "StateError",
+    "newest",
+]

@@ -1,0 +1,41 @@
+"""What hangs on what in a configuration, looked up at every decision. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgenode.bgp.levels import Level, more_cautious
+from edgenode.bgp.rules import rules_of
+from edgenode.config import Config, Group
+
+
+@dataclass(frozen=True)
+class Index:
+    """A configuration's references, both ways."""
+
+    services: Mapping[str, tuple[str, ...]]
+    """By group: the names of the services steered in it."""
+    dependents: Mapping[str, tuple[Group, ...]]
+    """By check: the groups with a rule that asks for it."""
+
+    @classmethod
+    def of(cls, config: Config) -> Index:
+        services: dict[str, tuple[str, ...]] = {group.name: () for group in config.groups}
+        for service in config.services:
+            services[service.group] += (service.name,)
+        dependents: dict[str, tuple[Group, ...]] = {}
+        for group in config.groups:
+            for check in dict.fromkeys(c for rule in rules_of(group) for c in rule.checks):
+                dependents[check] = (*dependents.get(check, ()), group)
+        return cls(services, dependents)
+
+
+def borne_by(group: Group, level: Level) -> frozenset[str]:
+    """The checks that must have been up for a group to stand at a level."""
+    return frozenset(
+        check
+        for rule in rules_of(group)
+        if rule.need == "all" and more_cautious(Level(rule.level), level)
+        for check in rule.checks
+    )
