@@ -25,6 +25,7 @@ class StatusCollector(Collector):
         """Called by prometheus-client at each scrape."""
         status = self._status()
         yield from _announcements(status)
+        yield from _operators(status)
         yield from _health(status)
         yield from _regions(status)
         yield from _steering(status)
@@ -67,6 +68,51 @@ def _announcements(status: Mapping[str, Any]) -> Iterator[Metric]:
         "edgenode_lifeline_held",
         "1 where the lifeline holds the announcements' device.",
         value=float(status["lifeline"]["held"]),
+    )
+
+
+def _operators(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """What an alert should say that the levels alone do not."""
+    yield GaugeMetricFamily(
+        "edgenode_paused",
+        "1 while nothing moves by itself: the checks withdraw nothing.",
+        value=float(status.get("paused") is not None),
+    )
+    intents = GaugeMetricFamily(
+        "edgenode_intent",
+        "1 for each intent of an operator; group * is the node.",
+        labels=["group", "kind", "neighbor"],
+    )
+    for intent in status.get("intents", []):
+        intents.add_metric([intent["group"], intent["kind"], intent["neighbor"]], 1.0)
+    yield intents
+    penalty = GaugeMetricFamily(
+        "edgenode_group_penalty",
+        "What upstreams that damp are thought to hold against the group (RFC 2439).",
+        labels=["group"],
+    )
+    share = GaugeMetricFamily(
+        "edgenode_group_penalty_ratio",
+        "The same as a share of the threshold from which on they hide it.",
+        labels=["group"],
+    )
+    waiting = GaugeMetricFamily(
+        "edgenode_group_wait_seconds",
+        "How long the group's announcement waits for hold_down or damping.",
+        labels=["group"],
+    )
+    for group in status["groups"]:
+        if figures := group.get("penalty"):
+            penalty.add_metric([group["name"]], figures["value"])
+            share.add_metric([group["name"]], figures["value"] / figures["suppress"])
+            waiting.add_metric([group["name"]], (group["waits"] or {"s": 0.0})["s"])
+    yield penalty
+    yield share
+    yield waiting
+    yield CounterMetricFamily(
+        "edgenode_history_lost",
+        "Events that could not be kept in the history.",
+        value=status.get("history", {}).get("lost", 0),
     )
 
 

@@ -23,6 +23,9 @@ from edgenode.config.values import Network
 Towards = frozenset[tuple[str, str]]
 """Pairs of a group and a neighbor: the group is degraded towards that neighbor alone."""
 
+PATHS = 64
+"""Routes of one prefix that are taken from one neighbor at most, to be looked at."""
+
 DEFAULT_ROUTES: dict[int, Network] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
@@ -54,15 +57,37 @@ def export_filter(config: Config, neighbor: Neighbor, towards: Towards) -> str:
     )
 
 
-def import_filter(neighbor: Neighbor) -> str:
-    """A default route, where it is asked for, and nothing else."""
-    default = DEFAULT_ROUTES[neighbor.address.version]
-    return (
-        f"filter {import_name(neighbor.name)}\n{{\n"
-        f"  if net = {default} then accept;\n"
-        "  reject;\n"
-        "}\n"
-    )
+def import_limit(config: Config, neighbor: Neighbor) -> int:
+    """How many routes may come in; 0: none is wanted."""
+    view = PATHS * len(_seen(config, neighbor)) if neighbor.last_site_view else 0
+    return view + (neighbor.default_limit if neighbor.default_route else 0)
+
+
+def import_filter(config: Config, neighbor: Neighbor) -> str:
+    """A default route, and our own prefixes to look at, where that is asked for.
+
+    What is to be looked at is of the least preference, goes to no neighbor (only static routes
+    do) and into no kernel's table (only a default route does).
+    """
+    if not import_limit(config, neighbor):
+        return ""
+    text = f"filter {import_name(neighbor.name)}\n{{\n"
+    if neighbor.default_route:
+        default = DEFAULT_ROUTES[neighbor.address.version]
+        text += f"  if net = {default} then accept;\n"
+    if neighbor.last_site_view and _seen(config, neighbor):
+        text += (
+            f"  if net ~ {prefixes_name(neighbor.address.version)} then {{\n"
+            "    preference = 1;\n"
+            "    accept;\n"
+            "  }\n"
+        )
+    return text + "  reject;\n}\n"
+
+
+def _seen(config: Config, neighbor: Neighbor) -> list[Network]:
+    version = neighbor.address.version
+    return [p for group in config.groups for p in group.prefixes if p.version == version]
 
 
 def kernel_protocol(version: int) -> str:

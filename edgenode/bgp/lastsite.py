@@ -92,4 +92,6 @@ def _judge(prefix: str, views: list[View], seen: Mapping[str, set[str]]) -> Judg
             f"{view.neighbor.name} {view.problem or 'tells nothing of other sites'}"
             for view in asked
         )
-    return Judgement(Outlook.UNKNOWN, f"whether another site announces {prefix} is not known: {why}")
+    return Judgement(
+        Outlook.UNKNOWN, f"whether another site announces {prefix} is not known: {why}"
+    )

@@ -154,8 +154,7 @@ def _body(
             yield filters.kernel_protocol(family)
     for neighbor in config.bgp.neighbors:
         yield "\n" + filters.export_filter(config, neighbor, towards)
-        if neighbor.default_route:
-            yield filters.import_filter(neighbor)
+        yield filters.import_filter(config, neighbor)
         yield _session(config, neighbor, version)
     for position in range(len(config.bgp.include)):
         # At the end: nothing of ours can be taken for the rest of what it began.
@@ -198,24 +197,31 @@ def _session(config: Config, neighbor: Neighbor, version: Version | None) -> str
         options.append("ttl security on")
     if neighbor.bfd:
         options.append("bfd on")
+    if neighbor.last_site_view:
+        # Our other sites have our AS number in their paths: to look at, they have to come in.
+        options.append("allow local as")
     if neighbor.password_file:
         options.append(f"password {password_name(neighbor.name)}")
         if version and _says_how_it_authenticates(version):
             options.append("authentication md5")
     lines = "".join(f"  {option};\n" for option in options)
     imports = "    import none;\n"
-    if neighbor.default_route:
+    if limit := filters.import_limit(config, neighbor):
         # Blocked, and not restarted or disabled: the session carries our announcements.
         imports = (
             f"    import filter {import_name(neighbor.name)};\n"
-            f"    import limit {neighbor.default_limit} action block;\n"
+            f"    import limit {limit} action block;\n"
         )
+    if neighbor.last_site_view:
+        imports += "    add paths rx;\n"
     return (
         f"protocol bgp {session_name(neighbor.name)} {{\n"
         f"{lines}"
         f"  ipv{neighbor.address.version} {{\n"
         f"{imports}"
         f"    export filter {export_name(neighbor.name)};\n"
+        # What was sent can be seen then, and not only what the filter would give.
+        "    export table on;\n"
         "    next hop self;\n"
         "  };\n"
         "}\n"

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from edgenode import __version__
-from edgenode.cli import check, daemons, firewall, groups, lab, mesh, render, status
+from edgenode.cli import (
+    check,
+    daemons,
+    emergency,
+    firewall,
+    groups,
+    history,
+    lab,
+    mesh,
+    render,
+    status,
+    why,
+)
 from edgenode.cli.options import DEFAULT_CONFIG
 
 app = typer.Typer(
@@ -71,7 +83,10 @@ render.add_to(app)
 mesh.add_to(app)
 firewall.add_to(app)
 status.add_to(app)
+why.add_to(app)
+history.add_to(app)
 groups.add_to(app)
+emergency.add_to(app)
 app.add_typer(lab.app, name="lab")
 
 

@@ -1,43 +1,75 @@
-"""`edgenode drain`, `undrain`, `withdraw`: what an operator wants of groups."""
+"""`edgenode degrade`, `drain`, `maintenance`, `withdraw`, `release`: what is wanted of groups."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from edgenode import places
-from edgenode.cli.options import (
-    EXIT_USAGE,
-    AsJson,
-    ConfigPath,
-    config_path,
-    console,
-    errors,
-    fail,
-    load_config,
-    show,
+from edgenode.cli.acting import (
+    NOT_BOTH,
+    All,
+    Author,
+    For,
+    Force,
+    Groups,
+    Reason,
+    Until,
+    author,
+    chosen,
+    end,
+    tell,
 )
-from edgenode.config import Config, Essentials, read_essentials
+from edgenode.cli.emergency import withdraw_everything
+from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, config_path, fail, load_config
+from edgenode.config import Config
 
-Groups = Annotated[
-    list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups of the configuration.")
+Towards = Annotated[
+    str | None,
+    typer.Option("--neighbor", metavar="NAME", help="Only towards this neighbor."),
 ]
-All = Annotated[bool, typer.Option("--all", help="All groups.")]
-Reason = Annotated[str, typer.Option("--reason", help="Kept, and shown by `status`.")]
-
-NOT_BOTH = "name groups or say --all, not both"
-DONE_WITHIN = 2.0
-"""Seconds that BIRD is given to do what was decided."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the subcommands."""
-    for command in (drain, undrain, withdraw):
+    for command in (degrade, drain, maintenance, withdraw, release):
         app.command(rich_help_panel="Acting")(command)
+    app.command("undrain", rich_help_panel="Acting", hidden=True)(release)
+
+
+def degrade(
+    context: typer.Context,
+    groups: Groups = None,
+    everything: All = False,
+    neighbor: Towards = None,
+    reason: Reason = "",
+    by: Author = "",
+    lasting: For = None,
+    until: Until = None,
+    force: Force = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Announce as the lesser choice: a longer AS path and a higher MED.
+
+    Users who have another site nearby move there; who has none is served here as before. It
+    holds until `edgenode release`, or until its end.
+
+    With `--neighbor` only that neighbor gets the lesser route: traffic moves from one provider to
+    another, and none is lost.
+
+    Examples:
+
+        edgenode degrade web --reason "disk is slow" --for 2h
+
+        edgenode degrade --all --neighbor transit-a --reason "loss at transit-a"
+    """
+    loaded = load_config(context, config, check_secrets=False)
+    names = chosen(loaded, groups, everything)
+    if neighbor is not None:
+        _neighbor(loaded, neighbor)
+    body = {"groups": names, "kind": "degraded", "neighbor": neighbor or "", "force": force}
+    tell(loaded, body | _about(reason, by, lasting, until), as_json)
 
 
 def drain(
@@ -45,6 +77,10 @@ def drain(
     groups: Groups = None,
     everything: All = False,
     reason: Reason = "",
+    by: Author = "",
+    lasting: For = None,
+    until: Until = None,
+    force: Force = False,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,25 +88,54 @@ def drain(
 
     The groups' prefixes are first announced with the community GRACEFUL_SHUTDOWN (65535:0,
     RFC 8326) and a longer AS path, so that neighbors prefer another edge while this one goes on
-    serving; after `drain_time` they are withdrawn. The intent is kept over restarts and reboots
-    until `edgenode undrain`.
+    serving. Control looks in BIRD whether each neighbor was really sent that (`edgenode why`
+    shows it), waits until no byte of a user has come for `drain_idle`, `drain_time` at most,
+    and withdraws. What is not announced when the drain begins is not announced for it.
+
+    The intent is kept over restarts and reboots until `edgenode release`, or until its end. It
+    is refused where the neighbors show that no other site announces a prefix: see `--force`.
+
+    Examples:
+
+        edgenode drain web --reason "kernel update"
+
+        edgenode drain --all --until 06:00 --reason "rack move"
     """
     loaded = load_config(context, config, check_secrets=False)
-    names = _chosen(loaded, groups, everything)
-    _tell(loaded, {"groups": names, "kind": "drained", "reason": reason}, as_json)
+    body = {"groups": chosen(loaded, groups, everything), "kind": "drained", "force": force}
+    tell(loaded, body | _about(reason, by, lasting, until), as_json)
 
 
-def undrain(
+def maintenance(
     context: typer.Context,
     groups: Groups = None,
     everything: All = False,
+    reason: Reason = "",
+    by: Author = "",
+    lasting: For = None,
+    until: Until = None,
+    force: Force = False,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let checks and regions decide again, after `drain` or `withdraw`."""
+    """Drain, and stay withdrawn until the end of the work.
+
+    What happens is what `edgenode drain` does, under a name that monitoring can tell apart. With
+    `--all` it is the node that is in maintenance: groups that a new configuration adds, too.
+
+    The same by a file: while the configuration's `maintenance_file` is there, the node is in
+    maintenance, and the file's first line is the reason.
+
+    Examples:
+
+        edgenode maintenance --all --for 2h --reason "memory is replaced"
+
+        edgenode release --all
+    """
     loaded = load_config(context, config, check_secrets=False)
-    names = _chosen(loaded, groups, everything)
-    _tell(loaded, {"groups": names, "kind": None}, as_json)
+    names = chosen(loaded, groups, everything)
+    body = {"groups": ["*"] if everything else names, "kind": "maintenance", "force": force}
+    tell(loaded, body | _about(reason, by, lasting, until), as_json)
 
 
 def withdraw(
@@ -78,131 +143,83 @@ def withdraw(
     groups: Groups = None,
     everything: All = False,
     reason: Reason = "",
+    by: Author = "",
+    lasting: For = None,
+    until: Until = None,
+    force: Force = False,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Withdraw at once, until `edgenode undrain`.
+    """Withdraw at once, until `edgenode release`.
 
     **`--all` works with control dead or hung, and with a damaged configuration**: BIRD is told
     straight at its control socket, and the intent is stored, so that a control that comes back
-    announces nothing. Named groups are withdrawn by control.
+    announces nothing. It asks nobody, and is never refused. Named groups are withdrawn by control,
+    and not where the neighbors show that no other site announces a prefix: see `--force`.
 
     Exit status 1 where not all of that was done; the message says what was not.
+
+    Examples:
+
+        edgenode withdraw --all --reason "fire"
+
+        edgenode withdraw web --for 30m --reason "looks wrong, looking"
     """
     if everything:
         if groups:
             fail(NOT_BOTH, EXIT_USAGE)
-        _withdraw_all(config_path(context, config), reason, as_json)
+        moment = end(lasting, until)
+        withdraw_everything(config_path(context, config), reason, author(by), moment, as_json)
         return
     loaded = load_config(context, config, check_secrets=False)
-    names = _chosen(loaded, groups, everything)
-    _tell(loaded, {"groups": names, "kind": "withdrawn", "reason": reason}, as_json)
+    body = {"groups": chosen(loaded, groups, everything), "kind": "withdrawn", "force": force}
+    tell(loaded, body | _about(reason, by, lasting, until), as_json)
 
 
-def _withdraw_all(path: Path, reason: str, as_json: bool) -> None:
-    """BIRD first, with nothing before it that could be wrong, or slow, or hang."""
-    from edgenode.bgp.client import BirdError, BirdUnavailable
-    from edgenode.bgp.emergency import withdraw_all
+def release(
+    context: typer.Context,
+    groups: Groups = None,
+    everything: All = False,
+    neighbor: Towards = None,
+    by: Author = "",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Do not wait for hold_down or damping when it comes back."),
+    ] = False,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let checks and regions decide again, after any of the others.
 
-    found = read_essentials(path)
-    failures = []
-    known: tuple[str, ...] = ()
-    try:
-        known = withdraw_all(found.bird_socket)
-    except (BirdUnavailable, BirdError) as error:
-        failures.append(str(error))
-    names = list(dict.fromkeys([*found.groups, *known]))
-    failures += _remember(found, names, reason)
-    if found.problem:
-        failures.append(
-            f"{found.problem}: BIRD was told on {found.bird_socket}, and the groups that are known "
-            f"({', '.join(names) or 'none'}) are stored in {found.state_dir}, as far as that could "
-            "be read, and by default"
-        )
-    # Control knows the groups of its configuration; of others it would know nothing.
-    body = {"groups": found.groups or names, "kind": "withdrawn", "reason": reason}
-    control = _try_control(found, body) if names else "not told: no group is known"
+    A group that comes back may have to wait for its `hold_down`, or because it has flapped so
+    often that upstreams would hide it: `edgenode why` says for how long. A pause is ended by
+    `edgenode resume`. `edgenode undrain` is the same command.
 
-    def human() -> None:
-        if not failures:
-            console.print(f"withdrawn: {', '.join(names)}", markup=False)
-        if control != "told":
-            errors.print(f"edgenode: note: {control}", markup=False)
+    Examples:
 
-    show({"groups": names, "failures": failures, "control": control}, as_json, human)
-    if failures:
-        fail("; ".join(failures))
+        edgenode release web
 
-
-def _remember(found: Essentials, names: Sequence[str], reason: str) -> list[str]:
-    """What went wrong. The disk may be full: that must not have come before BIRD."""
-    from edgenode.state import Intent, IntentKind, Intents, StateError
-
-    try:
-        Intents(places.control_state(found.state_dir)).put(
-            *(Intent(name, IntentKind.WITHDRAWN, time.time(), reason) for name in names)
-        )
-    except StateError as error:
-        return [f"{error}: a control that lives, or comes back, may announce again"]
-    return []
+        edgenode release --all --neighbor transit-a
+    """
+    loaded = load_config(context, config, check_secrets=False)
+    names = chosen(loaded, groups, everything)
+    if neighbor is not None:
+        _neighbor(loaded, neighbor)
+    body: dict[str, Any] = {
+        "groups": [*names, "*"] if everything and not neighbor else names,
+        "kind": None,
+        "neighbor": neighbor or "",
+        "force": force,
+        "author": author(by),
+    }
+    tell(loaded, body, as_json)
 
 
-def _try_control(found: Essentials, body: Mapping[str, Any]) -> str:
-    """`told`, or why not."""
-    from edgenode.api.client import ApiError, ControlAway, call
-
-    try:
-        call(places.control_socket(found.run_dir), "POST", "/v1/intent", body, timeout=2.0)
-    except (ControlAway, ApiError) as error:
-        return str(error)
-    return "told"
+def _about(reason: str, by: str, lasting: str | None, until: str | None) -> dict[str, Any]:
+    return {"reason": reason, "author": author(by), "until": end(lasting, until)}
 
 
-def _chosen(config: Config, groups: Sequence[str] | None, everything: bool) -> list[str]:
-    known = [group.name for group in config.groups]
-    if everything:
-        if groups:
-            fail(NOT_BOTH, EXIT_USAGE)
-        return known
-    if not groups:
-        fail(f"name the groups, or say --all; there are: {', '.join(known)}", EXIT_USAGE)
-    if unknown := [name for name in groups if name not in known]:
-        fail(f"no such group: {', '.join(unknown)}; there are: {', '.join(known)}", EXIT_USAGE)
-    return list(dict.fromkeys(groups))
-
-
-def _tell(config: Config, body: dict[str, Any], as_json: bool) -> None:
-    from edgenode.api.client import ApiError, ControlAway, call
-
-    socket = places.control_socket(config.node.run_dir)
-    try:
-        answer = call(socket, "POST", "/v1/intent", body)
-        told_at = time.monotonic()
-        while body["kind"] and (late := _not_in_force(answer, body["groups"], told_at)):
-            if time.monotonic() > told_at + DONE_WITHIN:
-                break
-            time.sleep(0.1)
-            answer = call(socket, "GET", "/v1/status")
-        else:
-            late = []
-    except (ApiError, ControlAway) as error:
-        fail(str(error))
-    told = [group for group in answer["groups"] if group["name"] in body["groups"]]
-
-    def human() -> None:
-        for group in told:
-            reasons = "; ".join(group["reasons"])
-            console.print(f"{group['name']}: {group['level']} ({reasons})", markup=False)
-
-    show(told, as_json, human)
-    if late:
-        why = answer["bird"]["problem"] or "see edgenode status"
-        fail(f"decided, but BIRD has not done it: {', '.join(late)} ({why})")
-
-
-def _not_in_force(answer: Mapping[str, Any], names: Sequence[str], told_at: float) -> list[str]:
-    """Those of the groups of which BIRD, asked since, has not said that it does as it is told."""
-    age = answer["bird"]["asked_s_ago"]
-    if age is None or age > time.monotonic() - told_at:
-        return list(names)
-    return [g["name"] for g in answer["groups"] if g["name"] in names and not g["in_force"]]
+def _neighbor(config: Config, name: str) -> None:
+    known = [neighbor.name for neighbor in config.bgp.neighbors]
+    if name not in known:
+        fail(f"no such neighbor: {name}; there are: {', '.join(known)}", EXIT_USAGE)

@@ -1,10 +1,9 @@
-"""`edgenode status`, `edgenode history`."""
+"""`edgenode status`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from edgenode import places
 from edgenode.cli.options import AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.cli.times import shown
 from edgenode.config import Config
 
 _COLOURS = {
@@ -28,7 +28,6 @@ _COLOURS = {
 def add_to(app: typer.Typer) -> None:
     """Register the subcommands."""
     app.command(rich_help_panel="Looking")(status)
-    app.command(rich_help_panel="Looking")(history)
 
 
 def ask(config: Config) -> dict[str, Any]:
@@ -66,6 +65,8 @@ def _print(answer: Mapping[str, Any]) -> None:
             _yes(steering["connected"], "connected", "away"),
         )
     )
+    if pause := answer.get("paused"):
+        console.print(Text(f"PAUSED {told(pause)}: nothing moves by itself", "bold red"))
     for problem in _problems(answer):
         console.print(Text(f"! {problem}", "red"))
     groups = _table("GROUP", "LEVEL", "IN FORCE", "PREFIXES", "WHY")
@@ -76,9 +77,10 @@ def _print(answer: Mapping[str, Any]) -> None:
             _coloured(group["level"]),
             _yes(group["in_force"], "yes", "not yet"),
             " ".join(group["prefixes"]),
-            "; ".join(group["reasons"]),
+            "; ".join([*group["reasons"], *unproven(group)]),
         )
     console.print(groups)
+    _print_intents(answer.get("intents", []))
     neighbors = _table("NEIGHBOR", "STATE", "ADDRESS", "SINCE", "NOTE")
     for neighbor in answer["neighbors"]:
         _row(
@@ -114,6 +116,32 @@ def _print(answer: Mapping[str, Any]) -> None:
         console.print(peers)
 
 
+def told(intent: Mapping[str, Any]) -> str:
+    """By whom, since when, until when and why something is wanted."""
+    text = f"by {intent['author'] or '?'} since {shown(intent['since'])}"
+    if intent["until"] is not None:
+        text += f" until {shown(intent['until'])}"
+    return text + (f" ({intent['reason']})" if intent["reason"] else "")
+
+
+def unproven(group: Mapping[str, Any]) -> list[str]:
+    """What became of telling the neighbors, where that matters: while users are moved away."""
+    if group["level"] not in ("degraded", "drained") or not (sent := group.get("sent")):
+        return []
+    to = [f"sent to {', '.join(sent['to'])}"] if sent["to"] else []
+    return to + [f"NOT SENT to {name}: {why}" for name, why in sent["not_to"].items()]
+
+
+def _print_intents(intents: Sequence[Mapping[str, Any]]) -> None:
+    if not intents:
+        return
+    table = _table("INTENT", "OF", "TOWARDS", "BY, SINCE, UNTIL")
+    for intent in intents:
+        of = "the node" if intent["group"] == "*" else intent["group"]
+        _row(table, intent["kind"], of, intent["neighbor"] or "all", told(intent))
+    console.print(table)
+
+
 def _problems(answer: Mapping[str, Any]) -> list[str]:
     """What is wrong beyond the tables, in sentences."""
     steering = answer["steering"]
@@ -128,6 +156,8 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         and f"the lifeline has not answered for {answer['lifeline']['silent_s']:.0f} s: "
         "it would not withdraw if control died; restart it",
         steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
+        (lost := answer.get("history", {}).get("lost", 0))
+        and f"{lost} events could not be kept in the history: see control's log",
         hung and f"{hung} of {len(relays)} relay workers do not answer",
     ]
     found += [
@@ -164,26 +194,3 @@ def _coloured(word: str) -> Text:
 
 def _yes(value: bool, right: str, wrong: str) -> Text:
     return Text(right, "green") if value else Text(wrong, "red")
-
-
-def history(
-    context: typer.Context,
-    config: ConfigPath = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many events.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """What happened on this node and when, newest last. It works with control dead."""
-    from edgenode.state import StateError, newest
-
-    loaded = load_config(context, config, check_secrets=False)
-    try:
-        events = newest(places.control_state(loaded.node.state_dir), count)
-    except StateError as error:
-        fail(str(error))
-
-    def human() -> None:
-        for event in events:
-            at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
-            console.print(f"{at}  {event.kind:9} {event.subject}: {event.text}", markup=False)
-
-    show([vars(event) for event in events], as_json, human)

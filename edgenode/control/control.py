@@ -16,23 +16,25 @@ from edgenode import places
 from edgenode.api.requests import Request
 from edgenode.bgp.announcer import Announcer, Status
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
+from edgenode.bgp.lastsite import Judgement
 from edgenode.bgp.levels import Level
-from edgenode.bgp.policy import Decision, Memory, decide, frozen, held
+from edgenode.bgp.policy import Decision
 from edgenode.config import Config, Group
 from edgenode.control import view
-from edgenode.control.drains import Drains
+from edgenode.control.commands import Commands
+from edgenode.control.decider import Decider
+from edgenode.control.explain import explanation
 from edgenode.control.heart import Round, at_work, blind, may_beat
-from edgenode.control.index import Index, borne_by
-from edgenode.control.intent import Drain, asked, words
-from edgenode.control.ledger import Ledger
+from edgenode.control.index import borne_by
 from edgenode.control.mesh import MeshKeeper
+from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
 from edgenode.control.wishes import Wishes
 from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
 from edgenode.lifeline.pulse import Pulse
 from edgenode.regions import Regions
-from edgenode.state import Event, IntentKind, Journal, Penalties
+from edgenode.state import Event, Journal, Penalties
 from edgenode.steering.link import SteeringLink
 from edgenode.steering.report import Report
 from edgenode.steering.table import Bind, Table
@@ -67,14 +69,7 @@ class Control:
         self._groups = {group.name: group for group in config.groups}
         waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",))
         self._decisions = dict.fromkeys(self._groups, waiting)
-        self._index = Index.of(config)
-        self._memories: dict[str, Memory] = {}
-        self._ledger = Ledger(config.groups, penalties)
-        self._drains = Drains(config)
-        self._holding: set[str] = set()
-        """Groups of which it was said that they wait."""
-        self._since = dict.fromkeys(self._groups, time.time())
-        """Wall-clock time of each group's level."""
+        self._decider = Decider(config, wishes, penalties, self._note)
         self._settled = False
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
@@ -89,6 +84,17 @@ class Control:
         )
         self._announcer = Announcer(config, BirdClient(config.bgp.socket))
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
+        self._looker = BirdClient(config.bgp.socket)
+        self._proofs = Proofs(self._looker, self._on_proof)
+        self._commands = Commands(
+            wishes,
+            lambda: self._orders.levels,
+            self._others,
+            self._give,
+            lambda: self._decide(self.config.groups),
+            self._decider.ledger.waive,
+            self._note,
+        )
         self._lifeline = Pulse(
             places.lifeline_socket(config.node.run_dir), on_state=self._on_lifeline
         )
@@ -114,7 +120,8 @@ class Control:
                 "regions": self._regions.run,
                 "bird": self._watch_bird,
                 "wishes": self._watch_wishes,
-                "ledger": self._ledger.run,
+                "ledger": self._decider.ledger.run,
+                "proofs": lambda: self._proofs.run(lambda: self.config),
                 "checks": self._checker.run,
             }.items():
                 tasks.create_task(_again_and_again(name, part), name=name)
@@ -135,7 +142,9 @@ class Control:
             if held or self._groups[name].on_control_loss == "keep"
         }
         self._orders.take_over(kept)
-        self._ledger.start(kept)
+        self._decider.ledger.start(kept)
+        for name, level in kept.items():
+            self._proofs.expect(name, level)
         stand = {name: level for name, level in kept.items() if level is not Level.WITHDRAWN}
         for name in {c for n, at in stand.items() for c in borne_by(self._groups[n], at)}:
             if not self._checker.decided(name):
@@ -171,7 +180,7 @@ class Control:
     # -- observations -----------------------------------------------------------------------
 
     def _on_verdict(self, verdict: Verdict) -> None:
-        self._decide(self._index.dependents.get(verdict.check, ()))
+        self._decide(self._decider.index.dependents.get(verdict.check, ()))
         self._note("check", verdict.check, f"{verdict.state}: {verdict.reason}")
 
     def _on_reachability(self, service: str, reachable: bool | None) -> None:
@@ -181,7 +190,12 @@ class Control:
 
     def _on_report(self, report: Report) -> None:
         self._regions.report(report.to_json())
-        self._drains.report(report, time.monotonic())
+        self._decider.drains.report(report, time.monotonic())
+
+    def _on_proof(self, group: str, proof: Proof) -> None:
+        if proof.whole:
+            self._decider.drains.proven(group, time.monotonic())
+        self._note("proof", group, proof.text())
 
     def _on_lifeline(self, held: bool) -> None:
         self._note("lifeline", self.config.lifeline.device, "held" if held else "released")
@@ -204,45 +218,16 @@ class Control:
             self._note("group", name, f"{level}: {'; '.join(self._decisions[name].reasons)}")
 
     def _decision(self, group: Group, states: Mapping[str, State]) -> Decision:
-        name = group.name
-        previous = self._orders.levels[name]
-        intents = self._wishes.of(name)
-        drain = Drain(self.config.bgp.drain_time, self._drains.idle(name, time.monotonic()))
-        want = asked(intents, time.time(), drain, previous)
-        if pause := self._wishes.paused:
-            return frozen(want, previous, self._memories.get(name, ()), words(pause))
-        decision = decide(
-            group,
-            states,
-            {each: self._regions.reachable(each) for each in self._index.services[name]},
-            previous=previous,
-            asked=want,
-            memory=self._memories.get(name, ()),
-        )
-        self._memories[name] = decision.memory
-        wait = self._ledger.wait(name, previous, decision.level)
-        if wait.seconds > 0:
-            decision = held(decision, previous, wait)
-        self._tell_of_waiting(name, decision)
-        return decision
-
-    def _tell_of_waiting(self, name: str, decision: Decision) -> None:
-        if decision.wait and name not in self._holding:
-            self._holding.add(name)
-            self._note("waiting", name, decision.reasons[0])
-        elif not decision.wait:
-            self._holding.discard(name)
+        previous = self._orders.levels[group.name]
+        return self._decider.decision(group, states, self._regions.reachable, previous)
 
     def _give(self, changes: Mapping[str, Level]) -> None:
         """BIRD first; then what there is to be kept of it."""
         before = {name: self._orders.levels[name] for name in changes}
         self._orders.give(changes)
+        self._decider.moved(before, changes)
         for name, level in changes.items():
-            self._ledger.moved(name, before[name], level)
-            if level is not before[name]:
-                self._since[name] = time.time()
-            if level is not Level.DRAINED:
-                self._drains.over(name)
+            self._proofs.expect(name, level)
 
     # -- the heart --------------------------------------------------------------------------
 
@@ -334,36 +319,17 @@ class Control:
 
     async def intend(self, request: Request) -> Sequence[str]:
         """Heed a request; what there is to say about it. Raises LastSite, StateError."""
-        if request.kind is None:
-            return await self._release(request)
-        wanted = request.intents(time.time())
-        fresh = self._wishes.form(wanted)
-        notes = [
-            f"{i.group} stays as it is: release it first" for i in wanted if i.key not in fresh
-        ]
-        withdrawn = [i.group for i in fresh.values() if i.kind is IntentKind.WITHDRAWN]
-        if withdrawn:
-            self._wishes.impose(fresh)
-            # Whether it seems withdrawn or not, and before anything else is known of the node.
-            self._give(dict.fromkeys(withdrawn, Level.WITHDRAWN))
-        for intent in fresh.values():
-            self._note("intent", intent.group, words(intent))
-        try:
-            await self._wishes.save(fresh)
-        finally:
-            self._decide(self.config.groups)
-        return notes
+        return await self._commands.heed(request)
 
-    async def _release(self, request: Request) -> Sequence[str]:
-        """Let checks and regions decide again. Raises StateError."""
-        keys = request.released(self._wishes.present)
-        for intent in await self._wishes.forget(keys):
-            by = request.author or "the operator"
-            self._note("intent", intent.group, f"{intent.kind} ended by {by}")
-        if request.force:
-            self._ledger.waive(request.groups)
-        self._decide(self.config.groups)
-        return [] if keys else ["there was nothing to release"]
+    async def _others(self, groups: Iterable[str]) -> Mapping[str, Judgement]:
+        return await others(self._looker, self.config, [self._groups[name] for name in groups])
+
+    async def explain(self, group: str) -> Mapping[str, Any]:
+        """All that a group hangs on, and what its neighbors were sent: asked of BIRD now."""
+        level = self._orders.levels[group]
+        proof = await look(self._looker, self.config, self._groups[group], level)
+        known = await self._others([group])
+        return explanation(self.config, self.status(), group, proof, known)
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""
@@ -378,6 +344,8 @@ class Control:
             levels=self._orders.levels,
             decisions=self._decisions,
             intents=self._wishes.present,
+            groups={n: self._decider.facts(n, self._proofs.found.get(n)) for n in self._groups},
+            lost=self._journal.lost,
             bird=self._bird,
             bird_age=time.monotonic() - self._bird_at,
             verdicts=self._checker.states(),

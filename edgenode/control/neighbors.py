@@ -43,6 +43,12 @@ class Proof:
         """Whether every neighbor was sent it, and there is one."""
         return bool(self.sent) and not self.missing
 
+    def text(self) -> str:
+        """In words."""
+        parts = [f"{self.level} was sent to {', '.join(self.sent) or 'nobody'}"]
+        parts += [f"not to {name}: {why}" for name, why in self.missing.items()]
+        return "; ".join(parts)
+
 
 async def look(client: BirdClient, config: Config, group: Group, level: Level) -> Proof:
     """Look what the neighbors were sent."""
@@ -99,6 +105,8 @@ def _why_not(level: Level, prefix: str, reply: Reply | str) -> str:
 
 async def _ask(client: BirdClient, questions: list[str]) -> list[Reply | str]:
     """Replies, failed ones too, or why there is none."""
+    if not questions:
+        return []
     try:
         async with asyncio.timeout(PATIENCE):
             if not client.connected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edgenode import __version__
@@ -10,11 +11,23 @@ from edgenode.bgp.announcer import Status
 from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
 from edgenode.config import Config
+from edgenode.control.neighbors import Proof
 from edgenode.health.risefall import Verdict
 from edgenode.health.watch import Counters
 from edgenode.mesh import PeerStatus
-from edgenode.state import Intent
+from edgenode.state import NODE, Intent, IntentKind, Key
 from edgenode.steering.link import SteeringLink
+
+
+@dataclass(frozen=True)
+class GroupFacts:
+    """What is known of one group beside its level and the reasons."""
+
+    since: float | None
+    """Wall-clock time since which it is at its level; None: longer than this control runs."""
+    penalty: Mapping[str, Any]
+    drain: Mapping[str, Any]
+    proof: Proof | None
 
 
 def status(
@@ -22,7 +35,9 @@ def status(
     *,
     levels: Mapping[str, Level],
     decisions: Mapping[str, Decision],
-    intents: Mapping[str, Intent],
+    intents: Mapping[Key, Intent],
+    groups: Mapping[str, GroupFacts],
+    lost: int,
     bird: Status | None,
     bird_age: float,
     verdicts: Mapping[str, Verdict],
@@ -67,10 +82,14 @@ def status(
                     or levels[group.name] is Level.WITHDRAWN
                 ),
                 "reasons": list(decisions[group.name].reasons),
-                "intent": _intent(intents.get(group.name)),
+                "intent": _intent(intents.get((group.name, ""))),
+                **_more(group.name, decisions[group.name], groups[group.name]),
             }
             for group in config.groups
         ],
+        "intents": [intent_json(intent) for intent in intents.values()],
+        "paused": _intent(intents.get((NODE, IntentKind.PAUSED.value))),
+        "history": {"lost": lost},
         "neighbors": [
             {
                 "name": neighbor.name,
@@ -138,7 +157,39 @@ def status(
     }
 
 
+def intent_json(intent: Intent) -> dict[str, Any]:
+    """An intent, all of it."""
+    return {
+        "group": intent.group,
+        "kind": intent.kind.value,
+        "since": intent.since,
+        "until": intent.until,
+        "reason": intent.reason,
+        "author": intent.author,
+        "neighbor": intent.neighbor,
+    }
+
+
 def _intent(intent: Intent | None) -> dict[str, Any] | None:
-    if intent is None:
-        return None
-    return {"kind": intent.kind.value, "since": intent.since, "reason": intent.reason}
+    return None if intent is None else intent_json(intent)
+
+
+def _more(name: str, decision: Decision, facts: GroupFacts) -> dict[str, Any]:
+    proof = facts.proof
+    return {
+        "since": facts.since,
+        "waits": None
+        if decision.wanted is None
+        else {"for": decision.wanted.value, "s": round(decision.wait, 1)},
+        "rules": [standing.value for standing in decision.memory],
+        "penalty": facts.penalty,
+        "drain": dict(facts.drain),
+        "sent": None
+        if proof is None
+        else {
+            "level": proof.level.value,
+            "at": proof.at,
+            "to": list(proof.sent),
+            "not_to": dict(proof.missing),
+        },
+    }

@@ -34,7 +34,7 @@ class Wishes:
         self._present: Mapping[Key, Intent] = store.all()
         self._by_group: dict[str, tuple[Intent, ...]] = {}
         self._unsaved: dict[Key, Intent] = {}
-        """Withdraws that hold though the disk has not taken them."""
+        """What holds though the disk has not taken it."""
         self._disk = asyncio.Lock()
         self._problem = ""
         self.maintenance_file = maintenance_file

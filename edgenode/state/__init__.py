@@ -2,7 +2,7 @@
 
 from edgenode.state.database import StateError
 from edgenode.state.intents import NODE, Intent, IntentKind, Intents, Key
-from edgenode.state.journal import Event, Journal, newest
+from edgenode.state.journal import Event, Journal, Wanted, newest
 from edgenode.state.penalties import Penalties
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Key",
     "Penalties",
     "StateError",
+    "Wanted",
     "newest",
 ]

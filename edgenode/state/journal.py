@@ -38,14 +38,38 @@ class Event:
     text: str
 
 
-def newest(state_dir: Path, count: int) -> list[Event]:
+@dataclass(frozen=True)
+class Wanted:
+    """Which events are wanted; what is absent leaves nothing out."""
+
+    since: float | None = None
+    """Wall-clock seconds of the epoch."""
+    kinds: tuple[str, ...] = ()
+    subjects: tuple[tuple[str, str], ...] = ()
+    """Pairs of a kind ("" is any) and a subject."""
+
+
+def newest(state_dir: Path, count: int, wanted: Wanted = Wanted()) -> list[Event]:
     """The newest events, oldest first, whether control runs or not. Raises StateError."""
     path = state_dir / _FILE
+    conditions, values = ["1"], list[object]()
+    if wanted.since is not None:
+        conditions.append("at >= ?")
+        values.append(wanted.since)
+    if wanted.kinds:
+        conditions.append(f"kind IN ({', '.join('?' * len(wanted.kinds))})")
+        values += wanted.kinds
+    if wanted.subjects:
+        pairs = " OR ".join("(subject = ? AND ? IN ('', kind))" for _ in wanted.subjects)
+        conditions.append(f"({pairs})")
+        values += [each for kind, subject in wanted.subjects for each in (subject, kind)]
+    query = (
+        "SELECT at, kind, subject, text FROM events "
+        f"WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
+    )
     try:
         with opened_to_read(path) as connection:
-            rows = connection.execute(
-                "SELECT at, kind, subject, text FROM events ORDER BY id DESC LIMIT ?", (count,)
-            ).fetchall()
+            rows = connection.execute(query, (*values, count)).fetchall()
     except FileNotFoundError:
         raise StateError(f"there is no history in {path}: edgenode control writes it") from None
     except (OSError, sqlite3.Error) as error:

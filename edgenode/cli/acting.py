@@ -1,0 +1,145 @@
+"""What the commands that change something share: their options, and the talk with control."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from edgenode import places
+from edgenode.cli.options import EXIT_USAGE, console, errors, fail, show
+from edgenode.cli.times import parse_time
+from edgenode.config import Config
+from edgenode.config.values import parse_duration
+
+Groups = Annotated[
+    list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups of the configuration.")
+]
+All = Annotated[bool, typer.Option("--all", help="All groups.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Kept, and shown by `status` and `why`.")
+]
+Author = Annotated[
+    str,
+    typer.Option(
+        "--author",
+        metavar="NAME",
+        help="Who wants it. [default: $SUDO_USER, or the login name]",
+        show_default=False,
+    ),
+]
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="DURATION", help='Ends by itself after this: "90m", "2h".'),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until", metavar="TIME", help='Ends by itself then: "18:30", "2026-03-01T18:30" (UTC).'
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Even where no other site is known to announce a prefix.")
+]
+
+NOT_BOTH = "name groups or say --all, not both"
+DONE_WITHIN = 2.0
+"""Seconds that BIRD is given to do what was decided."""
+
+
+def author(given: str) -> str:
+    """Who asks: as told, else whoever became root by sudo, else the login name."""
+    if given:
+        return given
+    if name := os.environ.get("SUDO_USER"):
+        return name
+    try:
+        return os.getlogin()
+    except OSError:  # there is no terminal
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return str(os.getuid())
+
+
+def end(lasting: str | None, until: str | None) -> float | None:
+    """When an intent ends by itself, in seconds of the epoch; None: it does not."""
+    now = time.time()
+    if lasting is not None and until is not None:
+        fail("say --for or --until, not both", EXIT_USAGE)
+    try:
+        if lasting is not None:
+            return now + parse_duration(lasting)
+        if until is None:
+            return None
+        moment = parse_time(until, now, future=True)
+    except ValueError as error:
+        fail(f"{'--for' if lasting is not None else '--until'}: {error}", EXIT_USAGE)
+    if moment <= now:
+        fail(f"--until {until} is in the past: nothing was changed", EXIT_USAGE)
+    return moment
+
+
+def chosen(config: Config, groups: Sequence[str] | None, everything: bool) -> list[str]:
+    """The groups that were named, or all; exit status 2 where that makes no sense."""
+    known = [group.name for group in config.groups]
+    if everything:
+        if groups:
+            fail(NOT_BOTH, EXIT_USAGE)
+        return known
+    if not groups:
+        fail(f"name the groups, or say --all; there are: {', '.join(known)}", EXIT_USAGE)
+    if unknown := [name for name in groups if name not in known]:
+        fail(f"no such group: {', '.join(unknown)}; there are: {', '.join(known)}", EXIT_USAGE)
+    return list(dict.fromkeys(groups))
+
+
+def tell(config: Config, body: dict[str, Any], as_json: bool) -> None:
+    """Have control do it, see that BIRD did, and print how the groups stand now."""
+    from edgenode.api.client import ApiError, ControlAway, call
+
+    socket = places.control_socket(config.node.run_dir)
+    everywhere = [group.name for group in config.groups]
+    names = everywhere if "*" in body["groups"] else body["groups"]
+    try:
+        answer = call(socket, "POST", "/v1/intent", body)
+        notes = answer.get("notes", [])
+        told_at = time.monotonic()
+        while body["kind"] and (late := _not_in_force(answer, names, told_at)):
+            if time.monotonic() > told_at + DONE_WITHIN:
+                break
+            time.sleep(0.1)
+            answer = call(socket, "GET", "/v1/status")
+        else:
+            late = []
+    except (ApiError, ControlAway) as error:
+        fail(str(error))
+    told = [group for group in answer["groups"] if group["name"] in names]
+
+    def human() -> None:
+        for group in told:
+            reasons = "; ".join(group["reasons"])
+            console.print(f"{group['name']}: {group['level']} ({reasons})", markup=False)
+        for note in notes:
+            errors.print(f"edgenode: note: {note}", markup=False)
+
+    show(told, as_json, human)
+    if late:
+        _not_done(answer, late)
+
+
+def _not_done(answer: Mapping[str, Any], late: Sequence[str]) -> NoReturn:
+    why = answer["bird"]["problem"] or "see edgenode status"
+    fail(f"decided, but BIRD has not done it: {', '.join(late)} ({why})")
+
+
+def _not_in_force(answer: Mapping[str, Any], names: Sequence[str], told_at: float) -> list[str]:
+    """Those of the groups of which BIRD, asked since, has not said that it does as it is told."""
+    age = answer["bird"]["asked_s_ago"]
+    if age is None or age > time.monotonic() - told_at:
+        return list(names)
+    return [g["name"] for g in answer["groups"] if g["name"] in names and not g["in_force"]]

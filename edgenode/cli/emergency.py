@@ -1,0 +1,168 @@
+"""What works with control dead: `edgenode withdraw --all`, `edgenode pause`, `edgenode resume`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from edgenode import places
+from edgenode.cli.acting import Author, For, Reason, Until, author, end
+from edgenode.cli.options import AsJson, ConfigPath, config_path, console, errors, fail, show
+from edgenode.config import Essentials, read_essentials
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the subcommands."""
+    for command in (pause, resume):
+        app.command(rich_help_panel="Acting")(command)
+
+
+def withdraw_everything(
+    path: Path, reason: str, by: str, until: float | None, as_json: bool
+) -> None:
+    """BIRD first, with nothing before it that could be wrong, or slow, or hang."""
+    from edgenode.bgp.client import BirdError, BirdUnavailable
+    from edgenode.bgp.emergency import withdraw_all
+    from edgenode.state import Intent, IntentKind
+
+    found = read_essentials(path)
+    failures = []
+    known: tuple[str, ...] = ()
+    try:
+        known = withdraw_all(found.bird_socket)
+    except (BirdUnavailable, BirdError) as error:
+        failures.append(str(error))
+    names = list(dict.fromkeys([*found.groups, *known]))
+    now, kind = time.time(), IntentKind.WITHDRAWN
+    # The disk may be full: that must not have come before BIRD.
+    intents = [Intent(name, kind, now, reason, until=until, author=by) for name in names]
+    failures += [
+        f"{problem}: a control that lives, or comes back, may announce again"
+        for problem in _store(found, intents)
+    ]
+    if found.problem:
+        failures.append(
+            f"{found.problem}: BIRD was told on {found.bird_socket}, and the groups that are known "
+            f"({', '.join(names) or 'none'}) are stored in {found.state_dir}, as far as that could "
+            "be read, and by default"
+        )
+    # Control knows the groups of its configuration; of others it would know nothing.
+    about = {"reason": reason, "author": by, "until": until}
+    body = {"groups": found.groups or names, "kind": "withdrawn", "force": True, **about}
+    control = _try_control(found, body) if names else "not told: no group is known"
+
+    def human() -> None:
+        if not failures:
+            console.print(f"withdrawn: {', '.join(names)}", markup=False)
+        if control != "told":
+            errors.print(f"edgenode: note: {control}", markup=False)
+
+    show({"groups": names, "failures": failures, "control": control}, as_json, human)
+    if failures:
+        fail("; ".join(failures))
+
+
+def pause(
+    context: typer.Context,
+    reason: Reason = "",
+    by: Author = "",
+    lasting: For = None,
+    until: Until = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Freeze the automation: announcements are held as they are.
+
+    For an incident in which the checks are wrong and every proxy is right. Whatever checks and
+    regions say, no group is withdrawn, degraded or announced by itself; `status`, `why`, the
+    metrics and the log say so loudly. Operators' commands go on working, but for one thing:
+    nothing is announced that is not.
+
+    **What a pause does not hold** is what the lifeline takes away: if control dies or hangs, the
+    announcements go after `grace` as ever, and they stay away until `edgenode resume`. With control
+    dead the pause is stored, and holds when control is back.
+
+    Examples:
+
+        edgenode pause --reason "checker network is broken" --for 1h
+
+        edgenode resume
+    """
+    from edgenode.state import NODE, Intent, IntentKind
+
+    path = config_path(context, config)
+    who, moment = author(by), end(lasting, until)
+    intent = Intent(NODE, IntentKind.PAUSED, time.time(), reason, until=moment, author=who)
+    body = {"groups": [NODE], "kind": "paused", "reason": reason, "author": who, "until": moment}
+    _node(path, body, [intent], "paused: announcements are held as they are", as_json)
+
+
+def resume(
+    context: typer.Context, by: Author = "", config: ConfigPath = None, as_json: AsJson = False
+) -> None:
+    """End a pause: checks and regions decide again, and at once.
+
+    Examples:
+
+        edgenode resume
+    """
+    body = {"groups": ["*"], "kind": None, "only": "paused", "author": author(by)}
+    _node(config_path(context, config), body, [], "resumed: checks and regions decide", as_json)
+
+
+def _node(
+    path: Path, body: Mapping[str, Any], store: Sequence[Any], done: str, as_json: bool
+) -> None:
+    """On the disk first, which a control that hangs reads when it is back; then control."""
+    found = read_essentials(path)
+    failures = _store(found, store) if store else _forget_pause(found)
+    control = _try_control(found, body)
+    if control == "told":
+        failures = []  # it holds, and control goes on trying to store it
+
+    def human() -> None:
+        if not failures:
+            console.print(done, markup=False)
+        if control != "told":
+            note = "stored for the control that comes next; until then the lifeline alone decides"
+            errors.print(f"edgenode: note: {control}; {note}", markup=False)
+
+    show({"failures": failures, "control": control}, as_json, human)
+    if failures:
+        fail("; ".join(failures))
+
+
+def _store(found: Essentials, intents: Sequence[Any]) -> list[str]:
+    """What went wrong."""
+    from edgenode.state import Intents, StateError
+
+    try:
+        Intents(places.control_state(found.state_dir)).put(*intents)
+    except StateError as error:
+        return [str(error)]
+    return []
+
+
+def _forget_pause(found: Essentials) -> list[str]:
+    from edgenode.state import NODE, IntentKind, Intents, StateError
+
+    try:
+        Intents(places.control_state(found.state_dir)).clear((NODE, IntentKind.PAUSED.value))
+    except StateError as error:
+        return [str(error)]
+    return []
+
+
+def _try_control(found: Essentials, body: Mapping[str, Any]) -> str:
+    """`told`, or why not."""
+    from edgenode.api.client import ApiError, ControlAway, call
+
+    try:
+        call(places.control_socket(found.run_dir), "POST", "/v1/intent", body, timeout=2.0)
+    except (ControlAway, ApiError) as error:
+        return str(error)
+    return "told"

@@ -1,0 +1,69 @@
+"""What operators ask of a running control: carried out, or refused with a reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgenode.api.requests import Request
+from edgenode.bgp.lastsite import Judgement
+from edgenode.bgp.levels import Level
+from edgenode.control.intent import words
+from edgenode.control.lastsite import guarded, refuse_last
+from edgenode.control.wishes import Wishes
+from edgenode.state import Intent, IntentKind
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The order of things: the guard, then BIRD, then the disk."""
+
+    wishes: Wishes
+    levels: Callable[[], Mapping[str, Level]]
+    """In force, by group."""
+    others: Callable[[Iterable[str]], Awaitable[Mapping[str, Judgement]]]
+    """What is known of other sites that announce these groups' prefixes."""
+    give: Callable[[Mapping[str, Level]], None]
+    decide: Callable[[], None]
+    """Decide anew, of all groups."""
+    waive: Callable[[Iterable[str]], None]
+    """These groups need not wait, the next time."""
+    note: Callable[[str, str, str], None]
+
+    async def heed(self, request: Request) -> Sequence[str]:
+        """What there is to say about it. Raises LastSite, StateError."""
+        return await (self._release(request) if request.kind is None else self._intend(request))
+
+    async def _intend(self, request: Request) -> Sequence[str]:
+        wanted = request.intents(time.time())
+        fresh = self.wishes.form(wanted)
+        left = [intent.group for intent in wanted if intent.key not in fresh]
+        notes = [f"{group} stays as it is: release it first" for group in left]
+        if not request.force:
+            names = guarded(fresh.values(), self.levels())
+            notes += refuse_last(await self.others(names) if names else {})
+        if request.kind in (IntentKind.WITHDRAWN, IntentKind.PAUSED):
+            self.wishes.impose(fresh)  # these wait for no disk
+        if request.kind is IntentKind.WITHDRAWN:
+            # Whether it seems withdrawn or not, and before anything else is known of the node.
+            self.give({intent.group: Level.WITHDRAWN for intent in fresh.values()})
+        for intent in fresh.values():
+            self.note("intent", intent.group, words(intent))
+        try:
+            await self.wishes.save(fresh)
+        finally:
+            self.decide()
+        return notes
+
+    async def _release(self, request: Request) -> Sequence[str]:
+        """Let checks and regions decide again."""
+        keys = request.released(self.wishes.present)
+        gone: list[Intent] = await self.wishes.forget(keys)
+        for intent in gone:
+            by = request.author or "the operator"
+            self.note("intent", intent.group, f"{intent.kind} ended by {by}")
+        if request.force:
+            self.waive(request.groups)
+        self.decide()
+        return [] if gone or request.force else ["there was nothing to release"]

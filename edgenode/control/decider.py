@@ -1,0 +1,103 @@
+"""Each group's decision: evidence, operators, the upstreams' patience, and what it all rests on.
+
+The rules are pure and elsewhere (`bgp.policy`, `bgp.damping`, `control.intent`); here is what has
+to be remembered from one decision to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from edgenode.bgp.levels import Level
+from edgenode.bgp.policy import Decision, Memory, decide, frozen, held
+from edgenode.config import Config, Group
+from edgenode.control.drains import Drains
+from edgenode.control.index import Index
+from edgenode.control.intent import Drain, asked, words
+from edgenode.control.ledger import Ledger
+from edgenode.control.neighbors import Proof
+from edgenode.control.view import GroupFacts
+from edgenode.control.wishes import Wishes
+from edgenode.health.risefall import State
+from edgenode.state import Penalties
+
+
+class Decider:
+    """Asked for decisions, and told of the levels that came of them."""
+
+    def __init__(
+        self,
+        config: Config,
+        wishes: Wishes,
+        penalties: Penalties | None,
+        note: Callable[[str, str, str], None],
+    ) -> None:
+        self.ledger = Ledger(config.groups, penalties)
+        self.drains = Drains(config)
+        self._wishes = wishes
+        self._note = note
+        self._memories: dict[str, Memory] = {}
+        self._waiting: set[str] = set()
+        self._since: dict[str, float] = {}
+        self.change(config)
+
+    def change(self, config: Config) -> None:
+        """Decide by another configuration; the memory of groups whose rules stay is kept."""
+        before = getattr(self, "_groups", {})
+        self._groups = {group.name: group for group in config.groups}
+        for name, group in before.items():
+            if self._groups.get(name) != group:
+                self._memories.pop(name, None)
+        self.index = Index.of(config)
+        self.ledger.change(config.groups)
+        self.drains.change(config)
+        self._drain_time = config.bgp.drain_time
+
+    def decision(
+        self,
+        group: Group,
+        states: Mapping[str, State],
+        reachable: Callable[[str], bool | None],
+        previous: Level,
+    ) -> Decision:
+        """A group's decision now; `previous` is the level in force."""
+        name = group.name
+        memory = self._memories.get(name, ())
+        drain = Drain(self._drain_time, self.drains.idle(name, time.monotonic()))
+        want = asked(self._wishes.of(name), time.time(), drain, previous)
+        if pause := self._wishes.paused:
+            return frozen(want, previous, memory, words(pause))
+        services = {each: reachable(each) for each in self.index.services[name]}
+        decision = decide(group, states, services, previous=previous, asked=want, memory=memory)
+        self._memories[name] = decision.memory
+        wait = self.ledger.wait(name, previous, decision.level)
+        if wait.seconds > 0:
+            decision = held(decision, previous, wait)
+        self._tell_of_waiting(name, decision)
+        return decision
+
+    def moved(self, before: Mapping[str, Level], after: Mapping[str, Level]) -> None:
+        """Groups were given other levels."""
+        for name, level in after.items():
+            if level is not before[name]:
+                self.ledger.moved(name, before[name], level)
+                self._since[name] = time.time()
+            if level is not Level.DRAINED:
+                self.drains.over(name)
+
+    def facts(self, name: str, proof: Proof | None) -> GroupFacts:
+        """For people."""
+        return GroupFacts(
+            since=self._since.get(name),
+            penalty=self.ledger.status(name),
+            drain=self.drains.progress(name, time.monotonic()),
+            proof=proof,
+        )
+
+    def _tell_of_waiting(self, name: str, decision: Decision) -> None:
+        if decision.wait and name not in self._waiting:
+            self._waiting.add(name)
+            self._note("waiting", name, decision.reasons[0])
+        elif not decision.wait:
+            self._waiting.discard(name)
