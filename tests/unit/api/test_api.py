@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edgenode.api.client import ApiError, ControlAway, call
 from edgenode.api.metrics import registry
-from edgenode.api.server import AddressInUse, admin_app, serve_tcp, serve_unix
+from edgenode.api.requests import Request
+from edgenode.api.server import AddressInUse, LastSite, admin_app, serve_tcp, serve_unix
 from edgenode.config import Endpoint
-from edgenode.state import IntentKind, StateError
+from edgenode.state import NODE, Intent, IntentKind, StateError
 
 STATUS: dict[str, Any] = {
     "node": "lon1",
@@ -66,7 +68,7 @@ STATUS: dict[str, Any] = {
 
 class FakeNode:
     def __init__(self) -> None:
-        self.calls: list[tuple[str, ...]] = []
+        self.requests: list[Request] = []
         self.full = False
 
     async def refresh(self) -> None:
@@ -78,13 +80,19 @@ class FakeNode:
     def groups(self) -> Sequence[str]:
         return ["web", "static"]
 
-    async def intend(self, groups: Sequence[str], kind: IntentKind, reason: str) -> None:
+    def neighbors(self) -> Sequence[str]:
+        return ["transit"]
+
+    async def intend(self, request: Request) -> Sequence[str]:
         if self.full:
             raise StateError("the disk is full")
-        self.calls.append((kind, *groups, reason))
+        if request.reason == "the last":
+            raise LastSite("the users of 192.0.2.0/24 would have nowhere to go")
+        self.requests.append(request)
+        return ["static stays as it is: release it first"]
 
-    async def release(self, groups: Sequence[str]) -> None:
-        self.calls.append(("release", *groups))
+    async def explain(self, group: str) -> Mapping[str, Any]:
+        return {"group": {"name": group}}
 
 
 @pytest.fixture
@@ -106,9 +114,19 @@ def test_status_and_intents_go_through(node: FakeNode, tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     assert path.stat().st_mode & 0o777 == 0o660
     assert call(path, "GET", "/v1/status") == STATUS
-    call(path, "POST", "/v1/intent", {"groups": ["web"], "kind": "drained", "reason": "rack"})
-    call(path, "POST", "/v1/intent", {"groups": ["web"], "kind": None})
-    assert node.calls == [("drained", "web", "rack"), ("release", "web")]
+    assert call(path, "GET", "/v1/why/web") == {"group": {"name": "web"}}
+    until = time.time() + 60
+    body = {"groups": ["web"], "kind": "degraded", "neighbor": "transit", "until": until}
+    answer = call(path, "POST", "/v1/intent", body | {"reason": "ra\x1b[31mck\n", "author": "ann"})
+    assert answer == STATUS | {"notes": ["static stays as it is: release it first"]}
+    call(path, "POST", "/v1/intent", {"groups": ["web", "web"], "kind": None, "force": True})
+    call(path, "POST", "/v1/intent", {"groups": ["*"], "kind": None, "only": "paused"})
+    degraded, paused = IntentKind.DEGRADED, IntentKind.PAUSED
+    assert node.requests == [
+        Request(("web",), degraded, "ra [31mck", "ann", until, "transit"),
+        Request(("web",), None, force=True),
+        Request(("*",), None, only=paused),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +135,15 @@ def test_status_and_intents_go_through(node: FakeNode, tmp_path: Path) -> None:
         ({"groups": ["wbe"], "kind": "drained"}, "no such group: wbe; there are: web, static"),
         ({"groups": ["web"], "kind": "levitating"}, "not right"),
         ({"kind": "drained"}, "not right"),
+        ({"groups": "web", "kind": "drained"}, "groups is a list"),
+        ({"groups": ["web"], "kind": "drained", "until": "soon"}, "number of seconds"),
+        ({"groups": ["web"], "kind": "drained", "until": 5}, "not in the future"),
+        ({"groups": ["web"], "kind": "drained", "force": "yes"}, "true or false"),
+        ({"groups": ["web"], "kind": "degraded", "neighbor": "x"}, "no such neighbor: x"),
+        ({"groups": ["web"], "kind": "drained", "neighbor": "transit"}, "only degrading"),
+        ({"groups": ["*"], "kind": "drained"}, "name groups"),
+        ({"groups": ["web"], "kind": "paused"}, "only the node"),
+        ({"groups": ["web"], "kind": "drained", "reason": "the last"}, "nowhere to go"),
         ([], "not right"),
     ],
 )
@@ -125,7 +152,7 @@ def test_a_wrong_request_is_refused_with_a_reason(
 ) -> None:
     with pytest.raises(ApiError, match=reason):
         call(tmp_path / "control.sock", "POST", "/v1/intent", body)
-    assert node.calls == []
+    assert node.requests == []
 
 
 def test_what_cannot_be_stored_is_said(node: FakeNode, tmp_path: Path) -> None:
@@ -133,6 +160,31 @@ def test_what_cannot_be_stored_is_said(node: FakeNode, tmp_path: Path) -> None:
     body = {"groups": ["web"], "kind": "drained"}
     with pytest.raises(ApiError, match="the disk is full"):
         call(tmp_path / "control.sock", "POST", "/v1/intent", body)
+
+
+def test_why_of_nothing_is_refused(node: FakeNode, tmp_path: Path) -> None:
+    with pytest.raises(ApiError, match="no such group: wbe; there are: web, static"):
+        call(tmp_path / "control.sock", "GET", "/v1/why/wbe")
+
+
+def test_what_a_release_ends() -> None:
+    intents = [
+        Intent("web", IntentKind.DRAINED, 1.0, ""),
+        Intent("web", IntentKind.DEGRADED, 1.0, "", "transit"),
+        Intent("static", IntentKind.DRAINED, 1.0, ""),
+        Intent(NODE, IntentKind.PAUSED, 1.0, ""),
+        Intent(NODE, IntentKind.MAINTENANCE, 1.0, ""),
+    ]
+    present = {intent.key: intent for intent in intents}
+
+    def ended(**asked: Any) -> list[int]:
+        keys = Request(**{"kind": None} | asked).released(present)
+        return [intents.index(present[key]) for key in keys]
+
+    assert ended(groups=("web",)) == [0, 1]
+    assert ended(groups=("web",), neighbor="transit") == [1]
+    assert ended(groups=("web", "static", NODE)) == [0, 1, 2, 4]
+    assert ended(groups=(NODE,), only=IntentKind.PAUSED) == [3]
 
 
 def test_control_away_is_one_sentence(tmp_path: Path) -> None:
@@ -169,6 +221,31 @@ def test_the_metrics_say_what_the_status_says() -> None:
     assert samples["edgenode_relay_workers_healthy", ()] == 1
     key = ("edgenode_service_region_connections_total", (("region", "fra"), ("service", "web")))
     assert samples[key] == 5
+
+
+def test_the_metrics_say_what_operators_want_and_what_flapping_costs() -> None:
+    group = STATUS["groups"][0] | {
+        "penalty": {"value": 3000.0, "suppress": 6000.0},
+        "waits": {"for": "normal", "s": 12.0},
+    }
+    intent = {"group": "web", "kind": "degraded", "neighbor": "transit"}
+    status = STATUS | {
+        "groups": [group],
+        "intents": [intent],
+        "paused": {"kind": "paused"},
+        "history": {"lost": 7},
+    }
+    lines = generate_latest(registry(lambda: status)).decode().splitlines()
+    for line in (
+        "edgenode_paused 1.0",
+        'edgenode_intent{group="web",kind="degraded",neighbor="transit"} 1.0',
+        'edgenode_group_penalty{group="web"} 3000.0',
+        'edgenode_group_penalty_ratio{group="web"} 0.5',
+        'edgenode_group_wait_seconds{group="web"} 12.0',
+        "edgenode_history_lost_total 7.0",
+    ):
+        assert line in lines
+    assert "edgenode_paused 0.0" in generate_latest(registry(lambda: STATUS)).decode()
 
 
 def test_without_a_report_the_metrics_are_there_all_the_same() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.bgp.levels import CAUTION, Level
-from edgenode.bgp.policy import Decision, decide
+from edgenode.bgp.levels import CAUTION, Level, most_cautious
+from edgenode.bgp.policy import Asked, Decision, decide, frozen
 from edgenode.config import Group
 from edgenode.health.risefall import State
 
@@ -31,8 +31,7 @@ inputs = st.fixed_dictionaries(
         "group": groups,
         "checks": states,
         "services_reachable": reachable,
-        "drained": st.booleans(),
-        "withdrawn": st.booleans(),
+        "asked": levels.map(lambda level: Asked(level, ("as told",))),
         "previous": levels,
     }
 )
@@ -49,7 +48,9 @@ def test_there_is_always_a_reason(case: dict[str, Any]) -> None:
 
 @given(inputs)
 def test_the_operator_withdraws_whatever_is_known(case: dict[str, Any]) -> None:
-    assert decided(**case | {"withdrawn": True}).level is Level.WITHDRAWN
+    assert (
+        decided(**case | {"asked": Asked(Level.WITHDRAWN, ("as told",))}).level is Level.WITHDRAWN
+    )
 
 
 @given(inputs)
@@ -59,12 +60,10 @@ def test_a_required_check_that_is_down_withdraws(case: dict[str, Any]) -> None:
 
 
 @given(inputs)
-def test_draining_never_attracts_more(case: dict[str, Any]) -> None:
-    drained = decided(**case | {"drained": True}).level
-    plain = decided(**case | {"drained": False}).level
-    assert CAUTION.index(drained) <= CAUTION.index(plain)
-    if drained is Level.NORMAL:
-        raise AssertionError("drained, and announced as normal")
+def test_an_operator_never_attracts_more(case: dict[str, Any]) -> None:
+    plain = decided(**case | {"asked": Asked()}).level
+    asked = case["asked"].level
+    assert decided(**case).level is most_cautious(plain, asked)
 
 
 @given(inputs)
@@ -72,8 +71,8 @@ def test_without_evidence_all_stays(case: dict[str, Any]) -> None:
     blank = case | {
         "checks": {},
         "services_reachable": dict.fromkeys(case["services_reachable"]),
-        "withdrawn": False,
-        "drained": False,
+        "asked": Asked(),
+        "memory": (),
     }
     if case["group"].checks or case["services_reachable"]:
         assert decided(**blank).level is case["previous"]
@@ -118,9 +117,7 @@ def group(required: str = "any") -> Group:
 
 
 def level(required: str, services: dict[str, bool | None]) -> Level:
-    return decide(
-        group(required), {}, services, drained=False, withdrawn=False, previous=Level.DRAINED
-    ).level
+    return decide(group(required), {}, services, previous=Level.DRAINED).level
 
 
 def test_any_and_all_of_the_services() -> None:
@@ -134,7 +131,14 @@ def test_any_and_all_of_the_services() -> None:
 
 
 def test_the_reasons_name_what_is_wrong() -> None:
-    decision = decide(
-        group("all"), {}, {"s": False}, drained=False, withdrawn=False, previous=Level.NORMAL
-    )
+    decision = decide(group("all"), {}, {"s": False}, previous=Level.NORMAL)
     assert decision.reasons == ("service s has no reachable region",)
+
+
+def test_a_pause_holds_what_is_and_lets_operators_take_away() -> None:
+    held = frozen(Asked(), Level.NORMAL, (), "paused by ann")
+    assert (held.level, held.reasons) == (Level.NORMAL, ("held as it is: paused by ann",))
+    assert frozen(Asked(), Level.WITHDRAWN, (), "").level is Level.WITHDRAWN
+    taken = frozen(Asked(Level.WITHDRAWN, ("fire",)), Level.NORMAL, (), "paused by ann")
+    assert taken.level is Level.WITHDRAWN
+    assert "fire" in taken.reasons

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgenode.cli.acting import author
 from edgenode.state import Event, Intent, IntentKind, Intents, Journal
 from tests.unit.cli import fakes
 from tests.unit.cli.test_command import edgenode
@@ -29,7 +30,8 @@ def config(tmp_path: Path) -> Path:
 
 def kinds(tmp_path: Path) -> dict[str, IntentKind]:
     return {
-        name: intent.kind for name, intent in Intents(tmp_path / "state" / "control").all().items()
+        name: intent.kind
+        for (name, _), intent in Intents(tmp_path / "state" / "control").all().items()
     }
 
 
@@ -129,7 +131,14 @@ def test_bird_is_given_a_moment(config: Path, tmp_path: Path) -> None:
         shown = edgenode("withdraw", "web", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == "web: withdrawn (withdrawn by the operator)\n"
-    assert asked[0] == {"groups": ["web"], "kind": "withdrawn", "reason": ""}
+    assert asked[0] == {
+        "groups": ["web"],
+        "kind": "withdrawn",
+        "reason": "",
+        "force": False,
+        "until": None,
+        "author": author(""),
+    }
     assert time.monotonic() - started < 10
 
 

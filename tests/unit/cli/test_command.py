@@ -16,7 +16,8 @@ from tests.unit.config.test_config import GOOD
 
 SUBCOMMANDS = [
     *(["control"], ["steering"], ["lifeline"], ["check-config"], ["render"], ["status"]),
-    *(["history"], ["drain"], ["undrain"], ["withdraw"], ["lab"]),
+    *(["history"], ["why"], ["drain"], ["undrain"], ["withdraw"], ["degrade"], ["maintenance"]),
+    *(["release"], ["pause"], ["resume"], ["lab"]),
     *(["mesh"], ["mesh", "up"], ["mesh", "key"]),
     *(["lab", "up"], ["lab", "down"], ["lab", "run"], ["lab", "list"], ["lab", "delays"]),
 ]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from edgenode.control.wishes import Wishes
-from edgenode.state import Intent, IntentKind, Intents, StateError
+from edgenode.state import NODE, Intent, IntentKind, Intents, StateError
 
 DRAINED, WITHDRAWN = IntentKind.DRAINED, IntentKind.WITHDRAWN
+WEB, STATIC = ("web", ""), ("static", "")
+
+
+def wanted(kind: IntentKind, *groups: str, reason: str = "") -> list[Intent]:
+    return [Intent(group, kind, time.time(), reason) for group in groups]
 
 
 class FullDisk(Intents):
@@ -24,25 +30,26 @@ class FullDisk(Intents):
 
 async def test_a_drain_said_again_does_not_start_over(tmp_path: Path) -> None:
     wishes = Wishes(Intents(tmp_path))
-    first = wishes.form(["web"], DRAINED, "x")
+    first = wishes.form(wanted(DRAINED, "web", reason="x"))
     await wishes.save(first)
     await asyncio.sleep(0.01)
-    again = wishes.form(["web"], DRAINED, "y")
-    assert again["web"].since == first["web"].since
-    assert again["web"].reason == "y"
+    again = wishes.form(wanted(IntentKind.MAINTENANCE, "web", reason="y"))
+    assert again[WEB].since == first[WEB].since
+    assert again[WEB].reason == "y"
 
 
-async def test_a_drain_does_not_bring_back_what_was_withdrawn(tmp_path: Path) -> None:
+async def test_no_intent_brings_back_what_was_withdrawn(tmp_path: Path) -> None:
     wishes = Wishes(Intents(tmp_path))
-    await wishes.save(wishes.form(["web"], WITHDRAWN, "fire"))
-    assert wishes.form(["web", "static"], DRAINED, "reboot").keys() == {"static"}
-    assert wishes.form(["web"], WITHDRAWN, "again").keys() == {"web"}
+    await wishes.save(wishes.form(wanted(WITHDRAWN, "web", reason="fire")))
+    for kind in (DRAINED, IntentKind.MAINTENANCE, IntentKind.DEGRADED):
+        assert wishes.form(wanted(kind, "web", "static")).keys() == {STATIC}
+    assert wishes.form(wanted(WITHDRAWN, "web")).keys() == {WEB}
 
 
 async def test_a_withdraw_holds_though_the_disk_is_full(tmp_path: Path) -> None:
     store = FullDisk(tmp_path)
     wishes = Wishes(store)
-    fresh = wishes.form(["web"], WITHDRAWN, "fire")
+    fresh = wishes.form(wanted(WITHDRAWN, "web", reason="fire"))
     wishes.impose(fresh)
     with pytest.raises(StateError):
         await wishes.save(fresh)
@@ -55,8 +62,62 @@ async def test_a_withdraw_holds_though_the_disk_is_full(tmp_path: Path) -> None:
 
 async def test_what_the_command_stored_is_heeded_and_so_is_its_end(tmp_path: Path) -> None:
     wishes, command = Wishes(Intents(tmp_path)), Intents(tmp_path)
-    command.put(Intent("web", WITHDRAWN, 1.0, "control hung"))
-    await wishes.look()
-    assert wishes.present["web"].kind is WITHDRAWN
-    assert await wishes.forget(["web", "static"]) == ["web"]
+    intent = Intent("web", WITHDRAWN, 1.0, "control hung", author="ann")
+    command.put(intent)
+    assert await wishes.look() == [(intent, "withdrawn by ann (control hung)")]
+    assert wishes.of("web") == (intent,)
+    assert await wishes.forget([WEB, STATIC]) == [intent]
     assert (wishes.present, command.all()) == ({}, {})
+    assert await wishes.look() == []
+
+
+async def test_an_intent_ends_by_itself(tmp_path: Path) -> None:
+    wishes = Wishes(Intents(tmp_path))
+    intent = Intent("web", DRAINED, 1.0, "", until=time.time() - 1)
+    await wishes.save({intent.key: intent})
+    assert await wishes.look() == [(intent, "drained ended: its time is over")]
+    assert Intents(tmp_path).all() == {}
+
+
+async def test_a_file_is_maintenance_of_the_node_while_it_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "maintenance"
+    file.write_bytes(b"new \x1b[31m fans\nsecond line")
+    wishes = Wishes(Intents(tmp_path / "state"), file)
+    ((intent, text),) = await wishes.look()
+    assert (intent.group, intent.kind) == (NODE, IntentKind.MAINTENANCE)
+    assert text == f"the node is in maintenance by the file {file} (new ?[31m fans)"
+    assert wishes.of("any-group") == (intent,)
+    assert await wishes.look() == [], "it is one and the same"
+    # A control that comes back finds it as old as it is, and its end even if it was away then.
+    again = Wishes(Intents(tmp_path / "state"), file)
+    assert again.of("web") == (intent,)
+    file.unlink()
+    assert await again.look() == [(intent, "maintenance ended")]
+    assert Intents(tmp_path / "state").all() == {}
+
+
+async def test_what_an_operator_wants_is_not_ended_by_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "maintenance"
+    wishes = Wishes(Intents(tmp_path / "state"), file)
+    intent = Intent(NODE, IntentKind.MAINTENANCE, 5.0, "by hand", author="ann")
+    await wishes.save({intent.key: intent})
+    file.touch()
+    await wishes.look()
+    file.unlink()
+    await wishes.look()
+    assert wishes.of("web") == (intent,)
+
+
+async def test_a_file_of_which_nothing_can_be_known_changes_nothing(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    wishes = Wishes(Intents(tmp_path / "state"), loop)
+    assert await wishes.look() == []
+
+
+async def test_the_nodes_pause_is_no_intent_of_a_group(tmp_path: Path) -> None:
+    wishes = Wishes(Intents(tmp_path))
+    pause = Intent(NODE, IntentKind.PAUSED, 1.0, "checker is wrong")
+    await wishes.save({pause.key: pause})
+    assert wishes.paused == pause
+    assert Wishes(Intents(tmp_path)).paused == pause
