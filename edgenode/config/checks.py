@@ -68,7 +68,7 @@ class Match(Section):
 
     contains: Substring | None = None
     regex: Pattern | None = None
-    """In the syntax of RE2 (no look-around, no back-references), found anywhere."""
+    """In RE2's syntax (no look-around, no back-references), found anywhere; "^", "$": of a line."""
 
 
 class HeaderMatch(Match):

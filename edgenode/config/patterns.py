@@ -23,13 +23,16 @@ class Compiled(Protocol):
 
 
 def compiled(pattern: str) -> Compiled:
-    """For bytes, of which no encoding is known. Raises ValueError with a sentence."""
+    """For bytes, of which no encoding is known; "^" and "$" are the ends of a line.
+
+    Raises ValueError with a sentence.
+    """
     options = re2.Options()
     options.max_mem = MEMORY
     options.log_errors = False
     options.encoding = re2.Options.Encoding.LATIN1
     try:
-        searches: Compiled = re2.compile(pattern.encode(), options)
+        searches: Compiled = re2.compile(f"(?m){pattern}".encode(), options)
     except re2.error as error:
         why = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
         raise ValueError(f"RE2 does not take it: {why}") from None

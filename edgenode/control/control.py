@@ -25,6 +25,7 @@ from edgenode.control.commands import Commands
 from edgenode.control.decider import Decider
 from edgenode.control.explain import explanation
 from edgenode.control.heart import Round, at_work, blind, may_beat
+from edgenode.control.hooks import Hooks
 from edgenode.control.index import borne_by
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
@@ -82,6 +83,7 @@ class Control:
         self._checker = Checker(
             config.checks, self._on_verdict, places.exec_socket(config.node.run_dir)
         )
+        self._hooks = Hooks(config.hooks, config.node.name, places.exec_socket(config.node.run_dir))
         self._announcer = Announcer(config, BirdClient(config.bgp.socket))
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
         self._looker = BirdClient(config.bgp.socket)
@@ -150,6 +152,9 @@ class Control:
             if not self._checker.decided(name):
                 # It was up, or the group would not stand: its tripwire tells at once if that ended.
                 self._checker.adopt(name, State.UP, "taken over from the control before")
+                self._hooks.know("check", name, State.UP)
+        for name, level in kept.items():
+            self._hooks.know("group", name, level)
         if kept:
             self._note("control", self.config.node.name, f"takes over: {_spell(kept)}")
         self._settled = True
@@ -182,6 +187,7 @@ class Control:
     def _on_verdict(self, verdict: Verdict) -> None:
         self._decide(self._decider.index.dependents.get(verdict.check, ()))
         self._note("check", verdict.check, f"{verdict.state}: {verdict.reason}")
+        self._hooks.tell("check", verdict.check, verdict.state, verdict.reason)
 
     def _on_reachability(self, service: str, reachable: bool | None) -> None:
         self._decide(self._groups[s.group] for s in self.config.services if s.name == service)
@@ -228,6 +234,9 @@ class Control:
         self._decider.moved(before, changes)
         for name, level in changes.items():
             self._proofs.expect(name, level)
+            decision = self._decisions[name]
+            told = decision.reasons if decision.level is level else ("by an operator",)
+            self._hooks.tell("group", name, level, "; ".join(told))
 
     # -- the heart --------------------------------------------------------------------------
 

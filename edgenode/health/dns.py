@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import struct
 
 import dns.exception
 import dns.flags
@@ -25,7 +26,11 @@ PAYLOAD = 1232
 """Bytes of an answer over UDP that we take (EDNS): it is never fragmented (DNS flag day 2020)."""
 
 LONGEST = 16 * 1024
-"""Bytes of an answer over TCP: reading one takes time in which nothing else is done."""
+"""Bytes of an answer over TCP."""
+
+MOST = 48
+"""Records of an answer, those of all sections together: a name of many labels that each of them
+points to takes milliseconds each time that it is read, and nothing else is done meanwhile."""
 
 STRAYS = 32
 """Datagrams that are passed over: they are not for our question."""
@@ -116,6 +121,9 @@ class DnsProbe:
         """The answer; None where it is not for our question. Raises ProbeFailedError."""
         if len(data) < HEADER:
             return None
+        records = sum(struct.unpack_from("!3H", data, 6))
+        if records > MOST:
+            raise ProbeFailedError(f"{self._what}: {records} records, more than {MOST}")
         try:
             # What lies behind a cut is not needed: its end may be in the middle of a record.
             answer = dns.message.from_wire(data, ignore_trailing=True, raise_on_truncation=False)

@@ -23,7 +23,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgenode.health.observation import Observation, printable, seconds
@@ -70,7 +70,10 @@ class ExecProbe:
         *,
         warning_is_up: bool = True,
         unknown_is_down: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment`: what the command gets in it beside the little that all get."""
+        self._environment = {**(environment or {}), **_ENVIRONMENT}
         self._command = tuple(command)
         self._timeout = timeout
         self._warning_is_up = warning_is_up
@@ -86,7 +89,7 @@ class ExecProbe:
             reason = f"{self._command[0]}: process {self._unkillable.pid} does not end when killed"
             return Observation(False, reason, 0.0)
         try:
-            run = _Run(self._command)
+            run = _Run(self._command, self._environment)
         except OSError as error:
             if error.errno in OWN_FAULT:
                 raise
@@ -127,7 +130,7 @@ class ExecProbe:
 class _Run:
     """One run of a command: its process, its output, its end."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Done when the process is dead (and not yet reaped), or wrote too much."""
@@ -142,7 +145,7 @@ class _Run:
             close_fds=True,
             start_new_session=True,
             cwd="/",
-            env=_ENVIRONMENT,
+            env=environment,
         )
         assert self.process.stdout is not None
         self._pipe = self.process.stdout

@@ -1,10 +1,11 @@
-"""EXEC probe in another process: asks `edgenode exec-runner` for a check by its name."""
+"""Asks `edgenode exec-runner`, which runs what control does not: checks' commands, and hooks'."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgenode.health.observation import Observation
@@ -14,9 +15,12 @@ MARGIN = 2.0
 
 ANSWER_BYTES = 8192
 
+FACTS = ("node", "kind", "name", "state", "previous", "reason", "time")
+"""What a hook is told, as EDGENODE_NODE and so on in its environment."""
+
 
 class RunnerProbe:
-    """Asks over a connection of its own for each run: closing it ends the run."""
+    """EXEC probe: a check's command, by the check's name."""
 
     def __init__(self, runner: Path, check: str, timeout: float) -> None:
         self._runner = runner
@@ -29,34 +33,50 @@ class RunnerProbe:
         That says nothing about the target: the check's state stays as it is, and a control that
         stays blind stops its heart (control/heart).
         """
-        loop = asyncio.get_running_loop()
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
-                asked.setblocking(False)
-                async with asyncio.timeout(self._timeout + MARGIN):
-                    await loop.sock_connect(asked, str(self._runner))
-                    await loop.sock_sendall(asked, self._check.encode())
-                    raw = await loop.sock_recv(asked, ANSWER_BYTES)
-        except TimeoutError:
-            raise OSError("edgenode exec-runner does not answer: restart it") from None
-        except (ConnectionError, FileNotFoundError, BlockingIOError) as error:
-            raise OSError(
-                f"edgenode exec-runner is away ({error.strerror}): start it ({self._runner})"
-            ) from None
-        if not raw:
-            raise OSError("edgenode exec-runner ended in the middle of the check")
-        try:
-            answer = json.loads(raw)
-            if "error" in answer:
-                raise OSError(f"edgenode exec-runner: {answer['error']}")
-            return Observation(
-                bool(answer["ok"]),
-                str(answer["reason"]),
-                float(answer["duration"]),
-                bool(answer["timed"]),
-                # A runner that is older than we are has neither.
-                warning=str(answer.get("warning", "")),
-                known=bool(answer.get("known", True)),
-            )
-        except (ValueError, KeyError, TypeError):
-            raise OSError("edgenode exec-runner answers in another language") from None
+        return await _ask(self._runner, self._check.encode(), self._timeout)
+
+
+async def run_hook(
+    runner: Path, hook: str, facts: Mapping[str, str], timeout: float
+) -> Observation:
+    """A hook's command, by the hook's name; `ok` is whether it ended with 0.
+
+    Raises OSError where the runner is away, hangs or cannot run it.
+    """
+    message = json.dumps({"hook": hook, "facts": facts}).encode()
+    return await _ask(runner, message, timeout)
+
+
+async def _ask(runner: Path, message: bytes, timeout: float) -> Observation:
+    """Over a connection of its own: closing it ends the run."""
+    loop = asyncio.get_running_loop()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+            asked.setblocking(False)
+            async with asyncio.timeout(timeout + MARGIN):
+                await loop.sock_connect(asked, str(runner))
+                await loop.sock_sendall(asked, message)
+                raw = await loop.sock_recv(asked, ANSWER_BYTES)
+    except TimeoutError:
+        raise OSError("edgenode exec-runner does not answer: restart it") from None
+    except (ConnectionError, FileNotFoundError, BlockingIOError) as error:
+        raise OSError(
+            f"edgenode exec-runner is away ({error.strerror}): start it ({runner})"
+        ) from None
+    if not raw:
+        raise OSError("edgenode exec-runner ended in the middle of a command")
+    try:
+        answer = json.loads(raw)
+        if "error" in answer:
+            raise OSError(f"edgenode exec-runner: {answer['error']}")
+        return Observation(
+            bool(answer["ok"]),
+            str(answer["reason"]),
+            float(answer["duration"]),
+            bool(answer["timed"]),
+            # A runner that is older than we are has neither.
+            warning=str(answer.get("warning", "")),
+            known=bool(answer.get("known", True)),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise OSError("edgenode exec-runner answers in another language") from None

@@ -1,9 +1,10 @@
-"""`edgenode exec-runner`: runs the operators' exec checks, as a user that can do nothing else.
+"""`edgenode exec-runner`: runs the operators' commands, as a user that can do nothing else.
 
-Control asks for a check by its *name*; command and timeout come from this process's own reading
-of the configuration. So whoever gets hold of control can have checks run, and no other command.
-The socket is of type SOCK_SEQPACKET: a datagram with the name in, one with the observation out. A
-connection that closes ends the run that it asked for.
+Control asks for a check or a hook by its *name*; command and timeout come from this process's own
+reading of the configuration. So whoever gets hold of control can have those run, and no other
+command. The socket is of type SOCK_SEQPACKET: a datagram in, with the name of a check, or JSON
+with that of a hook and the facts for its environment; one with the observation out. A connection
+that closes ends the run that it asked for.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from edgenode.config import Config, ConfigError, ExecCheck, load
 from edgenode.health.exec import ExecProbe
+from edgenode.health.execclient import FACTS
+from edgenode.health.observation import printable
 from edgenode.notify import Notifier
 from edgenode.places import InUse, exec_socket, listen
 
@@ -29,16 +33,20 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 64
 
-NAME_BYTES = 256
-"""Longer than any name of a check."""
+QUESTION_BYTES = 16 * 1024
+"""Longer than any question: the facts of a hook are cut before."""
 
 MOST = 32
 """Commands that run at the same time: the unit's tasks and memory are bounded, too. More of them
 wait; one that waits too long for its turn could not be made, which is no failure of its target."""
 
 
+HOOKS_AT_ONCE = 8
+"""Hooks that run at the same time, beside the checks: they never take a check's turn."""
+
+
 class Commands:
-    """The exec checks of the configuration file, read again when the file has changed.
+    """The commands of the configuration file, which is read again when it has changed.
 
     A file that has become wrong changes nothing: control, too, goes on with what it has.
     """
@@ -47,26 +55,58 @@ class Commands:
         self._path = path
         self._mark = _mark(path)
         self._probes = _probes(config)
+        self._hooks = {hook.name: hook for hook in config.hooks}
 
     def probe(self, name: str) -> ExecProbe | None:
         """What runs the check of this name; None: there is none."""
+        self._read_again()
+        return self._probes.get(name)
+
+    def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
+        """What runs the hook of this name, once; None: there is none."""
+        self._read_again()
+        hook = self._hooks.get(name)
+        if hook is None:
+            return None
+        return ExecProbe(
+            hook.command,
+            hook.timeout,
+            warning_is_up=False,
+            unknown_is_down=True,
+            environment=environment,
+        )
+
+    def _read_again(self) -> None:
         mark = _mark(self._path)
         if mark != self._mark:
             self._mark = mark
             try:
-                self._probes = _probes(load(self._path, check_secrets=False))
+                config = load(self._path, check_secrets=False)
             except ConfigError as error:
                 log.error("the configuration is wrong now, the old one serves: %s", error)
-        return self._probes.get(name)
+                return
+            self._probes = _probes(config)
+            self._hooks = {hook.name: hook for hook in config.hooks}
+
+
+class Finds(Protocol):
+    """Commands by their names."""
+
+    def probe(self, name: str) -> ExecProbe | None:
+        """What runs the check of this name; None: there is none."""
+
+    def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
+        """What runs the hook of this name, once; None: there is none."""
 
 
 class Runner:
-    """Answers for all connections. One run of a check at a time: a second one waits for it."""
+    """Answers for all connections. One run of a check or hook at a time: a second one waits."""
 
-    def __init__(self, find: Callable[[str], ExecProbe | None]) -> None:
-        self._find = find
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._room = asyncio.Semaphore(MOST)
+    def __init__(self, commands: Finds) -> None:
+        self._commands = commands
+        self._turns: dict[tuple[str, str], asyncio.Lock] = {}
+        self._checks_room = asyncio.Semaphore(MOST)
+        self._hooks_room = asyncio.Semaphore(HOOKS_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, listener: socket.socket) -> None:
@@ -92,33 +132,76 @@ class Runner:
         loop = asyncio.get_running_loop()
         with client, contextlib.suppress(OSError):
             client.setblocking(False)
-            name = await loop.sock_recv(client, NAME_BYTES)
-            while name:
-                run = loop.create_task(self._run(name.decode("utf-8", "replace")))
+            asked = await loop.sock_recv(client, QUESTION_BYTES)
+            while asked:
+                run = loop.create_task(self._run(asked))
                 # What comes before the answer is the end of the connection, or out of order.
-                hurry = loop.create_task(loop.sock_recv(client, NAME_BYTES))
+                hurry = loop.create_task(loop.sock_recv(client, QUESTION_BYTES))
                 try:
                     await asyncio.wait({run, hurry}, return_when=asyncio.FIRST_COMPLETED)
                     if not run.done():
                         return
                     await loop.sock_sendall(client, json.dumps(run.result()).encode())
-                    name = await hurry
+                    asked = await hurry
                 finally:
                     for task in (run, hurry):
                         task.cancel()
                     await asyncio.gather(run, hurry, return_exceptions=True)
 
-    async def _run(self, name: str) -> Mapping[str, object]:
-        if self._find(name) is None:  # before a turn is made for whatever somebody asks for
-            return {"error": f"there is no exec check {name} in its configuration"}
-        async with self._turns.setdefault(name, asyncio.Lock()), self._room:
-            probe = self._find(name)  # the configuration may have changed while it waited
+    async def _run(self, raw: bytes) -> Mapping[str, object]:
+        try:
+            asked = question(raw)
+        except ValueError as error:
+            return {"error": f"the question is not understood: {error}"}
+        nothing = f"there is no {asked.kind} {asked.name} in its configuration"
+        if self._find(asked) is None:  # before a turn is made for whatever somebody asks for
+            return {"error": nothing}
+        room = self._checks_room if asked.facts is None else self._hooks_room
+        async with self._turns.setdefault((asked.kind, asked.name), asyncio.Lock()), room:
+            probe = self._find(asked)  # the configuration may have changed while it waited
             if probe is None:
-                return {"error": f"there is no exec check {name} in its configuration any more"}
+                return {"error": f"{nothing} any more"}
             try:
                 return asdict(await probe())
             except OSError as error:
                 return {"error": str(error)}
+
+    def _find(self, asked: Question) -> ExecProbe | None:
+        if asked.facts is None:
+            return self._commands.probe(asked.name)
+        return self._commands.hook(asked.name, asked.facts)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be run."""
+
+    name: str
+    facts: Mapping[str, str] | None = None
+    """Of a hook; a check has none."""
+
+    @property
+    def kind(self) -> str:
+        """For sentences."""
+        return "exec check" if self.facts is None else "hook"
+
+
+def question(raw: bytes) -> Question:
+    """From a datagram: the name of a check, or JSON. Raises ValueError with a clause."""
+    text = raw.decode("utf-8", "replace")
+    if not text.startswith("{"):
+        return Question(text)
+    try:
+        message = json.loads(text)
+        name, facts = message["hook"], message["facts"]
+        pairs = [(str(key), str(value)) for key, value in facts.items()]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it has no hook and facts ({type(error).__name__})") from None
+    # Only what a hook is told, and nothing that a program would take for its own (LD_PRELOAD).
+    unknown = sorted({key for key, _ in pairs} - set(FACTS))
+    if unknown:
+        raise ValueError(f"no hook is told {', '.join(unknown)[:80]}")
+    return Question(str(name), {f"EDGENODE_{k.upper()}": printable(v) for k, v in pairs})
 
 
 def main(path: Path, config: Config) -> int:
@@ -138,7 +221,7 @@ async def _main(path: Path, config: Config) -> int:
         return 1
     notifier = Notifier()
     loop = asyncio.get_running_loop()
-    serving = loop.create_task(Runner(Commands(path, config).probe).serve(listener))
+    serving = loop.create_task(Runner(Commands(path, config)).serve(listener))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
     notifier.ready()

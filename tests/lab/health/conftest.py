@@ -31,6 +31,7 @@ http {{
   fastcgi_temp_path {directory}/tmp; scgi_temp_path {directory}/tmp;
   uwsgi_temp_path {directory}/tmp;
   client_header_timeout {header_timeout};
+  {http}
   server {{
     listen {listen}{options};
     location /health {{ return 200 "ok\\n"; }}
@@ -56,7 +57,10 @@ def free_port() -> int:
 class Nginx:
     """A master and its workers, which can be killed one by one."""
 
-    def __init__(self, directory: Path, *, header_timeout: str = "60s", options: str = "") -> None:
+    def __init__(
+        self, directory: Path, *, header_timeout: str = "60s", options: str = "", http: str = ""
+    ) -> None:
+        """`http` is more of nginx's configuration, in that block."""
         self.directory = directory
         self.endpoint = Endpoint(ip_address("127.0.0.1"), free_port())
         (directory / "nginx.conf").write_text(
@@ -66,6 +70,7 @@ class Nginx:
                 header_timeout=header_timeout,
                 listen=self.endpoint,
                 options=options and f" {options}",
+                http=http,
             )
         )
         self.start()

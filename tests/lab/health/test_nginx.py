@@ -49,12 +49,12 @@ class Watched:
 
 
 @contextlib.asynccontextmanager
-async def watching(nginx: Any, path: str | None = None, **values: object) -> AsyncIterator[Watched]:
+async def watching(nginx: Any, path: str | None = None, **values: Any) -> AsyncIterator[Watched]:
     """Entered when the check is up; it is an HTTP check where a path is given.
 
     The polls alone would need many seconds: `fall` is high.
     """
-    usual: dict[str, object] = {"name": "c", "type": "tcp", "target": str(nginx.endpoint)}
+    usual: dict[str, Any] = {"name": "c", "type": "tcp", "target": str(nginx.endpoint)}
     if path is not None:
         usual = {"name": "c", "type": "http", "url": f"http://{nginx.endpoint}{path}"}
     usual |= {"interval": 0.1, "timeout": 0.3, "rise": 1, "fall": 100}

@@ -24,6 +24,7 @@ from edgenode.health.exec import ExecProbe
 from edgenode.health.execrunner import BACKLOG, Runner
 from edgenode.health.observation import Observation
 from edgenode.places import listen
+from tests.unit.health.fixed import Fixed
 
 EndpointOf = Callable[[socket.socket], Endpoint]
 check_of: TypeAdapter[Any] = TypeAdapter(Check)
@@ -75,7 +76,7 @@ async def running(
         commands = {c.name: ExecProbe(c.command, c.timeout) for c in checks if c.type == "exec"}
         listener = listen(path, BACKLOG)
         checker = Checker(checks, on_verdict, path)
-        runner = asyncio.ensure_future(Runner(commands.get).serve(listener))
+        runner = asyncio.ensure_future(Runner(Fixed(commands)).serve(listener))
         task = asyncio.ensure_future(checker.run())
         try:
             yield checker

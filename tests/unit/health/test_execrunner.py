@@ -21,6 +21,7 @@ from edgenode.health.execclient import RunnerProbe
 from edgenode.health.execrunner import BACKLOG, Runner
 from edgenode.places import listen
 from tests.unit.config.test_config import GOOD
+from tests.unit.health.fixed import Fixed
 
 
 async def eventually(true: Callable[[], bool]) -> None:
@@ -35,7 +36,7 @@ async def eventually(true: Callable[[], bool]) -> None:
 async def running(path: Path, **commands: tuple[list[str], float]) -> AsyncIterator[None]:
     probes = {name: ExecProbe(command, timeout) for name, (command, timeout) in commands.items()}
     listener = listen(path, BACKLOG)
-    task = asyncio.create_task(Runner(probes.get).serve(listener))
+    task = asyncio.create_task(Runner(Fixed(probes)).serve(listener))
     try:
         yield
     finally:
