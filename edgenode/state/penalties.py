@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,12 +102,13 @@ class Penalties:
                 ).fetchall()
         except FileNotFoundError:
             return {}
-        except sqlite3.OperationalError as error:
+        except (OSError, sqlite3.OperationalError) as error:
             self._complain(f"cannot be read ({error})")
             return {}
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
             self._complain(f"is damaged ({error}), and begun anew")
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
             return {}
         return {
             group: Row(group, penalty, withdrawn, level, Moment(boot, monotonic, wall))
