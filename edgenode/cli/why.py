@@ -120,12 +120,14 @@ def _standing(answer: Mapping[str, Any], now: float) -> str:
 
 def _neighbors(answer: Mapping[str, Any]) -> Iterator[str]:
     level = answer["group"]["level"]
+    towards = {intent["neighbor"] for intent in answer["intents"]}
     for neighbor in answer["neighbors"]:
         state = neighbor["state"]
         if state != "Established":
             text = f"nothing: the session is {state}"
         elif neighbor["as_told"]:
             text = "nothing, as it should be" if level == "withdrawn" else f"sent, as {level}"
+            text += ", degraded towards it alone" if neighbor["name"] in towards else ""
         else:
             text = f"NOT AS IT SHOULD BE: {neighbor['problem']}"
         yield f"  neighbor   {neighbor['name']}: {text}"

@@ -27,6 +27,8 @@ class Commands:
     give: Callable[[Mapping[str, Level]], None]
     decide: Callable[[], None]
     """Decide anew, of all groups."""
+    degrade_towards: Callable[[], Awaitable[str]]
+    """Bring what is wanted of single neighbors to BIRD; why it did not take it, if so."""
     waive: Callable[[Iterable[str]], None]
     """These groups need not wait, the next time."""
     note: Callable[[str, str, str], None]
@@ -54,7 +56,7 @@ class Commands:
             await self.wishes.save(fresh)
         finally:
             self.decide()
-        return notes
+        return notes + await self._tell_filters()
 
     async def _release(self, request: Request) -> Sequence[str]:
         """Let checks and regions decide again."""
@@ -66,4 +68,9 @@ class Commands:
         if request.force:
             self.waive(request.groups)
         self.decide()
-        return [] if gone or request.force else ["there was nothing to release"]
+        nothing = [] if gone or request.force else ["there was nothing to release"]
+        return nothing + await self._tell_filters()
+
+    async def _tell_filters(self) -> list[str]:
+        problem = await self.degrade_towards()
+        return [f"BIRD has not taken it yet, and will be told again: {problem}"] if problem else []

@@ -84,7 +84,7 @@ class Control:
             config.checks, self._on_verdict, places.exec_socket(config.node.run_dir)
         )
         self._hooks = Hooks(config.hooks, config.node.name, places.exec_socket(config.node.run_dir))
-        self._announcer = Announcer(config, BirdClient(config.bgp.socket))
+        self._announcer = Announcer(config, BirdClient(config.bgp.socket), towards=wishes.towards)
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
         self._looker = BirdClient(config.bgp.socket)
         self._proofs = Proofs(self._looker, self._on_proof)
@@ -94,6 +94,7 @@ class Control:
             self._others,
             self._give,
             lambda: self._decide(self.config.groups),
+            self._degrade_towards,
             self._decider.ledger.waive,
             self._note,
         )
@@ -144,7 +145,7 @@ class Control:
             if held or self._groups[name].on_control_loss == "keep"
         }
         self._orders.take_over(kept)
-        self._decider.ledger.start(kept)
+        self._decider.start(kept, held)
         for name, level in kept.items():
             self._proofs.expect(name, level)
         stand = {name: level for name, level in kept.items() if level is not Level.WITHDRAWN}
@@ -160,7 +161,7 @@ class Control:
         self._settled = True
         gone = {name: Level.WITHDRAWN for name in self._groups if name not in kept}
         if gone:
-            self._orders.give(gone)  # nothing was announced, as far as the ledger is concerned
+            self._orders.give(gone)
         self._decide(self.config.groups)
 
     async def _lifeline_held(self) -> bool:
@@ -245,6 +246,7 @@ class Control:
         due = time.monotonic()
         lifeline_there = True
         while True:
+            self._decider.lifeline(bool(self._lifeline.held), self._orders.levels)
             self._decide(self.config.groups)
             now = time.monotonic()
             if lifeline_there and self._lifeline.held is None:
@@ -315,6 +317,7 @@ class Control:
             await asyncio.sleep(WISHES)
             for intent, text in await self._wishes.look():
                 self._note("intent", intent.group, text)  # the next decisions heed it
+            await self._degrade_towards()
 
     # -- the API ----------------------------------------------------------------------------
 
@@ -330,13 +333,22 @@ class Control:
         """Heed a request; what there is to say about it. Raises LastSite, StateError."""
         return await self._commands.heed(request)
 
+    async def _degrade_towards(self) -> str:
+        """Have BIRD's filters say what is wanted of single neighbors; why it does not, if so."""
+        wanted, before = self._wishes.towards, self._announcer.towards
+        if wanted == before:
+            return ""
+        self._decider.ledger.touched({group for group, _ in wanted ^ before})
+        return "" if await self._announcer.degrade_towards(wanted) else self._announcer.problem
+
     async def _others(self, groups: Iterable[str]) -> Mapping[str, Judgement]:
         return await others(self._looker, self.config, [self._groups[name] for name in groups])
 
     async def explain(self, group: str) -> Mapping[str, Any]:
         """All that a group hangs on, and what its neighbors were sent: asked of BIRD now."""
         level = self._orders.levels[group]
-        proof = await look(self._looker, self.config, self._groups[group], level)
+        towards = self._announcer.towards
+        proof = await look(self._looker, self.config, self._groups[group], level, towards)
         known = await self._others([group])
         return explanation(self.config, self.status(), group, proof, known)
 

@@ -40,6 +40,7 @@ class Decider:
         self._memories: dict[str, Memory] = {}
         self._waiting: set[str] = set()
         self._since: dict[str, float] = {}
+        self._held = False
         self.change(config)
 
     def change(self, config: Config) -> None:
@@ -77,14 +78,31 @@ class Decider:
         self._tell_of_waiting(name, decision)
         return decision
 
+    def start(self, found: Mapping[str, Level], held: bool) -> None:
+        """What was taken over, and whether the lifeline held its device then."""
+        self._held = held
+        self.ledger.start(found)
+
     def moved(self, before: Mapping[str, Level], after: Mapping[str, Level]) -> None:
         """Groups were given other levels."""
         for name, level in after.items():
+            self.ledger.announced(name, self._on_the_wire(name, level))
             if level is not before[name]:
-                self.ledger.moved(name, before[name], level)
                 self._since[name] = time.time()
             if level is not Level.DRAINED:
                 self.drains.over(name)
+
+    def lifeline(self, held: bool, levels: Mapping[str, Level]) -> None:
+        """Whether the device is there that the announcements hang on: with it they come and go,
+        whatever was decided, and upstreams count that like any other change."""
+        if held is not self._held:
+            self._held = held
+            for name, level in levels.items():
+                self.ledger.announced(name, self._on_the_wire(name, level))
+
+    def _on_the_wire(self, name: str, level: Level) -> Level:
+        kept = self._held or self._groups[name].on_control_loss == "keep"
+        return level if kept else Level.WITHDRAWN
 
     def facts(self, name: str, proof: Proof | None) -> GroupFacts:
         """For people."""

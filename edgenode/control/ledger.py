@@ -15,6 +15,7 @@ from edgenode.bgp import damping
 from edgenode.bgp.damping import History, Wait
 from edgenode.bgp.levels import Level
 from edgenode.config import Group
+from edgenode.config.schema import Damping
 from edgenode.state.penalties import Moment, Penalties, Row, age, present_moment
 
 AGAIN = 5.0
@@ -22,7 +23,7 @@ AGAIN = 5.0
 
 
 class Ledger:
-    """Levels go up only as far and as soon as it allows; `moved` is told of every change."""
+    """Levels go up only as far and as soon as it allows; `announced` is told of every change."""
 
     def __init__(self, groups: Iterable[Group], store: Penalties | None) -> None:
         """Reads what is stored. `store` None: nothing is kept."""
@@ -46,12 +47,10 @@ class Ledger:
     def start(self, found: Mapping[str, Level]) -> None:
         """What is announced at the start. A group that no longer is was withdrawn without us:
         by the lifeline, or with the machine."""
-        now = time.monotonic()
         for name in self._groups:
-            before = self._levels.get(name, Level.WITHDRAWN)
             after = found.get(name, Level.WITHDRAWN)
             if after is Level.WITHDRAWN:
-                self.moved(name, before, after, now)
+                self.announced(name, after)
             self._levels[name] = after
 
     def wait(self, name: str, before: Level, after: Level) -> Wait:
@@ -72,17 +71,29 @@ class Ledger:
         """An operator has said that these groups need not wait, the next time."""
         self._waived.update(names)
 
-    def moved(self, name: str, before: Level, after: Level, now: float | None = None) -> None:
-        """A group's announcement has changed."""
-        if before is after:
-            return
-        now = time.monotonic() if now is None else now
+    def announced(self, name: str, level: Level) -> None:
+        """How a group is announced now; nothing to account for where it was so before."""
+        before = self._levels.get(name, Level.WITHDRAWN)
+        if before is not level:
+            self._levels[name] = level
+            self._waived.discard(name)
+            self._keep(name, damping.charge(*self._account(name, before, level)))
+
+    def touched(self, names: Iterable[str]) -> None:
+        """Groups are announced as before, but look different to a neighbor."""
+        for name in names:
+            if name in self._groups and self._levels.get(name) not in (None, Level.WITHDRAWN):
+                account = self._account(name, Level.NORMAL, Level.DEGRADED)
+                self._keep(name, damping.charge(*account))
+
+    def _account(
+        self, name: str, before: Level, after: Level
+    ) -> tuple[History, Level, Level, float, Damping]:
         known = self._histories.get(name, History())
-        self._histories[name] = damping.charge(
-            known, before, after, now, self._groups[name].damping
-        )
-        self._levels[name] = after
-        self._waived.discard(name)
+        return known, before, after, time.monotonic(), self._groups[name].damping
+
+    def _keep(self, name: str, history: History) -> None:
+        self._histories[name] = history
         self._unsaved.add(name)
         self._changed.set()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
+from edgenode.bgp.filters import Towards
 from edgenode.bgp.lastsite import Judgement, View, judge
 from edgenode.bgp.levels import Level
 from edgenode.bgp.replies import Reply
@@ -50,8 +51,10 @@ class Proof:
         return "; ".join(parts)
 
 
-async def look(client: BirdClient, config: Config, group: Group, level: Level) -> Proof:
-    """Look what the neighbors were sent."""
+async def look(
+    client: BirdClient, config: Config, group: Group, level: Level, towards: Towards = frozenset()
+) -> Proof:
+    """Look what the neighbors were sent; `towards`: to whom alone groups are degraded."""
     questions = [
         (neighbor, str(prefix), ask_sent(neighbor, prefix))
         for neighbor in config.bgp.neighbors
@@ -61,7 +64,9 @@ async def look(client: BirdClient, config: Config, group: Group, level: Level) -
     replies = await _ask(client, [question for _, _, question in questions])
     missing: dict[str, str] = {}
     for (neighbor, prefix, _), reply in zip(questions, replies, strict=True):
-        if (why := _why_not(level, prefix, reply)) and neighbor.name not in missing:
+        prepends = config.degraded.prepend if (group.name, neighbor.name) in towards else 0
+        why = _why_not(level, prefix, reply, prepends)
+        if why and neighbor.name not in missing:
             missing[neighbor.name] = why
     names = dict.fromkeys(neighbor.name for neighbor, _, _ in questions)
     sent = tuple(name for name in names if name not in missing)
@@ -88,7 +93,7 @@ def _view(neighbor: Neighbor, reply: Reply | str) -> View:
         return View(neighbor, problem=f"could not be looked at ({error})")
 
 
-def _why_not(level: Level, prefix: str, reply: Reply | str) -> str:
+def _why_not(level: Level, prefix: str, reply: Reply | str, prepends: int) -> str:
     """Empty where a neighbor was sent what it should have been."""
     if isinstance(reply, str):
         return reply
@@ -97,7 +102,8 @@ def _why_not(level: Level, prefix: str, reply: Reply | str) -> str:
     except ValueError as error:
         return str(error)
     if as_told(level, routes):
-        return ""
+        short = any(len(route.path) < prepends for route in routes)
+        return f"{prefix} was sent, but not degraded" if short else ""
     if not routes:
         return f"{prefix} was not sent"
     return f"{prefix} was sent, but not as {level}"

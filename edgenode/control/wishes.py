@@ -54,6 +54,11 @@ class Wishes:
         """Whether, and why, nothing is to move by itself."""
         return self._present.get((NODE, IntentKind.PAUSED.value))
 
+    @property
+    def towards(self) -> frozenset[tuple[str, str]]:
+        """Pairs of a group and the neighbor towards which alone it is degraded."""
+        return self._towards
+
     def form(self, wanted: Iterable[Intent]) -> dict[Key, Intent]:
         """The intents that a command means.
 
@@ -141,6 +146,7 @@ class Wishes:
         for intent in intents.values():
             by_group[intent.group] = (*by_group.get(intent.group, ()), intent)
         self._by_group = by_group
+        self._towards = frozenset(i.key for i in intents.values() if i.neighbor)
 
 
 def _weight(intent: Intent) -> int:

@@ -32,8 +32,9 @@ async def saved(ledger: Ledger) -> None:
 
 def flap(ledger: Ledger, times: int) -> None:
     for _ in range(times):
-        ledger.moved("web", NORMAL, WITHDRAWN)
-        ledger.moved("web", WITHDRAWN, NORMAL)
+        ledger.announced("web", NORMAL)
+        ledger.announced("web", WITHDRAWN)
+        ledger.announced("web", NORMAL)
 
 
 async def test_a_penalty_outlasts_its_process(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ async def test_a_penalty_outlasts_its_process(tmp_path: Path) -> None:
 
 async def test_what_was_taken_over_costs_nothing(tmp_path: Path) -> None:
     first = Ledger([WEB], Penalties(tmp_path))
-    first.moved("web", WITHDRAWN, NORMAL)
+    first.announced("web", NORMAL)
     await saved(first)
     second = Ledger([WEB], Penalties(tmp_path))
     second.start({"web": NORMAL})
@@ -62,14 +63,15 @@ async def test_what_was_taken_over_costs_nothing(tmp_path: Path) -> None:
 def test_hold_down_and_an_operator_who_does_not_wait() -> None:
     ledger = Ledger([WEB], None)
     assert ledger.wait("web", WITHDRAWN, NORMAL).seconds == 0, "it was never withdrawn"
-    ledger.moved("web", NORMAL, WITHDRAWN)
+    ledger.announced("web", NORMAL)
+    ledger.announced("web", WITHDRAWN)
     held = ledger.wait("web", WITHDRAWN, NORMAL)
     assert held.seconds == pytest.approx(60, abs=1)
     assert "hold_down" in held.reason
     ledger.waive(["web"])
     assert ledger.wait("web", WITHDRAWN, NORMAL).seconds == 0
-    ledger.moved("web", WITHDRAWN, NORMAL)
-    ledger.moved("web", NORMAL, WITHDRAWN)
+    ledger.announced("web", NORMAL)
+    ledger.announced("web", WITHDRAWN)
     assert ledger.wait("web", WITHDRAWN, NORMAL).seconds > 50, "only the next time"
 
 
