@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgenode import places
@@ -30,6 +30,7 @@ from edgenode.control.index import borne_by
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
+from edgenode.control.parts import again_and_again
 from edgenode.control.wishes import Wishes
 from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
@@ -42,8 +43,6 @@ from edgenode.steering.table import Bind, Table
 
 log = logging.getLogger(__name__)
 
-AGAIN = 1.0
-"""Seconds until a part that has failed is started again."""
 WISHES = 2.0
 """Seconds between two looks at the stored intents."""
 PATIENCE = 1.0
@@ -127,10 +126,10 @@ class Control:
                 "proofs": lambda: self._proofs.run(lambda: self.config),
                 "checks": self._checker.run,
             }.items():
-                tasks.create_task(_again_and_again(name, part), name=name)
+                tasks.create_task(again_and_again(name, part), name=name)
             # Take over what is announced, or begin from nothing; only then decide and beat.
             await self._start()
-            tasks.create_task(_again_and_again("heart", self._beat), name="heart")
+            tasks.create_task(again_and_again("heart", self._beat), name="heart")
 
     # -- starting ---------------------------------------------------------------------------
 
@@ -383,20 +382,6 @@ class Control:
     def _note(self, kind: str, subject: str, text: str) -> None:
         log.info("%s %s: %s", kind, subject, text)
         self._journal.record(Event(time.time(), kind, subject, text))
-
-
-async def _again_and_again(name: str, part: Callable[[], Awaitable[None]]) -> None:
-    """Run a part; what goes wrong in it by a fault of ours is loud, and ends no other part.
-
-    If it is the heart that fails, no beat comes, and the lifeline acts.
-    """
-    while True:
-        try:
-            await part()
-            return
-        except Exception:
-            log.exception("%s failed, and is started again in %g s", name, AGAIN)
-        await asyncio.sleep(AGAIN)
 
 
 def _bind(config: Config) -> Bind:
