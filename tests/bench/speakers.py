@@ -311,14 +311,9 @@ def healthchecker(settings: str) -> Start:
             prefix=site.prefix,
         )
         config = site.write("healthchecker.conf", text + settings)
-        site.spawn(
-            "checker",
-            PEERS / "anycast-healthchecker",
-            "-f",
-            config,
-            "-d",
-            site.directory / "none.d",
-        )
+        services = site.directory / "services"  # has to be there, and may be empty
+        services.mkdir()
+        site.spawn("checker", PEERS / "anycast-healthchecker", "-f", config, "-d", services)
 
     return start
 

@@ -87,12 +87,15 @@ class Stage:
                 case.start(self.site(case))
         for case in self.cases:
             site = self.site(case)
-            wait_until(
-                partial(self.lab.edge_route, site.node.name, site.prefix),
-                60,
-                f"{case.name} announces {site.prefix}: see {site.directory}",
-                every=0.2,
-            )
+            try:
+                wait_until(
+                    partial(self.lab.edge_route, site.node.name, site.prefix),
+                    30,
+                    f"{case.name} announces {site.prefix}",
+                    every=0.2,
+                )
+            except LabError as error:
+                raise LabError(f"{error}\n{_last_words(site)}") from None
 
     def rest(self, case: Case) -> None:
         """Stop what polls."""
@@ -198,6 +201,15 @@ class Stage:
             return find(updates(capture), mark)
 
         wait_until(seen, 60, f"{case.name} {what} {mark.prefix}", every=0.05)
+
+
+def _last_words(site: Site) -> str:
+    """The end of each log of a node: the lab, and they with it, is about to go."""
+    ends = []
+    for log in sorted(site.directory.glob("*.log")):
+        text = log.read_text(encoding="utf-8", errors="replace").strip()
+        ends.append(f"{log.name}: {text[-1000:]}")
+    return "\n".join(ends)
 
 
 def _edge(lab: Lab, name: str) -> Edge:
