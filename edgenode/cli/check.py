@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, config_path, console, errors
-from edgenode.config import ConfigError, load
-from edgenode.config.errors import spell
+from edgenode.config import Config, ConfigError, load
+from edgenode.config.errors import Problem, spell
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,11 +31,14 @@ def check_config(
     """Check a configuration file and say everything that is wrong with it.
 
     Each problem is a line `FILE:LINE: KEY: what is wrong and what would be right`. Nothing is
-    touched. Exit status 2 where there is a problem.
+    touched. Where BIRD is installed it parses what would be rendered. Exit status 2 where there
+    is a problem.
     """
     path = config_path(context, config)
     try:
         loaded = load(path, check_secrets=secrets)
+        if secrets or not loaded.bgp.include:
+            _ask_bird(loaded, path)
     except ConfigError as error:
         if as_json:
             found = [{**dataclasses.asdict(p), "key": spell(p.key)} for p in error.problems]
@@ -57,3 +61,14 @@ def check_config(
         f"{len(loaded.regions)} regions, {len(loaded.bgp.neighbors)} neighbors",
         markup=False,
     )
+
+
+def _ask_bird(config: Config, path: Path) -> None:
+    """Have BIRD's program parse what would be rendered. Raises ConfigError."""
+    from edgenode.bgp import offline
+    from edgenode.bgp.birdfiles import read_includes
+
+    if (bird := offline.program()) and (
+        why := offline.refusal(config, {}, read_includes(config), bird)
+    ):
+        raise ConfigError(path, [Problem(("bgp",), why)])

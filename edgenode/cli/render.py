@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgenode.cli.options import EXIT_USAGE, ConfigPath, console, fail, load_config
+from edgenode.config import Config
 
 
 class What(StrEnum):
@@ -57,17 +58,27 @@ def render(
 
         write_firewall(loaded)
         return
-    from edgenode.bgp.announcer import Announcer
-    from edgenode.bgp.client import BirdClient
-    from edgenode.bgp.files import FileError
     from edgenode.bgp.render import render as render_bird
-    from edgenode.config.secrets import SecretError
 
     if not write:
         sys.stdout.write(render_bird(loaded, {}))
         return
+    _write_bird(loaded)
+    console.print(f"written: {loaded.bgp.config}", markup=False)
+
+
+def _write_bird(config: Config) -> None:
+    """What BIRD would refuse is not written: then it starts with what it had before."""
+    from edgenode.bgp import offline
+    from edgenode.bgp.birdfiles import BirdFiles, read_includes, read_passwords
+    from edgenode.bgp.files import FileError
+    from edgenode.config.secrets import SecretError
+
+    bird = offline.program()
     try:
-        Announcer(loaded, BirdClient(loaded.bgp.socket)).write_config()
+        files = BirdFiles(config, read_passwords(config), read_includes(config))
+        if bird and (why := offline.refusal(config, files.passwords, files.includes, bird)):
+            fail(why)
+        files.write({}, offline.installed_version(bird))
     except (FileError, SecretError) as error:
         fail(str(error))
-    console.print(f"written: {loaded.bgp.config}", markup=False)

@@ -39,7 +39,13 @@ def _neighbors(config: Config) -> Iterator[Problem]:
 
 
 def _neighbor(neighbor: Neighbor, key: KeyPath) -> Iterator[Problem]:
-    if why := unusable(neighbor.address):
+    if neighbor.address.version == 6 and neighbor.address.is_link_local:
+        what = (
+            f"{neighbor.address} cannot be a neighbor's: it is link-local; give both ends of the "
+            "link a global or a unique-local address (fc00::/7)"
+        )
+        yield Problem((*key, "address"), what)
+    elif why := unusable(neighbor.address):
         yield Problem((*key, "address"), f"{neighbor.address} cannot be a neighbor's: {why}")
     source = neighbor.source
     if source is None:

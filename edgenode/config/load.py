@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from edgenode.config import prune, rules, secrets
+from edgenode.config import includes, prune, rules, secrets
 from edgenode.config.errors import ConfigError, KeyPath, Problem
 from edgenode.config.locate import index, line_of
 from edgenode.config.schema import Config
@@ -22,8 +22,9 @@ _CHECK_TYPES = {"tcp", "tls", "http", "dns", "exec"}
 def load(path: Path, *, check_secrets: bool = True) -> Config:
     """Read and check a configuration file.
 
-    ``check_secrets=False`` leaves out the look at the secrets' files, for a machine on which
-    they do not lie. Raises ConfigError with everything that is wrong.
+    ``check_secrets=False`` leaves out the look at the files that it names (secrets, what BIRD
+    includes), for a machine on which they do not lie. Raises ConfigError with everything that is
+    wrong.
     """
     try:
         text = path.read_bytes().decode()
@@ -56,6 +57,7 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
     problems = [*rules.check(config)]
     if check_secrets:
         problems += secrets.check(config)
+        problems += includes.check(config)
     if problems:
         raise fail(problems)
     return config

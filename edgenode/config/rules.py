@@ -15,7 +15,7 @@ from edgenode.config.checkrules import SOCKET_PATH
 from edgenode.config.errors import KeyPath, Problem, duplicates, spell
 from edgenode.config.networks import overlaps
 from edgenode.config.schema import Config
-from edgenode.config.values import PLAIN_FILE_NAME, Address, Network
+from edgenode.config.values import PLAIN_PATH, Address, Network
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -42,8 +42,8 @@ def _files(config: Config) -> Iterator[Problem]:
     if (length := len(os.fsencode(config.bgp.socket))) > SOCKET_PATH:
         what = f"has {length} bytes, a socket's path at most {SOCKET_PATH}"
         yield Problem(("bgp", "socket"), what)
-    if not PLAIN_FILE_NAME.fullmatch(config.bgp.config.name):
-        what = f'the file name "{config.bgp.config.name}" may have letters, digits and _.+- only'
+    if not PLAIN_PATH.fullmatch(str(config.bgp.config)):
+        what = f'"{config.bgp.config}" may have at most 255 letters, digits and _.+-/ only'
         yield Problem(("bgp", "config"), what)
 
 

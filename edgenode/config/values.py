@@ -73,6 +73,9 @@ FilePath = Annotated[Path, AfterValidator(_path)]
 PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 """What BIRD's parser takes between quotes with no escape."""
 
+PLAIN_PATH = re.compile(r"[A-Za-z0-9_.+/-]{1,255}")
+"""Likewise; and a command of BIRD's control socket has room for it."""
+
 Asn = Annotated[int, Field(strict=True, ge=1, le=4294967294)]
 
 
@@ -99,7 +102,10 @@ def parse_address(value: Any) -> Address:
     except ValueError:
         raise ValueError('write an address such as "192.0.2.1" or "2001:db8::1"') from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise ValueError("an address with a zone (%...) cannot be used here")
+        raise ValueError(
+            "an address with a zone (%...), which is link-local, cannot be used: write a global "
+            "or a unique-local one (fc00::/7)"
+        )
     return address
 
 

@@ -117,7 +117,7 @@ class World:
     raw: dict[str, Any]
     bird: Bird = field(init=False)
     upstream_bird: Bird = field(init=False)
-    upstream_options: str = ""
+    others: list[Bird] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.bird = Bird(EDGE_BIRD, self.edge, self.directory / "edgenode.conf")
@@ -152,6 +152,37 @@ class World:
         )
         self.upstream_bird.start()
 
+    def start_second_upstream(self, options: str = "") -> Bird:
+        """Another neighbor beside the upstream, 198.51.100.4, of AS 64602, for IPv4 alone.
+
+        Both need "strict bind on;" among their options.
+        """
+        run(*f"ip -n {self.upstream} addr add 198.51.100.4/24 dev v0".split())
+        bird = Bird(UPSTREAM_BIRD, self.upstream, self.directory / "second.conf")
+        bird.config.write_text(
+            "log stderr all;\nrouter id 198.51.100.4;\nprotocol device { }\n"
+            "protocol bgp edge4 {\n"
+            "  local 198.51.100.4 as 64602; neighbor 198.51.100.2 as 64701; strict bind on;\n"
+            "  hold time 9; connect delay time 0; connect retry time 1;\n"
+            "  error wait time 1, 1;\n"
+            f"  {options}\n"
+            "  ipv4 { import all; export none; };\n"
+            "}\n"
+        )
+        self.others.append(bird)
+        bird.start()
+        return bird
+
+    def cut(self) -> None:
+        """Nothing passes between the two any more, and nobody is told: both see a carrier."""
+        rules = "".join(
+            f"add chain inet cut {hook} {{ type filter hook {hook} priority 0; policy drop; }}\n"
+            for hook in ("input", "output")
+        )
+        path = self.directory / "cut.nft"
+        path.write_text(f"add table inet cut\n{rules}")
+        self.run("nft -f", str(path), node="upstream")
+
     def run(self, command: str, *arguments: str, node: str = "edge") -> str:
         """The output of a command in one of the two namespaces; `command` is split at spaces."""
         namespace = self.edge if node == "edge" else self.upstream
@@ -168,9 +199,15 @@ class World:
     @asynccontextmanager
     async def running(self, announcer: Announcer) -> AsyncIterator[Announcer]:
         """The announcer at work, and all sessions established."""
+        async with self.running_without_sessions(announcer):
+            await self.wait_established(announcer)
+            yield announcer
+
+    @asynccontextmanager
+    async def running_without_sessions(self, announcer: Announcer) -> AsyncIterator[Announcer]:
+        """The announcer at work."""
         task = asyncio.create_task(announcer.run())
         try:
-            await self.wait_established(announcer)
             yield announcer
         finally:
             task.cancel()
@@ -261,7 +298,8 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
     finally:
         world.bird.kill()
-        world.upstream_bird.kill()
+        for bird in (world.upstream_bird, *world.others):
+            bird.kill()
         for each in (edge, upstream):
             subprocess.run(["ip", "netns", "del", each], check=False, capture_output=True)
 

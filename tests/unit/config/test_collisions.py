@@ -99,6 +99,7 @@ V4 = "198.51.100.3"
             '"="',
         ),
         ("asn = 64700", 'asn = 64700\nconfig = "/etc/bird/a b.conf"', "bgp.config", "letters"),
+        ("asn = 64700", 'asn = 64700\nconfig = "/e\'\\"c/b.conf"', "bgp.config", "letters"),
         ('"lon1"', f'"lon1"\nrun_dir = "/{"x" * 94}"', "node.run_dir", "107"),
     ],
 )
