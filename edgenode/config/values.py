@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -154,6 +155,11 @@ class Endpoint:
     def __str__(self) -> str:
         host = f"[{self.host}]" if self.host.version == 6 else str(self.host)
         return f"{host}:{self.port}"
+
+    @cached_property
+    def address(self) -> tuple[str, int]:
+        """As the socket module takes it; made once, since probes want it all the time."""
+        return str(self.host), self.port
 
     @classmethod
     def parse(cls, value: Any) -> Endpoint:

@@ -24,8 +24,9 @@ HEAD_LIMIT = 16 * 1024
 BODY_LIMIT = 64 * 1024
 """Bytes of a body that are matched."""
 
-RAW_LIMIT = 4 * BODY_LIMIT
-"""Bytes that a body may take with the frames of its chunks, until it is read no further."""
+RAW_LIMIT = BODY_LIMIT + 16 * 1024
+"""Bytes that a body may take with the frames of its chunks, until it is read no further: chunks of
+a byte each, by the ten thousand, take time in which nothing else is done."""
 
 
 class HttpProbe:

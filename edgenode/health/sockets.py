@@ -28,6 +28,8 @@ OWN_FAULT = frozenset(
 )
 """Errors that tell of this process and not of the target."""
 
+_UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY})
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # socket(7): SO_LINGER on, 0 seconds
 
 
@@ -59,8 +61,13 @@ def connect_now(sock: socket.socket, target: Target) -> int | None:
     if isinstance(target, Path):
         error = sock.connect_ex(os.fspath(target))
         return errno.ETIMEDOUT if error == errno.EAGAIN else error
-    error = sock.connect_ex((str(target.host), target.port))
-    return connect_result(sock) if error in (0, errno.EINPROGRESS) else error
+    error = sock.connect_ex(target.address)
+    if error == errno.EINPROGRESS:
+        # Asked again, connect(2) says what came of it: one call instead of poll and SO_ERROR.
+        error = sock.connect_ex(target.address)
+    if error in _UNDER_WAY:
+        return None
+    return errno.ECONNREFUSED if error == 0 and connected_to_itself(sock) else error
 
 
 def connect_result(sock: socket.socket) -> int | None:
@@ -93,7 +100,11 @@ def explain(target: Target, error: int) -> str:
 
 async def connect(sock: socket.socket, target: Target) -> None:
     """Connect; raises ProbeFailedError, and OSError where the fault is our own."""
-    error = connect_now(sock, target)
+    await connected(sock, target, connect_now(sock, target))
+
+
+async def connected(sock: socket.socket, target: Target, error: int | None) -> None:
+    """Wait for what `connect_now` has begun and said of it; raises as `connect`."""
     while error is None:
         await _writable(sock)
         error = connect_result(sock)

@@ -27,13 +27,22 @@ Answers = Callable[[bytes], list[bytes]]
 NAME = "www.example.net"
 
 
+def sockets() -> tuple[socket.socket, socket.socket]:
+    """Of both transports, on one port that is free in both."""
+    while True:
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind(("127.0.0.1", 0))
+        try:
+            return datagrams, socket.create_server(datagrams.getsockname())
+        except OSError:
+            datagrams.close()
+
+
 @contextlib.contextmanager
 def server(udp: Answers | None = None, tcp: Answers | None = None) -> Iterator[Endpoint]:
     """On one port of both transports: what it sends for a question; None: nothing, for ever."""
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.bind(("127.0.0.1", 0))
+    datagrams, stream = sockets()
     port = datagrams.getsockname()[1]
-    stream = socket.create_server(("127.0.0.1", port))
 
     def serve_udp() -> None:
         while True:
@@ -217,10 +226,10 @@ def test_the_most_tiresome_answer_is_read_in_no_time() -> None:
     record = bytes.fromhex("c00c 000c 0001 00000000 0002 c00c")
     for count, failed in ((MOST, False), (MOST + 1, True), (1000, True)):
         head = bytes.fromhex("0001 8180 0001") + count.to_bytes(2) + bytes(4)
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(ProbeFailedError) if failed else contextlib.nullcontext():
             DnsProbe(check())._read(head + question + record * count)
-        assert time.monotonic() - started < 0.5
+        assert time.process_time() - started < 0.5
 
 
 probe = DnsProbe(check())
