@@ -129,7 +129,8 @@ def _node(
             console.print(done, markup=False)
         if control != "told":
             note = "stored for the control that comes next; until then the lifeline alone decides"
-            errors.print(f"edgenode: note: {control}; {note}", markup=False)
+            told = f"{control}; {note}" if not failures else control
+            errors.print(f"edgenode: note: {told}", markup=False)
 
     show({"failures": failures, "control": control}, as_json, human)
     if failures:
