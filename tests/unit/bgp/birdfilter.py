@@ -25,6 +25,7 @@ class Route:
     proto: str
     source: str = "RTS_STATIC"
     med: int | None = None
+    preference: int | None = None
     prepends: list[int] = field(default_factory=list)
     standard: set[tuple[int, ...]] = field(default_factory=set)
     large: set[tuple[int, ...]] = field(default_factory=set)
@@ -111,13 +112,13 @@ class _Program:
             self.take(";")
             if run:
                 raise Verdict(token)
-        elif token == "bgp_med":
+        elif token in {"bgp_med", "preference"}:
             self.take("=")
             value = self.number()
             self.take(";")
             if run:
                 assert value < 1 << 32
-                self.route.med = value
+                setattr(self.route, token.removeprefix("bgp_"), value)
         else:
             self.method(token, run)
 

@@ -54,6 +54,7 @@ def _neighbor(draw: st.DrawFn, name: str, address: str) -> dict[str, Any]:
         "keep_blackhole": draw(st.booleans()),
         "default_route": draw(st.booleans()),
         "default_limit": draw(st.integers(1, 1000)),
+        "last_site_view": draw(st.booleans()),
         "med": draw(meds),
         "prepend": draw(prepends),
         "communities": draw(communities),

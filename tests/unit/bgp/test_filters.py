@@ -75,15 +75,19 @@ def test_each_session_has_just_these_filters(raw: dict[str, Any], data: st.DataO
         session = body(text, f"protocol bgp {session_name(neighbor.name)}")
         assert f"export filter {export_name(neighbor.name)};" in session
         imports = re.findall(r"\bimport (?!limit).*", session)
-        if neighbor.default_route:
-            assert imports == [f"import filter {import_name(neighbor.name)};"]
-            taken = body(text, f"filter {import_name(neighbor.name)}\n")
-            default = "0.0.0.0/0" if neighbor.address.version == 4 else "::/0"
-            assert accepts(taken, {}, Route(default, "x"))
-            for net in {*own(config), "192.0.0.0/16", "2001:db8::/32"}:
-                assert not accepts(taken, {}, Route(net, "x"))
-        else:
+        default = "0.0.0.0/0" if neighbor.address.version == 4 else "::/0"
+        looked_at = {p for p in own(config) if (":" in p) == (neighbor.address.version == 6)}
+        wanted = {default} if neighbor.default_route else set()
+        wanted |= looked_at if neighbor.last_site_view else set()
+        if not wanted:
             assert imports == ["import none;"]
+            continue
+        assert imports == [f"import filter {import_name(neighbor.name)};"]
+        taken = body(text, f"filter {import_name(neighbor.name)}\n")
+        for net in {default, *own(config), "192.0.0.0/16", "2001:db8::/32"}:
+            route = Route(net, "x", "RTS_BGP")
+            assert accepts(taken, sets(text), route) == (net in wanted)
+            assert route.preference == (1 if net in wanted - {default} else None)
 
 
 @settings(deadline=None)
@@ -145,6 +149,7 @@ def expected(config: Config, neighbor: Neighbor, group: Group, level: Level, rou
         route.proto,
         route.source,
         med,
+        None,
         [config.bgp.asn] * (neighbor.prepend + group.prepend + more.get(level, 0)),
         standard,
         {c.parts for c in listed if c.large},
