@@ -16,6 +16,8 @@ from edgenode.config import Config
 TIMEOUT = 30.0
 """Seconds that BIRD may take to parse."""
 
+# BIRD 3 logs it: "bird: 2026-11-24 12:09:49.631 [0001] <FATAL> ..."
+_PREAMBLE = re.compile(r"^(?:bird: )?(?:\S+ \S+ \[\d+\] <\w+> )?")
 _VERSION = re.compile(r"BIRD version (\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -51,7 +53,8 @@ def refusal(
         # A BIRD that could not even be asked says nothing of our text.
         if done is None or done.returncode == 0 or directory not in done.stderr:
             return None
-        return f"BIRD refuses it: {explain(done.stderr.strip(), config, path)}"
+        last = done.stderr.strip().splitlines()[-1]  # before it there may be warnings
+        return f"BIRD refuses it: {explain(last, config, path)}"
 
 
 def explain(said: str, config: Config, path: Path) -> str:
@@ -59,7 +62,7 @@ def explain(said: str, config: Config, path: Path) -> str:
     for position, source in enumerate(config.bgp.include):
         copy = include_file(path, position)
         said = said.replace(str(copy), str(source)).replace(copy.name, str(source))
-    said = said.removeprefix("bird: ")
+    said = _PREAMBLE.sub("", said)
     return said.replace(str(path), f"{config.bgp.config.name} (rendered)")
 
 
