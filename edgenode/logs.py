@@ -62,6 +62,15 @@ def to_stderr(verbose: bool) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def one_line(text: str) -> str:
+    """Text of others (a check's output) as one line of a log, with nothing for a terminal in it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def flush(timeout: float = 1.0) -> None:
     """Give what is queued `timeout` seconds to be written."""
     for handler in logging.getLogger().handlers:

@@ -49,11 +49,15 @@ def held(decision: Decision, level: Level, wait: Wait) -> Decision:
     )
 
 
-def frozen(asked: Asked, previous: Level, memory: Memory, why: str) -> Decision:
+def frozen(decision: Decision, asked: Asked, previous: Level, why: str) -> Decision:
     """The decision while nothing moves by itself: operators may still take away."""
     level = most_cautious(previous, asked.level)
-    reasons = asked.reasons if asked.level is level is not Level.NORMAL else ()
-    return Decision(level, (f"held as it is: {why}", *reasons), memory)
+    reasons = [f"held as it is: {why}"]
+    if asked.level is level is not Level.NORMAL:
+        reasons += asked.reasons
+    elif decision.level is not level:
+        reasons.append(f"else it would be {decision.level}: {'; '.join(decision.reasons)}")
+    return replace(decision, level=level, reasons=tuple(reasons))
 
 
 def decide(

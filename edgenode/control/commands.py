@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,13 @@ from edgenode.control.intent import words
 from edgenode.control.lastsite import guarded, refuse_last
 from edgenode.control.wishes import Wishes
 from edgenode.state import Intent, IntentKind
+
+log = logging.getLogger(__name__)
+
+LOOK = 2.0
+"""Seconds between two looks at the stored intents."""
+REMINDER = 300.0
+"""Seconds between two lines of the log that say that the node is paused."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,19 @@ class Commands:
     async def heed(self, request: Request) -> Sequence[str]:
         """What there is to say about it. Raises LastSite, StateError."""
         return await (self._release(request) if request.kind is None else self._intend(request))
+
+    async def watch(self) -> None:
+        """Heed what is stored or said by a file, and what ends by itself; until cancelled."""
+        reminded_at = -REMINDER
+        while True:
+            await asyncio.sleep(LOOK)
+            for intent, text in await self.wishes.look():
+                self.note("intent", intent.group, text)  # the next decisions heed it
+            await self.degrade_towards()
+            # A pause is easily forgotten, and then nothing withdraws a dead proxy's prefix.
+            if (pause := self.wishes.paused) and time.monotonic() - reminded_at > REMINDER:
+                reminded_at = time.monotonic()
+                log.warning("%s: no check withdraws anything", words(pause))
 
     async def _intend(self, request: Request) -> Sequence[str]:
         wanted = request.intents(time.time())

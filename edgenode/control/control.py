@@ -35,6 +35,7 @@ from edgenode.control.wishes import Wishes
 from edgenode.health.checker import Checker
 from edgenode.health.risefall import State, Verdict
 from edgenode.lifeline.pulse import Pulse
+from edgenode.logs import one_line
 from edgenode.regions import Regions
 from edgenode.state import Event, Journal, Penalties
 from edgenode.steering.link import SteeringLink
@@ -43,8 +44,6 @@ from edgenode.steering.table import Bind, Table
 
 log = logging.getLogger(__name__)
 
-WISHES = 2.0
-"""Seconds between two looks at the stored intents."""
 PATIENCE = 1.0
 """Seconds that a start waits for the lifeline, and then for BIRD, before it goes on without."""
 FRESH = 0.5
@@ -121,7 +120,7 @@ class Control:
                 "steering": self._steering.run,
                 "regions": self._regions.run,
                 "bird": self._watch_bird,
-                "wishes": self._watch_wishes,
+                "wishes": self._commands.watch,
                 "ledger": self._decider.ledger.run,
                 "proofs": lambda: self._proofs.run(lambda: self.config),
                 "checks": self._checker.run,
@@ -311,13 +310,6 @@ class Control:
                 text = f"{session.state} {session.error}".strip()
                 self._note("neighbor", session.neighbor, text)
 
-    async def _watch_wishes(self) -> None:
-        while True:
-            await asyncio.sleep(WISHES)
-            for intent, text in await self._wishes.look():
-                self._note("intent", intent.group, text)  # the next decisions heed it
-            await self._degrade_towards()
-
     # -- the API ----------------------------------------------------------------------------
 
     def groups(self) -> Sequence[str]:
@@ -380,6 +372,7 @@ class Control:
         )
 
     def _note(self, kind: str, subject: str, text: str) -> None:
+        text = one_line(text)
         log.info("%s %s: %s", kind, subject, text)
         self._journal.record(Event(time.time(), kind, subject, text))
 

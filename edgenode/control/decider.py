@@ -67,11 +67,11 @@ class Decider:
         memory = self._memories.get(name, ())
         drain = Drain(self._drain_time, self.drains.idle(name, time.monotonic()))
         want = asked(self._wishes.of(name), time.time(), drain, previous)
-        if pause := self._wishes.paused:
-            return frozen(want, previous, memory, words(pause))
         services = {each: reachable(each) for each in self.index.services[name]}
         decision = decide(group, states, services, previous=previous, asked=want, memory=memory)
         self._memories[name] = decision.memory
+        if pause := self._wishes.paused:
+            return frozen(decision, want, previous, words(pause))
         wait = self.ledger.wait(name, previous, decision.level)
         if wait.seconds > 0:
             decision = held(decision, previous, wait)

@@ -15,6 +15,7 @@ from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
 from edgenode.bgp.filters import Towards
 from edgenode.bgp.lastsite import Judgement, View, judge
 from edgenode.bgp.levels import Level
+from edgenode.bgp.protocols import parse_protocols, sessions
 from edgenode.bgp.replies import Reply
 from edgenode.bgp.routes import as_told, ask_received, ask_sent, parse_routes
 from edgenode.config import Config, Group, Neighbor
@@ -38,16 +39,19 @@ class Proof:
     """By neighbor that was not sent what the level means: why."""
     sent: tuple[str, ...]
     """The neighbors that were."""
+    down: tuple[str, ...] = ()
+    """The neighbors without a session: they have nothing of ours, and are owed nothing."""
 
     @property
     def whole(self) -> bool:
-        """Whether every neighbor was sent it, and there is one."""
+        """Whether every neighbor with a session was sent it, and there is one."""
         return bool(self.sent) and not self.missing
 
     def text(self) -> str:
         """In words."""
         parts = [f"{self.level} was sent to {', '.join(self.sent) or 'nobody'}"]
         parts += [f"not to {name}: {why}" for name, why in self.missing.items()]
+        parts += [f"{name} has no session" for name in self.down]
         return "; ".join(parts)
 
 
@@ -61,16 +65,24 @@ async def look(
         for prefix in group.prefixes
         if neighbor.address.version == prefix.version
     ]
-    replies = await _ask(client, [question for _, _, question in questions])
+    first, *replies = await _ask(client, ["show protocols", *(each for _, _, each in questions)])
+    down = _down(config, first)
     missing: dict[str, str] = {}
     for (neighbor, prefix, _), reply in zip(questions, replies, strict=True):
         prepends = config.degraded.prepend if (group.name, neighbor.name) in towards else 0
         why = _why_not(level, prefix, reply, prepends)
-        if why and neighbor.name not in missing:
+        if why and neighbor.name not in (*missing, *down):
             missing[neighbor.name] = why
     names = dict.fromkeys(neighbor.name for neighbor, _, _ in questions)
-    sent = tuple(name for name in names if name not in missing)
-    return Proof(level, time.time(), missing, sent)
+    sent = tuple(name for name in names if name not in (*missing, *down))
+    return Proof(level, time.time(), missing, sent, tuple(n for n in names if n in down))
+
+
+def _down(config: Config, reply: Reply | str) -> set[str]:
+    if isinstance(reply, str):
+        return set()  # each question has the same answer
+    found = sessions(config.bgp.neighbors, parse_protocols(reply))
+    return {session.neighbor for session in found if not session.established}
 
 
 async def others(

@@ -191,5 +191,6 @@ def _more(name: str, decision: Decision, facts: GroupFacts) -> dict[str, Any]:
             "at": proof.at,
             "to": list(proof.sent),
             "not_to": dict(proof.missing),
+            "down": list(proof.down),
         },
     }

@@ -136,9 +136,15 @@ def test_the_reasons_name_what_is_wrong() -> None:
 
 
 def test_a_pause_holds_what_is_and_lets_operators_take_away() -> None:
-    held = frozen(Asked(), Level.NORMAL, (), "paused by ann")
-    assert (held.level, held.reasons) == (Level.NORMAL, ("held as it is: paused by ann",))
-    assert frozen(Asked(), Level.WITHDRAWN, (), "").level is Level.WITHDRAWN
-    taken = frozen(Asked(Level.WITHDRAWN, ("fire",)), Level.NORMAL, (), "paused by ann")
+    down = Decision(Level.WITHDRAWN, ("check nginx is down",))
+    held = frozen(down, Asked(), Level.NORMAL, "paused by ann")
+    assert held.level is Level.NORMAL
+    assert held.reasons == (
+        "held as it is: paused by ann",
+        "else it would be withdrawn: check nginx is down",
+    )
+    up = Decision(Level.NORMAL, ("all that is required is up",))
+    assert frozen(up, Asked(), Level.WITHDRAWN, "").level is Level.WITHDRAWN
+    taken = frozen(up, Asked(Level.WITHDRAWN, ("fire",)), Level.NORMAL, "paused by ann")
     assert taken.level is Level.WITHDRAWN
-    assert "fire" in taken.reasons
+    assert taken.reasons == ("held as it is: paused by ann", "fire")
