@@ -16,7 +16,7 @@ from edgenode.bgp.birdfiles import BirdFiles, read_includes, read_passwords
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, Version, check
 from edgenode.bgp.files import FileError
 from edgenode.bgp.filters import Towards
-from edgenode.bgp.levels import Level, steps
+from edgenode.bgp.levels import CAUTION, Level, steps
 from edgenode.bgp.names import static_pattern
 from edgenode.bgp.offline import explain
 from edgenode.bgp.protocols import (
@@ -121,7 +121,7 @@ class Announcer:
         KeyError for an unknown group.
         """
         # The most cautious first: a withdraw does not wait behind announcements.
-        ordered = sorted(levels.items(), key=lambda item: item[1] is not Level.WITHDRAWN)
+        ordered = sorted(levels.items(), key=lambda item: CAUTION.index(item[1]))
         commands = [c for name, level in ordered for c in _commands(self._groups[name], level)]
         self._wanted.update(levels)
         try:

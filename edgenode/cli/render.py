@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from edgenode import places
 from edgenode.cli.options import EXIT_USAGE, ConfigPath, console, fail, load_config
 from edgenode.config import Config
 
@@ -76,9 +77,25 @@ def _write_bird(config: Config) -> None:
 
     bird = offline.program()
     try:
-        files = BirdFiles(config, read_passwords(config), read_includes(config))
+        files = BirdFiles(
+            config, read_passwords(config), read_includes(config), _degraded_towards(config)
+        )
         if bird and (why := offline.refusal(config, files.passwords, files.includes, bird)):
             fail(why)
         files.write({}, offline.installed_version(bird))
     except (FileError, SecretError) as error:
         fail(str(error))
+
+
+def _degraded_towards(config: Config) -> frozenset[tuple[str, str]]:
+    """What operators want of groups towards single neighbors: a filter, so it goes into the file.
+
+    What cannot be read is control's to complain of.
+    """
+    from edgenode.state import Intents, StateError
+
+    try:
+        stored = Intents(places.control_state(config.node.state_dir)).all()
+    except StateError:
+        return frozenset()
+    return frozenset(intent.key for intent in stored.values() if intent.neighbor)

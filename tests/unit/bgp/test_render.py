@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -172,3 +173,46 @@ def test_bird_takes_whatever_the_schema_takes(
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr, "no warning either"
+
+
+HOSTILE = st.text() | st.sampled_from(
+    ['x"; } protocol static { route 0.0.0.0/0 blackhole; } #', "a\nb", "a;b", "x{", "é", "", "/*"]
+)
+SAFE = re.compile(r"[A-Za-z0-9_.+-]+")
+
+
+@given(st.sampled_from(["group", "neighbor", "device", "file"]), HOSTILE)
+def test_what_would_not_be_one_word_to_bird_never_reaches_it(
+    config: Config, where: str, text: str
+) -> None:
+    """Past the schema, too: `model_copy` asks nothing."""
+    neighbor = config.bgp.neighbors[0]
+    file = Path("/etc/bird") / Path(text).name
+    changed: dict[str, object]
+    match where:
+        case "group":
+            changed = {"groups": (config.groups[0].model_copy(update={"name": text}),)}
+        case "neighbor":
+            named = (neighbor.model_copy(update={"name": text}),)
+            changed = {"bgp": config.bgp.model_copy(update={"neighbors": named})}
+        case "device":
+            changed = {"lifeline": config.lifeline.model_copy(update={"device": text})}
+        case _:
+            secret = (neighbor.model_copy(update={"password_file": Path("/none")}),)
+            update = {"neighbors": secret, "config": file}
+            changed = {"bgp": config.bgp.model_copy(update=update)}
+    try:
+        rendered = render(config.model_copy(update=changed), {})
+    except ValueError:
+        return
+    assert SAFE.fullmatch(file.name if where == "file" else text)
+    assert rendered.isascii()
+
+
+@given(HOSTILE)
+def test_names_that_bird_need_not_know_are_not_told(config: Config, text: str) -> None:
+    changed = {
+        "node": config.node.model_copy(update={"name": text}),
+        "checks": (config.checks[0].model_copy(update={"name": text}),),
+    }
+    assert render(config.model_copy(update=changed), {}) == render(config, {})
