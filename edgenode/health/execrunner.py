@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+from edgenode import logs
 from edgenode.config import Config, ConfigError, ExecCheck, load
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import FACTS
@@ -206,7 +207,9 @@ def question(raw: bytes) -> Question:
 
 def main(path: Path, config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
-    return asyncio.run(_main(path, config))
+    status = asyncio.run(_main(path, config))
+    logs.flush()
+    return status
 
 
 async def _main(path: Path, config: Config) -> int:
