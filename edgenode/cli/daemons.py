@@ -20,7 +20,20 @@ def add_to(app: typer.Typer) -> None:
     app.command("exec-runner", rich_help_panel="Daemons")(exec_runner)
 
 
-def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose = False) -> None:
+def control(
+    context: typer.Context,
+    config: ConfigPath = None,
+    verbose: Verbose = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Decide and log, and touch nothing: no BIRD, no lifeline, no steering, no mesh, "
+            "no address, no hook. Checks and regions are probed. It may run beside the control "
+            "that is at work.",
+        ),
+    ] = False,
+) -> None:
     """Check health, decide, and announce: the node's brain.
 
     It needs BIRD's control socket, the lifeline, and the right to set addresses and routes
@@ -34,7 +47,7 @@ def control(context: typer.Context, config: ConfigPath = None, verbose: Verbose 
     from edgenode.control.process import ControlError, main
 
     try:
-        status = main(loaded)
+        status = main(loaded, dry=dry_run)
     except ControlError as error:
         fail(str(error))
     raise typer.Exit(status)

@@ -20,6 +20,7 @@ from edgenode.bgp.files import FileError
 from edgenode.bgp.kernel import KernelError, prepare
 from edgenode.config import Config
 from edgenode.config.secrets import SecretError
+from edgenode.control import dryrun
 from edgenode.control.control import Control
 from edgenode.control.wishes import Wishes
 from edgenode.notify import Notifier
@@ -34,11 +35,16 @@ class ControlError(Exception):
     """Control cannot start; the text says why and what to do."""
 
 
-def main(config: Config) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises ControlError."""
+def main(config: Config, *, dry: bool = False) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises ControlError.
+
+    `dry`: decide and log, and touch nothing (`dryrun`).
+    """
     # Writing a core of this process would keep its sockets open, and delay the lifeline.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
+        if dry:
+            return dryrun.main(config, _last_table(config.node.state_dir))
         with _alone(config.node.run_dir):
             # Addresses and blackholes stand before anything is announced, and stay when we end.
             for group in config.groups:
