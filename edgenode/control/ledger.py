@@ -126,7 +126,7 @@ class Ledger:
 
     def _row(self, name: str, now: Moment) -> Row:
         known = self._histories[name]
-        at = Moment(now.boot, known.at, now.wall - max(0.0, now.monotonic - known.at))
+        at = Moment(known.at, now.wall - max(0.0, now.monotonic - known.at))
         withdrawn = None if known.withdrawn_at is None else max(0.0, known.at - known.withdrawn_at)
         return Row(name, known.penalty, withdrawn, self._levels[name].value, at)
 

@@ -7,6 +7,7 @@ be read on a disk that is full or read-only, where a WAL could not be made.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,15 @@ class StateError(Exception):
 
 
 def open_to_write(path: Path, schema: str, version: int) -> sqlite3.Connection:
-    """Open a database, made with mode 0600 if it is not there. Raises OSError, sqlite3.Error."""
+    """Open a database, made with mode 0600 if it is not there. Raises OSError, sqlite3.Error.
+
+    Whoever makes it, it belongs to the directory's owner: root's command may be the first to write,
+    and control, a user of its own, must be able to read it. (SQLite does so with its journals.)
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
+    if os.geteuid() == 0 and path.stat().st_uid != (owner := path.parent.stat()).st_uid:
+        os.chown(path, owner.st_uid, owner.st_gid)
     connection = sqlite3.connect(path, timeout=_TIMEOUT, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()

@@ -1,8 +1,10 @@
 """What upstreams are thought to hold against our groups, kept over restarts and reboots.
 
-The age of a penalty must be right whatever becomes of the clock. Within one boot it is told by
-the monotonic clock, which all processes share and nobody steps; over a reboot there is only the
-clock on the wall, and it is believed as far as it goes forward, at least for the time since boot.
+The age of a penalty must be right whatever becomes of the clock on the wall. The monotonic clock
+is nobody's to step, and all processes of a boot share it: as long as it has gone on since, it is
+believed. (After a reboot it may have come by that far again; the penalty then looks younger than it
+is, and a wait is too long rather than too short.) Where it has begun anew, there is only the clock
+on the wall: it is believed forward, and for the time since boot at least.
 """
 
 from __future__ import annotations
@@ -13,14 +15,12 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from edgenode.state.database import open_to_write, opened_to_read
 
 log = logging.getLogger(__name__)
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS penalties (
@@ -28,7 +28,6 @@ CREATE TABLE IF NOT EXISTS penalties (
     penalty REAL NOT NULL,
     withdrawn_before REAL,
     level TEXT NOT NULL,
-    boot TEXT NOT NULL,
     monotonic REAL NOT NULL,
     wall REAL NOT NULL
 )
@@ -37,10 +36,8 @@ CREATE TABLE IF NOT EXISTS penalties (
 
 @dataclass(frozen=True)
 class Moment:
-    """A point in time by all the clocks that there are; in seconds."""
+    """A point in time by both clocks; in seconds."""
 
-    boot: str
-    """Which boot of the machine `monotonic` belongs to."""
     monotonic: float
     wall: float
 
@@ -60,23 +57,14 @@ class Row:
 
 def present_moment() -> Moment:
     """By the clocks of this machine."""
-    return Moment(_boot(), time.monotonic(), time.time())
-
-
-@cache
-def _boot() -> str:
-    """Where it cannot be told each process is taken for a boot of its own."""
-    try:
-        return _BOOT_ID.read_text("ascii").strip()
-    except OSError:
-        return f"process of {time.time()}"
+    return Moment(time.monotonic(), time.time())
 
 
 def age(then: Moment, now: Moment) -> float:
     """Seconds between two moments, never negative."""
-    if then.boot == now.boot:
-        return max(0.0, now.monotonic - then.monotonic)
-    return max(0.0, now.monotonic, now.wall - then.wall)
+    if now.monotonic >= then.monotonic:
+        return now.monotonic - then.monotonic
+    return max(now.monotonic, now.wall - then.wall)
 
 
 class Penalties:
@@ -97,7 +85,7 @@ class Penalties:
                 if connection.execute("PRAGMA user_version").fetchone() == (0,):
                     return {}
                 rows = connection.execute(
-                    'SELECT "group", penalty, withdrawn_before, level, boot, monotonic, wall '
+                    'SELECT "group", penalty, withdrawn_before, level, monotonic, wall '
                     "FROM penalties"
                 ).fetchall()
         except FileNotFoundError:
@@ -111,8 +99,8 @@ class Penalties:
                 self._path.unlink(missing_ok=True)
             return {}
         return {
-            group: Row(group, penalty, withdrawn, level, Moment(boot, monotonic, wall))
-            for group, penalty, withdrawn, level, boot, monotonic, wall in rows
+            group: Row(group, penalty, withdrawn, level, Moment(monotonic, wall))
+            for group, penalty, withdrawn, level, monotonic, wall in rows
         }
 
     def put(self, rows: Iterable[Row]) -> bool:
@@ -120,14 +108,14 @@ class Penalties:
         values = [
             (
                 *(row.group, row.penalty, row.withdrawn_before, row.level),
-                *(row.at.boot, row.at.monotonic, row.at.wall),
+                *(row.at.monotonic, row.at.wall),
             )
             for row in rows
         ]
         try:
             with closing(open_to_write(self._path, _SCHEMA, _VERSION)) as connection, connection:
                 connection.executemany(
-                    "INSERT OR REPLACE INTO penalties VALUES (?, ?, ?, ?, ?, ?, ?)", values
+                    "INSERT OR REPLACE INTO penalties VALUES (?, ?, ?, ?, ?, ?)", values
                 )
         except (OSError, sqlite3.Error) as error:
             self._complain(f"cannot be written ({error}): a restart will forget penalties")

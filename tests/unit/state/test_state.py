@@ -124,6 +124,16 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_what_root_stores_first_belongs_to_controls_user(tmp_path: Path) -> None:
+    state = tmp_path / "control"
+    state.mkdir(mode=0o700)
+    os.chown(state, 4711, 4712)
+    Intents(state).put(DRAINED)
+    found = (state / "intents.sqlite").stat()
+    assert (found.st_uid, found.st_gid) == (4711, 4712)
+
+
 def test_all_that_belongs_to_an_intent_is_kept(tmp_path: Path) -> None:
     several = [
         Intent("web", IntentKind.MAINTENANCE, 1.0, "fans", until=99.0, author="ann"),
