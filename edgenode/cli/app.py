@@ -43,7 +43,7 @@ Three daemons run on a node beside BIRD, each as a unit of its own:
 * `edgenode control` checks, decides and announces;
 * `edgenode steering` holds the users' connections.
 
-`edgenode exec-runner` runs the exec checks, as a user of its own.
+`edgenode exec-runner` runs the exec checks and hooks, as a user of its own.
 
 Exit status: 0 done, 1 failed, 2 wrong usage or configuration (nothing was changed).
 """,

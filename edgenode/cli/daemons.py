@@ -39,6 +39,9 @@ def control(
     It needs BIRD's control socket, the lifeline, and the right to set addresses and routes
     (CAP_NET_ADMIN). It may be restarted at any time: within the lifeline's grace no route moves.
 
+    With `--dry-run` it only decides and logs: to try a configuration, beside the control that is
+    at work if need be.
+
     SIGTERM ends it. The lifeline withdraws after its grace what no other control has taken over
     by then, except groups with `on_control_loss = "keep"`.
     """
@@ -90,11 +93,11 @@ def lifeline(config: ConfigPath = None) -> None:
 def exec_runner(
     context: typer.Context, config: ConfigPath = None, verbose: Verbose = False
 ) -> None:
-    """Run the operators' exec checks for control, as a user that may do nothing else.
+    """Run the operators' exec checks and hooks for control, as a user that may do nothing else.
 
-    Control asks for a check by its name; the command is the one in this process's configuration,
-    which is read again when the file changes. While it is away no exec check changes its state,
-    and after 30 s of that control counts as blind.
+    Control asks for a check or hook by its name; the command is the one in this process's
+    configuration, which is read again when the file changes. While it is away no exec check changes
+    its state, and after 30 s of that control counts as blind.
     """
     loaded = load_config(context, config, check_secrets=False)
     logs.to_stderr(verbose)

@@ -144,6 +144,9 @@ def _rules(answer: Mapping[str, Any]) -> Iterator[str]:
         for name, state in rule["checks"].items():
             if state != "up":
                 yield f"  check      {name}: {state}: {reasons.get(name, '')}"
+    for check in answer["checks"]:
+        if check.get("warning"):
+            yield f"  warning    {check['name']}: {check['warning']}"
 
 
 def _regions(answer: Mapping[str, Any]) -> Iterator[str]:

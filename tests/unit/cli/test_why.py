@@ -65,6 +65,11 @@ def test_an_announced_group() -> None:
     ]
 
 
+def test_a_warning_is_said_beside_what_is_well() -> None:
+    check = {"name": "nginx", "state": "up", "reason": "200", "warning": "it ends in 13 days"}
+    assert "  warning    nginx: it ends in 13 days" in said(checks=[check])
+
+
 def test_a_broken_rule_says_what_would_mend_it() -> None:
     shown = said(
         group={"level": "withdrawn"}, rule={"checks": {"nginx": "down"}, "standing": "broken"}
