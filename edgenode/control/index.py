@@ -16,6 +16,8 @@ class Index:
 
     services: Mapping[str, tuple[str, ...]]
     """By group: the names of the services steered in it."""
+    checks: Mapping[str, tuple[str, ...]]
+    """By group: the checks that its rules ask for."""
     dependents: Mapping[str, tuple[Group, ...]]
     """By check: the groups with a rule that asks for it."""
 
@@ -24,11 +26,15 @@ class Index:
         services: dict[str, tuple[str, ...]] = {group.name: () for group in config.groups}
         for service in config.services:
             services[service.group] += (service.name,)
+        checks = {
+            group.name: tuple(dict.fromkeys(c for rule in rules_of(group) for c in rule.checks))
+            for group in config.groups
+        }
         dependents: dict[str, tuple[Group, ...]] = {}
         for group in config.groups:
-            for check in dict.fromkeys(c for rule in rules_of(group) for c in rule.checks):
+            for check in checks[group.name]:
                 dependents[check] = (*dependents.get(check, ()), group)
-        return cls(services, dependents)
+        return cls(services, checks, dependents)
 
 
 def borne_by(group: Group, level: Level) -> frozenset[str]:

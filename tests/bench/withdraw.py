@@ -3,8 +3,8 @@
 edgenode beside its peers, each on a node of its own with its own proxy and session, all at one
 upstream, in one lab. They have their turns one after another, again and again, so that the noise
 of the machine hits all alike; while it is not its turn a peer's poll is at rest (SIGSTOP) and
-takes nothing from the others. What takes many seconds, the peers at their defaults, has its turn
-together. The proxy is killed at a random moment between two polls. A user in another city asks
+takes nothing from the others. What takes many seconds, the peers at their defaults, comes last and
+all at the same time. The proxy is killed at a random moment between two polls. A user in another city asks
 all the time; when the route has moved, another city's edge answers.
 
 Every figure is computed from captures (tests/bench/figures.py); `--from DIR` does it again.
@@ -244,7 +244,10 @@ def turn(lock: Path | None) -> Iterator[None]:
 def measure(
     stage: Stage, count: int, directory: Path, lock: Path | None, step: Callable[[str], None]
 ) -> None:
-    """All runs of all cases, each with its captures in a directory of its own."""
+    """All runs of all cases, each with its captures in a directory of its own.
+
+    The slow ones come behind, and without the lock: they sit and wait, all at the same time.
+    """
     quick = [case for case in stage.cases if not case.slow]
     slow = [case for case in stage.cases if case.slow]
 
@@ -254,11 +257,12 @@ def measure(
         stage.rest(case)
         step(case.name)
 
-    for number in range(count):
-        with turn(lock):
+    with turn(lock):
+        for number in range(count):
             for case in quick:
                 once(case, number)
-        with ThreadPoolExecutor(len(slow) or 1) as pool:
+    with ThreadPoolExecutor(len(slow) or 1) as pool:
+        for number in range(count):
             for future in [pool.submit(once, case, number) for case in slow]:
                 future.result()
 
@@ -316,7 +320,7 @@ def arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         "--lock",
         type=Path,
         metavar="FILE",
-        help="hold an flock(2) on it for each round, where others measure on this machine too",
+        help="hold an flock(2) on it in all but the slow turns, where others use this machine too",
     )
     parser.add_argument(
         "--from",
