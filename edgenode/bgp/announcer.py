@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgenode.bgp.birdfiles import BirdFiles, read_includes, read_passwords
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, Version, check
@@ -92,6 +92,8 @@ class Announcer:
             self._towards,
         )
         self._wanted: dict[str, Level] = {}
+        self._standing: tuple[tuple[Config, Reply | None, dict[str, Level]], Status] | None = None
+        """What was last seen and wanted, and what it comes to."""
         self._again = asyncio.Event()
         self._configuring = asyncio.Lock()
 
@@ -163,19 +165,30 @@ class Announcer:
 
     async def status(self) -> Status:
         """What BIRD says now; without BIRD, what is known."""
-        rows: dict[str, Protocol] = {}
-        connected = self.client.connected
-        if connected:
+        reply: Reply | None = None
+        if self.client.connected:
             try:
-                rows = await self._protocols()
+                reply = await self.client.ask("show protocols")
             except (BirdUnavailable, BirdError) as error:
                 self._complain(str(error))
-                connected = False
+        seen = (self._config, reply, self._wanted)
+        if self._standing is None or self._standing[0] != seen:
+            # It is asked each second: thousands of rows are only read when one has changed.
+            self._standing = ((self._config, reply, self.wanted), self._stand(reply))
         version = self.client.version
-        return Status(
-            connected=connected,
+        return replace(
+            self._standing[1],
             version=".".join(map(str, version)) if version else "",
             problem=self.problem,
+        )
+
+    def _stand(self, reply: Reply | None) -> Status:
+        """How things stand by a reply to `show protocols`."""
+        rows = parse_protocols(reply) if reply else {}
+        return Status(
+            connected=reply is not None,
+            version="",
+            problem="",
             wanted=self.wanted,
             actual={n: level_in_force(g, rows) for n, g in self._groups.items()} if rows else {},
             in_force={
@@ -184,7 +197,7 @@ class Announcer:
                 if rows
             },
             sessions=sessions(self._config.bgp.neighbors, rows),
-            agrees=connected and not self._disagreeing(rows),
+            agrees=reply is not None and not self._disagreeing(rows),
         )
 
     @property

@@ -7,6 +7,7 @@ the endings keep groups, sessions and constants apart from each other and from B
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from edgenode.bgp.levels import STANDING, Level
 
@@ -21,6 +22,7 @@ def symbol(name: str) -> str:
     return name.replace("-", "_")
 
 
+@lru_cache(maxsize=1 << 16)  # asked for each protocol of each group, again and again
 def static_name(group: str, version: int, level: Level) -> str:
     """The static protocol of a group (IP version 4 or 6) at a level."""
     return f"{symbol(group)}_v{version}_{level.value}"

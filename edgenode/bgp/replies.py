@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 MAX_LINE = 1 << 20
 """Bytes; a route with thousands of communities stays far below."""
@@ -17,6 +18,7 @@ MAX_REPLY = 64 << 20
 """Bytes."""
 
 _CODED = re.compile(rb"(\d{4})([ -])(.*)", re.DOTALL)
+_CONTINUED = re.compile(rb"(?: [^\n]*\n)+")
 
 
 class ProtocolError(Exception):
@@ -33,10 +35,28 @@ class Line:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply; `code` is that of its last line."""
+    """A whole reply; `code` is that of its last line.
+
+    Taken apart only when it is looked at: a reply of thousands of lines that is the same as the
+    one before is told by `raw`.
+    """
 
     code: int
-    lines: tuple[Line, ...]
+    raw: bytes
+    """As it came, without notices."""
+
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """Its lines, each with its code."""
+        found = []
+        code = self.code
+        for line in self.raw[:-1].split(b"\n"):
+            if line.startswith(b" "):
+                found.append(Line(code, _text(line[1:])))
+            else:
+                code = int(line[:4])
+                found.append(Line(code, _text(line[5:])))
+        return tuple(found)
 
     @property
     def text(self) -> str:
@@ -62,8 +82,7 @@ class ReplyParser:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._scanned = 0
-        self._lines: list[Line] = []
-        self._size = 0
+        self._reply = bytearray()
         self._error: ProtocolError | None = None
 
     def feed(self, data: bytes) -> None:
@@ -74,6 +93,7 @@ class ReplyParser:
         """The next reply or notice, or None: more bytes are needed. Raises ProtocolError."""
         try:
             while self._error is None:
+                self._take_continued()
                 line = self._next_line()
                 if line is None:
                     return None
@@ -88,7 +108,16 @@ class ReplyParser:
     @property
     def pending(self) -> bool:
         """Whether a reply has begun that is not complete."""
-        return bool(self._lines or self._buffer)
+        return bool(self._reply or self._buffer)
+
+    def _take_continued(self) -> None:
+        """Whole continuation lines at the start of the buffer, however many, in one go."""
+        if self._reply and (match := _CONTINUED.match(self._buffer)):
+            if max(map(len, match[0].split(b"\n"))) > MAX_LINE:
+                raise ProtocolError(f"a line of more than {MAX_LINE} bytes")
+            self._keep(match[0])
+            del self._buffer[: match.end()]
+            self._scanned = 0
 
     def _next_line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._scanned)
@@ -103,24 +132,22 @@ class ReplyParser:
         return line
 
     def _take(self, line: bytes) -> Reply | None:
-        self._size += len(line) + 1
-        if self._size > MAX_REPLY:
-            raise ProtocolError(f"a reply of more than {MAX_REPLY} bytes")
         if line.startswith(b" "):
-            if not self._lines:
-                raise ProtocolError("a continuation line with nothing before it")
-            self._lines.append(Line(self._lines[-1].code, _text(line[1:])))
-            return None
+            raise ProtocolError("a continuation line with nothing before it")
         match = _CODED.fullmatch(line)
         if not match:
             raise ProtocolError(f"a line without a code: {_text(line[:80])!r}")
-        self._lines.append(Line(int(match[1]), _text(match[3])))
+        self._keep(line + b"\n")
         if match[2] == b"-":
             return None
-        reply = Reply(int(match[1]), tuple(self._lines))
-        self._lines = []
-        self._size = 0
+        reply = Reply(int(match[1]), bytes(self._reply))
+        self._reply.clear()
         return reply
+
+    def _keep(self, lines: bytes) -> None:
+        self._reply += lines
+        if len(self._reply) > MAX_REPLY:
+            raise ProtocolError(f"a reply of more than {MAX_REPLY} bytes")
 
 
 def _text(raw: bytes) -> str:

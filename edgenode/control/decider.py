@@ -22,6 +22,9 @@ from edgenode.control.wishes import Wishes
 from edgenode.health.risefall import State
 from edgenode.state import Penalties
 
+NOTHING = Asked()
+"""What is asked of a group of which no operator wants anything."""
+
 
 class Decider:
     """Asked for decisions, and told of the levels that came of them."""
@@ -67,8 +70,10 @@ class Decider:
         """A group's decision now; `previous` is the level in force."""
         name = group.name
         memory = self._memories.get(name, ())
-        drain = Drain(self._drain_time, self.drains.idle(name, time.monotonic()))
-        want = asked(self._wishes.of(name), time.time(), drain, previous)
+        want = NOTHING
+        if intents := self._wishes.of(name):
+            drain = Drain(self._drain_time, self.drains.idle(name, time.monotonic()))
+            want = asked(intents, time.time(), drain, previous)
         services = {each: reachable(each) for each in self.index.services[name]}
         decision = self._decide(group, states, services, previous, want, memory)
         if pause := self._wishes.paused:

@@ -230,6 +230,7 @@ name = "bench"
 prefixes = ["{prefix}"]
 addresses = ["{service}"]
 checks = ["proxy"]
+damping.enabled = false  # so many deaths are not what an upstream would bear
 
 [[checks]]
 name = "proxy"
@@ -322,7 +323,7 @@ def healthchecker(settings: str) -> Start:
 
 _EXABGP = """\
 process watch {{
-    run {python} -m exabgp healthcheck --silent --no-syslog --no-ip-setup --withdraw-on-down \
+    run {python} -m exabgp healthcheck --no-syslog --no-ip-setup --withdraw-on-down \
 --ip {prefix} --command "{check}" {settings};
     encoder text;
 }}

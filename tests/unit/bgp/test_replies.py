@@ -33,18 +33,16 @@ def parse(*portions: bytes) -> list[Reply | Notice | str]:
 
 
 def test_a_reply_of_several_codes() -> None:
-    assert parse(STATUS) == [
-        Reply(
-            13,
-            (
-                Line(1000, "BIRD 2.0.12"),
-                Line(1011, "Router ID is 198.51.100.1"),
-                Line(1011, "Hostname is vm"),
-                Line(1011, "Last reboot on 2026-01-01 05:33:07.686"),
-                Line(13, "Daemon is up and running"),
-            ),
-        )
-    ]
+    (event,) = parse(STATUS)
+    assert event == Reply(13, STATUS)
+    assert isinstance(event, Reply)
+    assert event.lines == (
+        Line(1000, "BIRD 2.0.12"),
+        Line(1011, "Router ID is 198.51.100.1"),
+        Line(1011, "Hostname is vm"),
+        Line(1011, "Last reboot on 2026-01-01 05:33:07.686"),
+        Line(13, "Daemon is up and running"),
+    )
 
 
 def test_any_code_ends_a_reply() -> None:
@@ -71,13 +69,14 @@ def test_a_notice_in_the_middle_of_a_reply() -> None:
     assert events[0] == Notice("a log line")
     assert isinstance(events[1], Reply)
     assert [line.text for line in events[1].lines] == ["one", "two", ""]
+    assert events[1].raw == b"1002-one\n two\n0000 \n"
 
 
 @pytest.mark.parametrize(
     "garbage", [b"\n", b"hello\n", b" alone\n", b"123 x\n", b"12345 x\n", b"0000\n", b"0000_\n"]
 )
 def test_garbage(garbage: bytes) -> None:
-    assert parse(b"0000 fine\n" + garbage)[:1] == [Reply(0, (Line(0, "fine"),))]
+    assert parse(b"0000 fine\n" + garbage)[:1] == [Reply(0, b"0000 fine\n")]
     assert isinstance(parse(b"0000 fine\n" + garbage)[-1], str)
 
 
@@ -86,6 +85,12 @@ def test_a_line_without_end() -> None:
     parser.feed(b"1002-" + b"x" * MAX_LINE)
     with pytest.raises(ProtocolError, match="more than"):
         parser.next()
+
+
+def test_a_continuation_line_that_is_too_long() -> None:
+    assert parse(b"1002-x\n " + b"x" * MAX_LINE + b"\n0000 \n") == [
+        f"a line of more than {MAX_LINE} bytes"
+    ]
 
 
 def test_a_reply_that_has_only_begun() -> None:
