@@ -26,6 +26,10 @@ from edgenode.lab.topology import Edge, Transit
 PEERS = Path(__file__).resolve().parents[2] / ".venv-bench" / "bin"
 """The commands of the peers' own virtual environment."""
 
+PRIORITY = -15
+"""Of everything that is compared, alike (setpriority(2)): other work on the machine disturbs
+less."""
+
 FRR = Path("/usr/lib/frr")
 CABOUROTTE_PORT = 9013
 
@@ -447,7 +451,6 @@ def _command(name: str) -> str:
     return path
 
 
-ONE_SECOND = "1s"
 _HC = "check_interval = {0}\ncheck_timeout = 1\ncheck_rise = 1\ncheck_fail = 1\n"
 _EX = "--debounce --interval {0} --fast-interval {0} --rise 1 --fall 1"
 _AC = ", interval = {0}"
