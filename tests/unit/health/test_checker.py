@@ -217,6 +217,96 @@ async def test_adopted_state_stands_until_observed_otherwise(
         await asyncio.wait([task])
 
 
+async def test_doubt_is_probed_faster_than_what_is_well(
+    listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    """The last results speak against the state: `fall` of them come at the fast interval."""
+    target = str(endpoint_of(listener))
+    verdicts = Verdicts()
+    values = {"interval": 1.0, "fast_interval": 0.02, "rise": 5, "fall": 5, "tripwire": False}
+    async with running([check(type="tcp", target=target, **values)], verdicts) as checker:
+        # One slot of the first probe, at most a second later, and four fast ones.
+        await verdicts.wait("c", State.UP)
+        before = checker.counters()["c"].succeeded
+        await asyncio.sleep(0.3)
+        assert checker.counters()["c"].succeeded <= before + 1, "well: at its usual pace"
+        listener.close()
+        await eventually(lambda: checker.counters()["c"].failed > 0)
+        doubted = time.monotonic()
+        down = await verdicts.wait("c", State.DOWN)
+        assert down.since - doubted < 0.5
+        failed = checker.counters()["c"].failed
+        await asyncio.sleep(0.3)
+        assert checker.counters()["c"].failed <= failed + 1
+
+
+@pytest.mark.parametrize("initial", ["up", "down"])
+async def test_an_initial_state_holds_until_the_first_verdict(
+    initial: str, listener: socket.socket, endpoint_of: EndpointOf, closed: Endpoint
+) -> None:
+    other = State.DOWN if initial == "up" else State.UP
+    target = str(closed if initial == "up" else endpoint_of(listener))
+    verdicts = Verdicts()
+    values = {"initial": initial, "tripwire": False, "rise": 3, "fall": 3}
+    async with running([check(type="tcp", target=target, **values)], verdicts) as checker:
+        assert checker.states()["c"].state == initial
+        assert not checker.decided("c")
+        await verdicts.wait("c", other)
+        assert checker.decided("c")
+
+
+async def test_initially_up_is_proved_wrong_by_the_tripwire_at_once(closed: Endpoint) -> None:
+    verdicts = Verdicts()
+    started = time.monotonic()
+    checks = [check(type="tcp", target=str(closed), initial="up", interval=60, fall=100)]
+    async with running(checks, verdicts):
+        down = await verdicts.wait("c", State.DOWN)
+        assert down.since - started < 0.5
+
+
+def script(text: str, **values: object) -> Check:
+    return check(type="exec", command=("/bin/sh", "-c", text), **values)
+
+
+async def test_a_warning_stands_beside_the_state_and_is_logged_when_it_comes_and_goes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    mark, verdicts = tmp_path / "well", Verdicts()
+    command = f"test -e {mark} && exit 0; date +%N; exit 1"
+    async with running([script(command)], verdicts) as checker:
+        await verdicts.wait("c", State.UP)
+        await eventually(lambda: checker.counters()["c"].succeeded >= 5)
+        assert "exit status 1" in checker.counters()["c"].warning
+        mark.touch()
+        await eventually(lambda: checker.counters()["c"].warning == "")
+        assert verdicts.of("c") == [State.UP]
+    said = [text for text in caplog.messages if "warning" in text]
+    assert len(said) == 2, said
+    assert said[0].startswith("check c: warning: /bin/sh: exit status 1: ")
+    assert said[1] == "check c: no warning any more"
+
+
+async def test_unknown_is_no_verdict_for_a_while_and_then_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgenode.health.watch.KNOWN_WITHIN", 2.0)
+    mark, verdicts = tmp_path / "ill", Verdicts()
+    command = f"test -e {mark} && exit 3; exit 0"
+    async with running([script(command, fall=1)], verdicts) as checker:
+        await verdicts.wait("c", State.UP)
+        mark.touch()
+        ill = time.monotonic()
+        await eventually(lambda: checker.counters()["c"].unknown >= 3)
+        assert checker.states()["c"].state is State.UP
+        assert checker.counters()["c"].errors == 0
+        down = await verdicts.wait("c", State.DOWN)
+        assert down.since - ill > 1.5
+        assert down.reason.startswith("nothing is known of it for 2 s: /bin/sh: exit status 3")
+        mark.unlink()
+        await verdicts.wait("c", State.UP)
+
+
 async def test_blocked_loop_is_no_verdict(
     answering: Callable[..., Endpoint],
 ) -> None:

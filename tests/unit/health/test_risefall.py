@@ -109,3 +109,16 @@ def test_adopted_state_gives_no_verdict_and_needs_a_full_run_to_leave() -> None:
 def test_rise_and_fall_are_at_least_one(rise: int, fall: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         RiseFall("c", rise, fall, 0.0)
+
+
+@given(counts, counts, runs)
+def test_in_doubt_is_what_the_next_results_may_end(
+    rise: int, fall: int, before: list[bool]
+) -> None:
+    machine = RiseFall("c", rise, fall, 0.0)
+    play(machine, list(before))
+    if machine.state is State.UNKNOWN:
+        assert machine.in_doubt
+    else:
+        agrees = before[-1] is (machine.state is State.UP)
+        assert machine.in_doubt is not agrees
