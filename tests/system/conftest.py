@@ -35,10 +35,12 @@ name = "web"
 prefixes = ["{WEB}"]
 addresses = ["203.0.113.1"]
 checks = ["nginx", "who"]
+damping.enabled = false  # what is killed here so often an upstream would not bear
 [[groups]]
 name = "steered"
 prefixes = ["192.0.2.0/24"]
 addresses = ["192.0.2.1"]
+damping.enabled = false
 [[checks]]
 name = "nginx"
 type = "http"

@@ -24,6 +24,8 @@ from tests.system.tree import PROJECT, debian
 EDGES = {"lon1": 0, "ams1": 8}
 WORKERS = {"fra-1": 40}
 HOSTS = {**EDGES, **WORKERS}
+NO_DAMPING = {"enabled": False}
+"""What is killed here so often an upstream would not bear."""
 """Each host's link is a /29 in 198.51.100.0/24 from this number on: router +2, host +3."""
 MESH = {"lon1": "198.51.100.193", "ams1": "198.51.100.194", "fra-1": "198.51.100.201"}
 
@@ -273,12 +275,14 @@ def _inventory(fleet: Fleet) -> None:
                     "prefixes": ["203.0.113.0/24"],
                     "addresses": ["203.0.113.1"],
                     "checks": ["steering"],
+                    "damping": NO_DAMPING,
                 },
                 {
                     "name": "static",
                     "prefixes": ["192.0.2.0/24"],
                     "addresses": ["192.0.2.1"],
                     "checks": ["disk"],
+                    "damping": NO_DAMPING,
                 },
             ],
             "edgenode_checks": [
