@@ -36,6 +36,10 @@ def static_pattern(group: str, level: Level) -> str:
     return f'"{symbol(group)}_v?_{level.value}"'
 
 
+SESSIONS = '"*_bgp"'
+"""A pattern of BIRD's commands for the protocols of all neighbors."""
+
+
 def session_name(neighbor: str) -> str:
     """The BGP protocol of a neighbor."""
     return f"{symbol(neighbor)}_bgp"

@@ -15,6 +15,7 @@ from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
 from edgenode.bgp.filters import Towards
 from edgenode.bgp.lastsite import Judgement, View, judge
 from edgenode.bgp.levels import Level
+from edgenode.bgp.names import SESSIONS
 from edgenode.bgp.protocols import parse_protocols, sessions
 from edgenode.bgp.replies import Reply
 from edgenode.bgp.routes import as_told, ask_received, ask_sent, parse_routes
@@ -65,7 +66,9 @@ async def look(
         for prefix in group.prefixes
         if neighbor.address.version == prefix.version
     ]
-    first, *replies = await _ask(client, ["show protocols", *(each for _, _, each in questions)])
+    # The sessions alone: a node may have thousands of protocols, and many groups to be looked at.
+    shown = f"show protocols {SESSIONS}"
+    first, *replies = await _ask(client, [shown, *(each for _, _, each in questions)])
     down = _down(config, first)
     missing: dict[str, str] = {}
     for (neighbor, prefix, _), reply in zip(questions, replies, strict=True):
