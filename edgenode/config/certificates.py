@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenode.config.checks import TlsOptions
+from edgenode.config.checks import HttpCheck, TlsCheck, TlsOptions
 
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of <openssl/x509_vfy.h>: dates are for whoever looks at them."""
@@ -57,6 +57,29 @@ def context(options: Files) -> ssl.SSLContext:
             what = "a certificate and its key (PEM, not encrypted)"
             raise ValueError(f"{named} {_why(error, what)}") from None
     return made
+
+
+def server_name(check: HttpCheck | TlsCheck) -> str:
+    """The name in the certificate: what is configured, else the Host header's, else the address."""
+    if check.server_name is not None:
+        return check.server_name
+    if isinstance(check, TlsCheck):
+        return str(check.target.host)
+    name, _, port = (check.host or "").rpartition(":")
+    if not (name and port.isdecimal()):
+        name = check.host or ""
+    return name.strip("[]") or str(check.url.endpoint.host)
+
+
+def name_trouble(name: str) -> str:
+    """Why a name cannot be asked for, in the words of who asks; empty: it can."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+            ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name
+        )
+    except ValueError as error:  # UnicodeError is one
+        return f'"{name}" is no name that a certificate could be for: {error}'
+    return ""
 
 
 def _why(error: OSError, wanted: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from edgenode.config import dnsvalues
+from edgenode.config import certificates, dnsvalues
 from edgenode.config.checks import Check, DnsCheck, ExecCheck, HttpCheck, TlsCheck, TlsOptions
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.schema import Config
@@ -71,6 +71,9 @@ def _http(check_: HttpCheck, key: KeyPath) -> Iterator[Problem]:
 
 
 def _tls(check_: HttpCheck | TlsCheck, key: KeyPath) -> Iterator[Problem]:
+    if trouble := certificates.name_trouble(certificates.server_name(check_)):
+        named = "host" if check_.server_name is None else "server_name"
+        yield Problem((*key, named), trouble)
     if check_.insecure and check_.ca_file:
         yield Problem((*key, "insecure"), "no certificate is checked then: leave out ca_file")
     if (check_.client_certificate is None) is not (check_.client_key is None):

@@ -11,7 +11,7 @@ import socket
 
 import h11
 
-from edgenode.config import HttpCheck
+from edgenode.config import HttpCheck, certificates
 from edgenode.health import sockets
 from edgenode.health.match import Matcher
 from edgenode.health.observation import Observation, ProbeFailedError, Success, observe, printable
@@ -41,7 +41,7 @@ class HttpProbe:
         self._statuses = frozenset(check.status)
         self._headers = [(h.name.lower().encode(), h.name, Matcher(h)) for h in check.headers]
         self._body = Matcher(check.body) if check.body else None
-        self._tls = TlsClient(check, server_name_of(check)) if check.url.tls else None
+        self._tls = TlsClient(check, certificates.server_name(check)) if check.url.tls else None
         self._request = h11.Request(
             method="GET",
             target=check.url.target,
@@ -99,16 +99,6 @@ class HttpProbe:
 def target_of(check: HttpCheck) -> sockets.Target:
     """Where it connects to."""
     return check.url.endpoint if check.unix_socket is None else check.unix_socket
-
-
-def server_name_of(check: HttpCheck) -> str:
-    """The name in the certificate: what is configured, else the Host header's, else the address."""
-    if check.server_name is not None:
-        return check.server_name
-    name, _, port = (check.host or "").rpartition(":")
-    if not (name and port.isdecimal()):
-        name = check.host or ""
-    return name.strip("[]") or str(check.url.endpoint.host)
 
 
 class Exchange:

@@ -94,7 +94,7 @@ def _dates(certificate: bytes) -> tuple[float, float] | str:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         return parsed.not_valid_before_utc.timestamp(), parsed.not_valid_after_utc.timestamp()
-    except ValueError as error:  # OpenSSL, which took it, is less strict
+    except (ValueError, x509.InvalidVersion) as error:  # OpenSSL, which took it, is less strict
         return f"its certificate cannot be read: {printable(str(error))}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from edgenode.config import TlsCheck
+from edgenode.config import TlsCheck, certificates
 from edgenode.health import sockets
 from edgenode.health.observation import Observation, ProbeFailedError, Success, observe
 from edgenode.health.streams import drain
@@ -21,7 +21,7 @@ class TlsProbe:
         self._target = check.target
         self._timeout = check.timeout
         self._what = f"TLS with {check.target}"
-        self._client = TlsClient(check, check.server_name or str(check.target.host))
+        self._client = TlsClient(check, certificates.server_name(check))
 
     async def __call__(self) -> Observation:
         """Probe once. Raises OSError where this process is at fault."""

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.config import Endpoint, HttpCheck, TlsCheck
-from edgenode.health.http import HttpProbe, server_name_of
+from edgenode.config.certificates import server_name
+from edgenode.health.http import HttpProbe
 from edgenode.health.observation import Observation
 from edgenode.health.tls import DAY, age_warning
 from edgenode.health.tlsprobe import TlsProbe
@@ -111,7 +112,8 @@ async def test_a_client_certificate(authority: Authority, tmp_path: Path) -> Non
             )
             assert seen.ok is ok, seen.reason
         seen = await get(endpoint, ca_file=authority.file)
-        assert "TLS failed: tlsv13 alert certificate required" in seen.reason
+        # The alert, or the reset of a server that did not read our request any more.
+        assert "certificate required" in seen.reason or "reset" in seen.reason
 
 
 async def test_files_that_are_renewed_are_read_again_and_damaged_ones_are_not_used(
@@ -200,7 +202,7 @@ async def test_probes_leave_no_descriptor(
 )
 def test_which_name_a_certificate_must_be_for(values: dict[str, str], name: str) -> None:
     url = {"name": "c", "type": "http", "url": "https://192.0.2.1/"}
-    assert server_name_of(HttpCheck.model_validate(url | values)) == name
+    assert server_name(HttpCheck.model_validate(url | values)) == name
 
 
 times = st.floats(-1e9, 4e9)
