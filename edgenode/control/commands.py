@@ -51,13 +51,16 @@ class Commands:
         reminded_at = -REMINDER
         while True:
             await asyncio.sleep(LOOK)
-            for intent, text in await self.wishes.look():
-                self.note("intent", intent.group, text)  # the next decisions heed it
+            await self._look()  # the next decisions heed it
             await self.degrade_towards()
             # A pause is easily forgotten, and then nothing withdraws a dead proxy's prefix.
             if (pause := self.wishes.paused) and time.monotonic() - reminded_at > REMINDER:
                 reminded_at = time.monotonic()
                 log.warning("%s: no check withdraws anything", words(pause))
+
+    async def _look(self) -> None:
+        for intent, text in await self.wishes.look():
+            self.note("intent", intent.group, text)
 
     async def _intend(self, request: Request) -> Sequence[str]:
         wanted = request.intents(time.time())
@@ -82,6 +85,7 @@ class Commands:
 
     async def _release(self, request: Request) -> Sequence[str]:
         """Let checks and regions decide again."""
+        await self._look()  # what the command has stored may not have been seen yet
         keys = request.released(self.wishes.present)
         gone: list[Intent] = await self.wishes.forget(keys)
         for intent in gone:

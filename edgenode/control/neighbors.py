@@ -169,8 +169,9 @@ class Proofs:
     async def run(self, config: Callable[[], Config]) -> None:
         """Look until cancelled."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            if not self._pending:
+                self._wake.clear()
+                await self._wake.wait()
             while self._pending:
                 groups = {group.name: group for group in config().groups}
                 for name, (level, since) in list(self._pending.items()):

@@ -89,8 +89,10 @@ class Wishes:
 
     async def forget(self, keys: Iterable[Key]) -> list[Intent]:
         """Those that were there. Raises StateError."""
-        gone = [self._present[key] for key in keys if key in self._present]
         async with self._disk:
+            gone = [self._present[key] for key in keys if key in self._present]
+            if not gone:
+                return []
             await asyncio.to_thread(self._store.clear, *(intent.key for intent in gone))
             left = {intent.key for intent in gone}
             self._unsaved = {k: i for k, i in self._unsaved.items() if k not in left}
@@ -101,9 +103,10 @@ class Wishes:
         """Heed what the command stored by itself while we could not be reached, the file, and
         the time. Returns what has come and gone, in words.
         """
-        before = dict(self._present)
+        before = self._present
         try:
             async with self._disk:
+                before = self._present
                 if unsaved := dict(self._unsaved):
                     await asyncio.to_thread(self._store.put, *unsaved.values())
                     self._unsaved = {k: i for k, i in self._unsaved.items() if i != unsaved.get(k)}
