@@ -44,7 +44,7 @@ class Bird(BirdClient):
         for command in list(commands):  # type: ignore[call-overload]
             self.asked.append(command)
             reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            if command == "show protocols":
+            if command.startswith("show protocols"):
                 reply.set_result(answer(0, *(f"1002-{row}" for row in self.rows)))
             elif self.sent:
                 reply.set_result(answer(0, *(f"1007-{text}" for text in self.sent)))
