@@ -47,8 +47,13 @@ class FiguresError(Exception):
 
 @dataclass(frozen=True)
 class Mark:
-    """Something was done at `at` (UNIX time) to the speaker that announces `prefix`."""
+    """Something was done at `at` (UNIX time) to the speaker that announces `prefix`.
 
+    `run` is the name of the run's directory: several may be under way, and each one's capture
+    has the marks of all.
+    """
+
+    run: str
     case: str
     event: str
     at: float
@@ -128,7 +133,7 @@ def served_at(path: Path, mark: Mark) -> float | None:
 def once(directory: Path) -> tuple[str, dict[str, float]]:
     """The case of one run, and its figures in milliseconds. Raises FiguresError."""
     path = directory / f"{UPSTREAM}.pcap"
-    found = {mark.event: mark for mark in marks(path)}
+    found = {mark.event: mark for mark in marks(path) if mark.run == directory.name}
     if not {KILL, RETURN} <= found.keys():
         raise FiguresError(f"{path}: a mark is missing, it has {', '.join(found) or 'none'}")
     kill, back = found[KILL], found[RETURN]

@@ -111,11 +111,11 @@ class Stage:
             # ExaBGP speaks BGP, and its child polls.
             send(pids[1:] if case.checker == "exabgp" else pids, sig)
 
-    def mark(self, case: Case, event: str, at: float) -> Mark:
+    def mark(self, case: Case, run: str, event: str, at: float) -> Mark:
         """Write into the capture that something was done."""
         site = self.site(case)
         service = site.service if case.dies == "proxy" else ""
-        mark = Mark(case.name, event, at, site.own, site.prefix, service)
+        mark = Mark(run, case.name, event, at, site.own, site.prefix, service)
         with (
             self.lab.inside(UPSTREAM),
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -133,7 +133,7 @@ class Stage:
             load = lab.requests(USER, site.service, every=0.05 if case.slow else 0.01)
             wait_until(lambda: any(r.ok for r in load.requests()), 10, f"{case.name} serves users")
             time.sleep(REST + random.uniform(0, case.interval))
-            kill = self._kill(case)
+            kill = self._kill(case, directory.name)
             self._wait(wires[UPSTREAM], case, "withdraws", figures.withdrawn_at, kill)
             if kill.service:
                 wait_until(
@@ -142,12 +142,12 @@ class Stage:
                     f"the user is served again after {case.name} has withdrawn",
                 )
             load.stop()
-            back = self._return(case)
+            back = self._return(case, directory.name)
             self._wait(wires[UPSTREAM], case, "announces again", figures.announced_at, back)
             # Some have more to say behind the first message.
             time.sleep(REST)
 
-    def _kill(self, case: Case) -> Mark:
+    def _kill(self, case: Case, run: str) -> Mark:
         """The mark from which the withdraw counts."""
         lab, site = self.lab, self.site(case)
         if case.name != "floor":
@@ -157,14 +157,14 @@ class Stage:
                     "nginx" if case.dies == "proxy" else "control",
                     main_only=case.dies == "control",
                 )
-            return self.mark(case, KILL, moment)
+            return self.mark(case, run, KILL, moment)
         told = _tell(site.directory / "bird.ctl", "disable anycast")
         with self._books:
             moment = lab.kill(case.node, "nginx")
-        self.mark(case, KILL, moment)
-        return self.mark(case, TOLD, told)
+        self.mark(case, run, KILL, moment)
+        return self.mark(case, run, TOLD, told)
 
-    def _return(self, case: Case) -> Mark:
+    def _return(self, case: Case, run: str) -> Mark:
         lab, site = self.lab, self.site(case)
         with self._books:
             moment = lab.start(case.node, "nginx" if case.dies == "proxy" else "control")
@@ -172,7 +172,7 @@ class Stage:
             moment = wait_until(lambda: self._accepts(site), 10, "the proxy is back", every=0.0005)
         if case.name == "floor":
             moment = _tell(site.directory / "bird.ctl", "enable anycast")
-        return self.mark(case, RETURN, moment)
+        return self.mark(case, run, RETURN, moment)
 
     def _accepts(self, site: Site) -> float | None:
         with self.lab.inside(site.node.name):

@@ -37,8 +37,8 @@ RAW_PREFIX = bytes([24, 198, 18, 1])
 SYN, DATA = 0x02, 0x18
 
 
-def mark(event: str, at: float, service: str = SERVICE) -> Mark:
-    return Mark("edgenode", event, at, SPEAKER, PREFIX, service)
+def mark(event: str, at: float, service: str = SERVICE, run: str = "01") -> Mark:
+    return Mark(run, "edgenode", event, at, SPEAKER, PREFIX, service)
 
 
 def ipv4(source: str, destination: str, protocol: int, payload: bytes) -> bytes:
@@ -105,15 +105,20 @@ def write(path: Path, packets: list[tuple[float, bytes]]) -> None:
 
 
 def a_run(directory: Path) -> Wire:
-    """Killed at 100, withdrawn after 2 ms; back at 110, announced after 500 ms."""
+    """Killed at 100, withdrawn after 2 ms; back at 110, announced after 500 ms.
+
+    Another run was under way at the same time.
+    """
     wire = Wire()
     wire.say(90.0, WITHDRAWN)  # an earlier one
     wire.say(91.0, ANNOUNCED)
     wire.say(100.001, WITHDRAWN, OTHER)
     wire.say(100.002, WITHDRAWN)
-    wire.mark(mark(KILL, 100.0))
+    wire.mark(mark(KILL, 100.0, run=directory.name))
+    wire.mark(mark(KILL, 100.0015, run="another"))
     wire.say(110.5, ANNOUNCED)
-    wire.mark(mark(RETURN, 110.0))
+    wire.mark(mark(RETURN, 110.0, run=directory.name))
+    wire.mark(mark(RETURN, 109.0, run="another"))
     write(directory / "lon.pcap", wire.packets)
     users = [
         *request(99.99, 1, 100.01),  # begun before: no witness
