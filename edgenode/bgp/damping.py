@@ -8,9 +8,8 @@ to it that the price is there, and the price of taking it back as well: the way 
 free, for a withdraw is never delayed. So no upstream that damps as configured hides a route of
 ours, but for changes that were not ours to time (`force`, the lifeline).
 
-Figures: RFC 2439, 4.2 and 4.4; RFC 7196, which finds the routers' defaults (2000 and 3000) far too
-low and recommends a `suppress` of 6000 at least. The penalties for changes are the routers' own, as
-RFC 7196 lists them.
+The model is that of RFC 2439. RFC 7196 finds the routers' thresholds (2000 and 3000) far too low and
+recommends a `suppress` of 6000 at least; what a change costs is as it lists it for the routers.
 
 Times are seconds of one monotonic clock.
 """
@@ -62,7 +61,7 @@ def present(history: History, now: float, damping: Damping) -> float:
 
 
 def forgotten(damping: Damping) -> float:
-    """Below half of `reuse` routers forget a route's past (RFC 2439, 4.8.5)."""
+    """Where routers forget a route's past: at half of `reuse`, as Cisco's do."""
     return damping.reuse / 2
 
 

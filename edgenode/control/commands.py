@@ -47,18 +47,19 @@ class Commands:
         return await (self._release(request) if request.kind is None else self._intend(request))
 
     async def watch(self) -> None:
-        """Heed what is stored or said by a file, and what ends by itself; until cancelled."""
+        """Look again and again, until cancelled."""
         reminded_at = -REMINDER
         while True:
             await asyncio.sleep(LOOK)
-            await self._look()  # the next decisions heed it
+            await self.look()  # the next decisions heed it
             await self.degrade_towards()
             # A pause is easily forgotten, and then nothing withdraws a dead proxy's prefix.
             if (pause := self.wishes.paused) and time.monotonic() - reminded_at > REMINDER:
                 reminded_at = time.monotonic()
                 log.warning("%s: no check withdraws anything", words(pause))
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Heed what is stored, what the file says, and what the clock ends."""
         for intent, text in await self.wishes.look():
             self.note("intent", intent.group, text)
 
@@ -85,7 +86,7 @@ class Commands:
 
     async def _release(self, request: Request) -> Sequence[str]:
         """Let checks and regions decide again."""
-        await self._look()  # what the command has stored may not have been seen yet
+        await self.look()  # what the command has stored may not have been seen yet
         keys = request.released(self.wishes.present)
         gone: list[Intent] = await self.wishes.forget(keys)
         for intent in gone:
