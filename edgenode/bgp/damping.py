@@ -8,8 +8,8 @@ to it that the price is there, and the price of taking it back as well: the way 
 free, for a withdraw is never delayed. So no upstream that damps as configured hides a route of
 ours, but for changes that were not ours to time (`force`, the lifeline).
 
-The model is that of RFC 2439. RFC 7196 finds the routers' thresholds (2000 and 3000) far too low and
-recommends a `suppress` of 6000 at least; what a change costs is as it lists it for the routers.
+The model is that of RFC 2439. RFC 7196 finds the routers' thresholds (2000 and 3000) far too low
+and recommends a `suppress` of 6000 at least; what a change costs is as it lists it for the routers.
 
 Times are seconds of one monotonic clock.
 """
