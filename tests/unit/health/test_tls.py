@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from edgenode.config import Endpoint, HttpCheck, TlsCheck
 from edgenode.config.certificates import server_name
 from edgenode.health.http import HttpProbe
 from edgenode.health.observation import Observation
-from edgenode.health.tls import DAY, age_warning
+from edgenode.health.tls import DAY, TlsClient, age_warning
 from edgenode.health.tlsprobe import TlsProbe
 from tests.unit.health.certificates import Authority, serving
 
@@ -133,6 +134,20 @@ async def test_files_that_are_renewed_are_read_again_and_damaged_ones_are_not_us
         assert sum("what was read before stays" in text for text in caplog.messages) == 1
         with pytest.raises(OSError, match="cannot be used as certificates"):
             await tls(endpoint, ca_file=trusted)()
+
+
+def test_a_certificate_that_the_target_has_renewed_is_looked_at(authority: Authority) -> None:
+    check = TlsCheck.model_validate({"name": "c", "type": "tls", "target": "192.0.2.1:443"})
+    client = TlsClient(check, "192.0.2.1")
+
+    def seen(days: float) -> str:
+        text = authority.issue("192.0.2.1", days=days).certificate.read_text()
+        return client.success("", ssl.PEM_cert_to_DER_cert(text)).warning
+
+    assert seen(3).startswith("its certificate ends in 3 days")
+    assert seen(90) == ""
+    assert seen(-1).startswith("its certificate has ended")
+    assert client.success("", b"\x30\x03\x02\x01\x00").warning.startswith("its certificate cannot")
 
 
 def replace(path: Path, text: bytes) -> None:
