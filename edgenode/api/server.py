@@ -55,23 +55,26 @@ class AddressInUse(Exception):
     """Somebody listens there already; the text says where and what to do."""
 
 
-def admin_app(node: Node) -> web.Application:
-    """Routes: ``GET /v1/status``, ``GET /v1/why/GROUP``, ``POST /v1/intent`` (see `requests`)."""
+def admin_app(node: Callable[[], Node]) -> web.Application:
+    """`node`: the present one; with another configuration it is another one.
+
+    Routes: ``GET /v1/status``, ``GET /v1/why/GROUP``, ``POST /v1/intent`` (see `requests`).
+    """
     app = web.Application(client_max_size=64 * 1024)
 
     async def status(_: web.Request) -> web.Response:
-        await node.refresh()
-        return web.json_response(node.status())
+        await node().refresh()
+        return web.json_response(node().status())
 
     async def why(request: web.Request) -> web.Response:
-        if (group := request.match_info["group"]) not in node.groups():
-            return _error(404, f"no such group: {group}; there are: {', '.join(node.groups())}")
-        await node.refresh()
-        return web.json_response(await node.explain(group))
+        if (group := request.match_info["group"]) not in node().groups():
+            return _error(404, f"no such group: {group}; there are: {', '.join(node().groups())}")
+        await node().refresh()
+        return web.json_response(await node().explain(group))
 
     async def intent(request: web.Request) -> web.Response:
         try:
-            wanted = parse(await request.json(), node.groups(), node.neighbors())
+            wanted = parse(await request.json(), node().groups(), node().neighbors())
         except LookupError as error:
             return _error(404, str(error.args[0]))
         except ValueError as error:
@@ -79,13 +82,13 @@ def admin_app(node: Node) -> web.Application:
         if wanted.until is not None and wanted.until <= time.time():
             return _error(400, "until is not in the future: nothing was changed")
         try:
-            notes = await node.intend(wanted)
+            notes = await node().intend(wanted)
         except LastSite as error:
             return _error(409, str(error))
         except StateError as error:
             return _error(507, str(error))
-        await node.refresh()
-        return web.json_response({**node.status(), "notes": list(notes)})
+        await node().refresh()
+        return web.json_response({**node().status(), "notes": list(notes)})
 
     app.add_routes(
         [

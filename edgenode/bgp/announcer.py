@@ -107,7 +107,8 @@ class Announcer:
         attempt = 0
         while True:
             try:
-                await self.client.connect()
+                if not self.client.connected:  # else the announcer before us left it open
+                    await self.client.connect()
                 attempt = 0
                 await self._stay()
             except (BirdUnavailable, BirdError) as error:
@@ -151,6 +152,32 @@ class Announcer:
     def look_again(self) -> None:
         """Bring BIRD to the wanted levels anew: somebody else has told it something."""
         self._again.set()
+
+    @property
+    def passwords(self) -> Mapping[str, str]:
+        """By neighbor."""
+        return self._files.passwords
+
+    @property
+    def includes(self) -> Sequence[str]:
+        """The texts of `bgp.include`."""
+        return self._files.includes
+
+    def succeed(self, before: Announcer, levels: Mapping[str, Level]) -> None:
+        """Go on from the announcer of another configuration, which gave these levels.
+
+        No command is given: to bring BIRD to all of it is for `run`.
+        """
+        self._wanted = dict(levels)
+        self._towards = before._towards
+
+    async def examine(self, other: Announcer) -> None:
+        """Have BIRD parse what another announcer would give it; it goes on as it is.
+
+        Raises BirdError (in the words of the operator's files), BirdUnavailable, FileError.
+        """
+        async with self._configuring:
+            await other._have_checked(other._files, {})
 
     async def adopt(self) -> dict[str, Level]:
         """Take the levels that are in force in BIRD as wanted, where none was given yet.

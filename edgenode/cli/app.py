@@ -10,6 +10,7 @@ import typer
 
 from edgenode import __version__
 from edgenode.cli import (
+    apply,
     check,
     daemons,
     emergency,
@@ -80,6 +81,7 @@ def edgenode(
 daemons.add_to(app)
 check.add_to(app)
 render.add_to(app)
+apply.add_to(app)
 mesh.add_to(app)
 firewall.add_to(app)
 status.add_to(app)

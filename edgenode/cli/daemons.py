@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from edgenode import logs
-from edgenode.cli.options import ConfigPath, config_path, fail, load_config
+from edgenode.cli.options import ConfigPath, config_path, fail, load_config, refuse_config
+from edgenode.config import ConfigError
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log each step, not only events.")]
 
@@ -39,18 +40,23 @@ def control(
     It needs BIRD's control socket, the lifeline, and the right to set addresses and routes
     (CAP_NET_ADMIN). It may be restarted at any time: within the lifeline's grace no route moves.
 
+    SIGHUP, as `edgenode apply`, has it take up what the file says now. A file that is wrong, that
+    was undone, or with which control did not come through its start, is not run unasked: the
+    configuration that was confirmed last runs instead, and `status` says so.
+
     With `--dry-run` it only decides and logs: to try a configuration, beside the control that is
     at work if need be.
 
     SIGTERM ends it. The lifeline withdraws after its grace what no other control has taken over
     by then, except groups with `on_control_loss = "keep"`.
     """
-    loaded = load_config(context, config)
     logs.to_stderr(verbose)
     from edgenode.control.process import ControlError, main
 
     try:
-        status = main(loaded, dry=dry_run)
+        status = main(config_path(context, config), dry=dry_run)
+    except ConfigError as error:
+        refuse_config(error)
     except ControlError as error:
         fail(str(error))
     raise typer.Exit(status)

@@ -50,9 +50,14 @@ def load_config(context: typer.Context, path: Path | None, *, check_secrets: boo
     try:
         return load(config_path(context, path), check_secrets=check_secrets)
     except ConfigError as error:
-        for line in error.lines():
-            errors.print(line, markup=False)
-        raise typer.Exit(EXIT_USAGE) from None
+        refuse_config(error)
+
+
+def refuse_config(error: ConfigError) -> NoReturn:
+    """Every problem of the configuration on standard error, and out."""
+    for line in error.lines():
+        errors.print(line, markup=False)
+    raise typer.Exit(EXIT_USAGE) from None
 
 
 def show(data: Any, as_json: bool, human: Callable[[], None]) -> None:

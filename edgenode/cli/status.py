@@ -148,7 +148,12 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
     report = steering["report"] or {}
     relays = report.get("relays", [])
     hung = sum(not relay["healthy"] for relay in relays)
+    configuration = answer.get("configuration", {})
     found = [
+        configuration.get("problem"),
+        configuration.get("on_trial")
+        and f"{configuration['file']} is on trial, and is undone in "
+        f"{configuration['confirm_within_s']:.0f} s: `edgenode confirm` keeps it",
         answer["bird"]["problem"],
         answer["mesh"]["problem"],
         answer["lifeline"]["no_beat"] and f"no heartbeat: {answer['lifeline']['no_beat']}",

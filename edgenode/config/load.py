@@ -26,13 +26,17 @@ def load(path: Path, *, check_secrets: bool = True) -> Config:
     includes), for a machine on which they do not lie. Raises ConfigError with everything that is
     wrong.
     """
+    return loads(read(path), path, check_secrets=check_secrets)
+
+
+def read(path: Path) -> str:
+    """The text of a configuration file. Raises ConfigError."""
     try:
-        text = path.read_bytes().decode()
+        return path.read_bytes().decode()
     except OSError as error:
         raise ConfigError(path, [Problem((), f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(path, [Problem((), f"is no UTF-8 text: {error}")]) from None
-    return loads(text, path, check_secrets=check_secrets)
 
 
 def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) -> Config:

@@ -7,42 +7,30 @@ brought it. What may block (netlink, SQLite, the mesh, the log) is done in threa
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from edgenode import places
 from edgenode.api.requests import Request
 from edgenode.bgp.announcer import Announcer, Status
-from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
+from edgenode.bgp.client import BirdError, BirdUnavailable
 from edgenode.bgp.lastsite import Judgement
 from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
 from edgenode.config import Config, Group
 from edgenode.control import view
 from edgenode.control.commands import Commands
-from edgenode.control.decider import Decider
 from edgenode.control.explain import explanation
 from edgenode.control.heart import Round, at_work, blind, may_beat
-from edgenode.control.hooks import Hooks
 from edgenode.control.index import borne_by
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
-from edgenode.control.parts import again_and_again
-from edgenode.control.wishes import Wishes
-from edgenode.health.checker import Checker
+from edgenode.control.parts import Parts, again_and_again
 from edgenode.health.risefall import State, Verdict
-from edgenode.lifeline.pulse import Pulse
-from edgenode.logs import one_line
 from edgenode.regions import Regions
-from edgenode.state import Event, Journal, Penalties
-from edgenode.steering.link import SteeringLink
 from edgenode.steering.report import Report
 from edgenode.steering.table import Bind, Table
-
-log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
 """Seconds that a start waits for the lifeline, and then for BIRD, before it goes on without."""
@@ -51,25 +39,40 @@ FRESH = 0.5
 
 
 class Control:
-    """One per node. `run()` until cancelled."""
+    """One per configuration. `run()` until cancelled, beside the parts' own `run`."""
 
     def __init__(
         self,
         config: Config,
-        wishes: Wishes,
-        journal: Journal,
-        last_table: Table | None,
-        penalties: Penalties | None = None,
+        parts: Parts,
+        *,
+        announcer: Announcer,
+        before: Control | None = None,
+        last_table: Table | None = None,
     ) -> None:
-        """Raises SecretError."""
+        """`announcer`: one of this configuration, on the parts' connection to BIRD.
+
+        `before`: the one of the configuration before, of which all that is known goes on. It is
+        over for that one from this moment: it decides nothing any more, and its `run` is to be
+        cancelled before this one's begins.
+        """
         self.config = config
-        self._wishes = wishes
-        self._journal = journal
+        self.configuration: Callable[[], Mapping[str, Any]] = dict
+        """Which configuration is in force, for `status`."""
+        self._wishes = parts.wishes
+        self._journal = parts.journal
+        self._note = parts.note
+        self._decider = parts.decider
+        self._checker = parts.checker
+        self._hooks = parts.hooks
+        self._lifeline = parts.lifeline
+        self._steering = parts.steering
+        self._looker = parts.looker
         self._groups = {group.name: group for group in config.groups}
         waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",))
         self._decisions = dict.fromkeys(self._groups, waiting)
-        self._decider = Decider(config, wishes, penalties, self._note)
         self._settled = False
+        self._over = False
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
         self._round_at: float | None = None
@@ -77,17 +80,11 @@ class Control:
         self._bird_at = 0.0
         self._refreshing: asyncio.Task[None] | None = None
         self._sessions: dict[str, str] = {}
-        # Commands of operators never run here: they would have our rights, and our keys.
-        self._checker = Checker(
-            config.checks, self._on_verdict, places.exec_socket(config.node.run_dir)
-        )
-        self._hooks = Hooks(config.hooks, config.node.name, places.exec_socket(config.node.run_dir))
-        self._announcer = Announcer(config, BirdClient(config.bgp.socket), towards=wishes.towards)
+        self._announcer = announcer
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
-        self._looker = BirdClient(config.bgp.socket)
         self._proofs = Proofs(self._looker, self._on_proof)
         self._commands = Commands(
-            wishes,
+            parts.wishes,
             lambda: self._orders.levels,
             self._others,
             self._give,
@@ -96,38 +93,55 @@ class Control:
             self._decider.ledger.waive,
             self._note,
         )
-        self._lifeline = Pulse(
-            places.lifeline_socket(config.node.run_dir), on_state=self._on_lifeline
-        )
-        self._mesh = MeshKeeper(config, self._note)
-        self._steering = SteeringLink(places.steering_socket(config.node.run_dir))
-        self._regions = Regions(
+        self._mesh: MeshKeeper = MeshKeeper(config, self._note, before._mesh if before else None)
+        self._regions: Regions = Regions(
             config,
             _bind(config),
-            self._steering.publish,
+            self._publish,
             self._on_reachability,
             last=last_table,
+            before=before._regions if before else None,
         )
+        if before is not None:
+            self._succeed(before)
+        parts.change(config)
+        self._checker.on_verdict = self._on_verdict
+        self._lifeline.on_state = self._on_lifeline
         self._steering.on_report = self._on_report
+        if before is not None:
+            before._over = True
+
+    def _succeed(self, before: Control) -> None:
+        """Nothing waits in here: no verdict and no command comes between the two."""
+        gone = {name: Level.WITHDRAWN for name in before._groups if name not in self._groups}
+        if gone and before._settled:
+            # On BIRD's socket it is ahead of the `configure` that will forget these groups.
+            reason = Decision(Level.WITHDRAWN, ("it is in the configuration no more",))
+            before._decisions |= dict.fromkeys(gone, reason)
+            before._give(gone)
+        self._orders.succeed(before._orders)
+        self._proofs.take_over(before._proofs)
+        self._settled = before._settled
+        self._beat_refused, self._round_at = before._beat_refused, before._round_at
+        self._bird, self._bird_at = before._bird, before._bird_at
+        self._sessions = dict(before._sessions)
+        self._decisions |= {n: d for n, d in before._decisions.items() if n in self._groups}
 
     async def run(self) -> None:
         """Everything at once, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, part in {
                 "announcer": self._announcer.run,
-                "lifeline": self._lifeline.run,
                 "mesh": self._mesh.run,
-                "steering": self._steering.run,
                 "regions": self._regions.run,
                 "bird": self._watch_bird,
                 "wishes": self._commands.watch,
-                "ledger": self._decider.ledger.run,
                 "proofs": lambda: self._proofs.run(lambda: self.config),
-                "checks": self._checker.run,
             }.items():
                 tasks.create_task(again_and_again(name, part), name=name)
             # Take over what is announced, or begin from nothing; only then decide and beat.
-            await self._start()
+            if not self._settled:
+                await self._start()
             tasks.create_task(again_and_again("heart", self._beat), name="heart")
 
     # -- starting ---------------------------------------------------------------------------
@@ -194,6 +208,10 @@ class Control:
         words = {True: "has a reachable region", False: "has no reachable region", None: "unknown"}
         self._note("service", service, words[reachable])
 
+    def _publish(self, table: Table) -> None:
+        if not self._over:
+            self._steering.publish(table)
+
     def _on_report(self, report: Report) -> None:
         self._regions.report(report.to_json())
         self._decider.drains.report(report, time.monotonic())
@@ -209,7 +227,7 @@ class Control:
     # -- decisions --------------------------------------------------------------------------
 
     def _decide(self, groups: Iterable[Group]) -> None:
-        if not self._settled:
+        if not self._settled or self._over:
             return
         states = {name: verdict.state for name, verdict in self._checker.states().items()}
         changes: dict[str, Level] = {}
@@ -273,6 +291,15 @@ class Control:
             self._round_at = now
             due = now + interval
             await asyncio.sleep(interval)
+
+    def decides(self) -> bool:
+        """Whether a round of decisions was made just now."""
+        return self._round_at is not None and self.at_work()
+
+    def established(self) -> set[str]:
+        """The neighbors whose sessions stood when BIRD was last asked."""
+        sessions = self._bird.sessions if self._bird and self._bird.connected else ()
+        return {session.neighbor for session in sessions if session.established}
 
     def at_work(self) -> bool:
         """Whether rounds of decisions are made, or BIRD is still waited for."""
@@ -354,6 +381,7 @@ class Control:
         """The node's whole state, as JSON values."""
         return view.status(
             self.config,
+            configuration=self.configuration(),
             levels=self._orders.levels,
             decisions=self._decisions,
             intents=self._wishes.present,
@@ -371,11 +399,6 @@ class Control:
             lifeline_silent=self._lifeline.silent_for(time.monotonic()),
             heart=self._beat_refused,
         )
-
-    def _note(self, kind: str, subject: str, text: str) -> None:
-        text = one_line(text)
-        log.info("%s %s: %s", kind, subject, text)
-        self._journal.record(Event(time.time(), kind, subject, text))
 
 
 def _bind(config: Config) -> Bind:

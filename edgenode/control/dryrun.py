@@ -18,11 +18,12 @@ from contextlib import closing
 from pathlib import Path
 
 from edgenode import logs, places
+from edgenode.bgp.announcer import Announcer
 from edgenode.config import Config
 from edgenode.control.control import Control
 from edgenode.control.mesh import MeshKeeper
-from edgenode.control.wishes import Wishes
-from edgenode.state import Intents, Journal, StateError
+from edgenode.control.parts import Parts, open_parts
+from edgenode.state import StateError
 from edgenode.steering.table import Table
 
 log = logging.getLogger(__name__)
@@ -74,23 +75,24 @@ def _copy(stored: Path, copy: Path) -> None:
 class Rehearsal(Control):
     """Control whose mesh is another one's."""
 
-    def __init__(
-        self, config: Config, wishes: Wishes, journal: Journal, last_table: Table | None
-    ) -> None:
-        super().__init__(config, wishes, journal, last_table)
+    def __init__(self, config: Config, parts: Parts, last_table: Table | None) -> None:
+        """Raises SecretError, FileError."""
+        announcer = Announcer(config, parts.bird, towards=parts.wishes.towards)
+        super().__init__(config, parts, announcer=announcer, last_table=last_table)
         self._mesh = MeshKeeper(config.model_copy(update={"mesh": None}), self._note)
 
 
 async def _run(config: Config, moved: Config, last_table: Table | None) -> int:
     _say_only_what_counts()
     log.info("dry run of node %s: what is decided is logged, and touches nothing", config.node.name)
-    state = places.control_state(moved.node.state_dir)
-    journal = Journal(state)
-    control = Rehearsal(
-        moved, Wishes(Intents(state), config.node.maintenance_file), journal, last_table
-    )
+    parts = open_parts(moved)
+    control = Rehearsal(moved, parts, last_table)
+
+    async def both() -> None:
+        await asyncio.gather(parts.run(), control.run())
+
     loop = asyncio.get_running_loop()
-    running = loop.create_task(control.run(), name="control")
+    running = loop.create_task(both(), name="control")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
     try:
@@ -104,7 +106,7 @@ async def _run(config: Config, moved: Config, last_table: Table | None) -> int:
                 "; ".join(group["reasons"]),
             )
     finally:
-        journal.close()
+        parts.journal.close()
     logs.flush()
     return 0
 
@@ -117,4 +119,4 @@ def _say_only_what_counts() -> None:
         kind = record.args[0] if isinstance(record.args, tuple) and record.args else ""
         return kind not in ABOUT_NOBODY
 
-    logging.getLogger("edgenode.control.control").addFilter(counts)
+    logging.getLogger("edgenode.control.parts").addFilter(counts)

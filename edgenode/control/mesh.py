@@ -20,12 +20,18 @@ PATIENCE = 10.0
 class MeshKeeper:
     """`note(kind, subject, text)` is told what changed and what is wrong, once each."""
 
-    def __init__(self, config: Config, note: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        note: Callable[[str, str, str], None],
+        before: MeshKeeper | None = None,
+    ) -> None:
+        """`before`: the keeper of the same device under the configuration before."""
         self._mesh = Mesh(config.mesh, config.private_key_file) if config.mesh else None
         self._device = config.mesh.device if config.mesh else ""
         self._note = note
-        self.peers: tuple[PeerStatus, ...] = ()
-        self.problem = ""
+        self.peers: tuple[PeerStatus, ...] = before.peers if before else ()
+        self.problem: str = before.problem if before else ""
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -156,6 +156,13 @@ class Proofs:
         self.found: dict[str, Proof] = {}
         """By group: what was seen last."""
 
+    def take_over(self, before: Proofs) -> None:
+        """Go on from what was seen, and is still to be seen, under another configuration."""
+        self._pending |= before._pending
+        self._late |= before._late
+        self.found |= before.found
+        self._wake.set()
+
     def expect(self, group: str, level: Level) -> None:
         """A group was given a level."""
         self.found.pop(group, None)

@@ -26,6 +26,17 @@ class Orders:
         """By group, as ordered last."""
         return self._levels
 
+    def succeed(self, before: Orders) -> None:
+        """Go on from the orders under another configuration, nothing of which is given again.
+
+        A withdraw that they wait for is waited for, of a group that is configured no more as well.
+        """
+        kept = {name: level for name, level in before._levels.items() if name in self._levels}
+        self._levels |= kept
+        self._announcer.succeed(before._announcer, kept)
+        self._unconfirmed = before._unconfirmed
+        self.given_at = before.given_at
+
     def take_over(self, found: Mapping[str, Level]) -> None:
         """Levels that BIRD has already."""
         self._levels |= found

@@ -9,22 +9,24 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from edgenode import logs, places
+from edgenode.api import configuration
 from edgenode.api.metrics import registry
 from edgenode.api.server import AddressInUse, admin_app, metrics_app, serve_tcp, serve_unix
 from edgenode.bgp.files import FileError
 from edgenode.bgp.kernel import KernelError, prepare
-from edgenode.config import Config
+from edgenode.config import Config, Endpoint, load
 from edgenode.config.secrets import SecretError
 from edgenode.control import dryrun
-from edgenode.control.control import Control
-from edgenode.control.wishes import Wishes
+from edgenode.control.applier import UNPROVEN, Applier
+from edgenode.control.parts import open_parts
+from edgenode.control.texts import Chosen, Texts, choose
 from edgenode.notify import Notifier
-from edgenode.state import Intents, Journal, Penalties, StateError
+from edgenode.state import StateError
 from edgenode.steering import tablefile
 from edgenode.steering.table import Table
 
@@ -35,23 +37,44 @@ class ControlError(Exception):
     """Control cannot start; the text says why and what to do."""
 
 
-def main(config: Config, *, dry: bool = False) -> int:
-    """Run until SIGTERM or SIGINT; the exit status. Raises ControlError.
+def main(path: Path, *, dry: bool = False) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. Raises ConfigError, ControlError.
 
-    `dry`: decide and log, and touch nothing (`dryrun`).
+    `dry`: decide and log what the file says, and touch nothing (`dryrun`).
     """
     # Writing a core of this process would keep its sockets open, and delay the lifeline.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        if dry:
+    if dry:
+        config = load(path)
+        try:
             return dryrun.main(config, _last_table(config.node.state_dir))
+        except (StateError, SecretError, FileError) as error:
+            raise ControlError(str(error)) from None
+    chosen = choose(path)
+    if chosen.problem:
+        log.error("%s", chosen.problem)
+    config = chosen.config
+    try:
         with _alone(config.node.run_dir):
+            texts = Texts(places.control_state(config.node.state_dir))
+            _doubt_what_is_new(chosen, texts)
             # Addresses and blackholes stand before anything is announced, and stay when we end.
             for group in config.groups:
                 prepare(group)
-            return _run_loop(config)
+            return _run_loop(path, chosen, texts)
     except (StateError, SecretError, KernelError, FileError, AddressInUse) as error:
         raise ControlError(str(error)) from None
+
+
+def _doubt_what_is_new(chosen: Chosen, texts: Texts) -> None:
+    """Before it is run: should it end us, the next start must know."""
+    confirmed = texts.confirmed()
+    if chosen.problem or confirmed in {None, chosen.text}:
+        return
+    try:
+        texts.suspect(chosen.text, UNPROVEN)
+    except StateError as error:
+        log.warning("%s", error)
 
 
 @contextmanager
@@ -73,51 +96,86 @@ def _alone(run_dir: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _run_loop(config: Config) -> int:
+def _run_loop(path: Path, chosen: Chosen, texts: Texts) -> int:
     """Like `asyncio.run`, but the end does not wait for threads.
 
     One of them may hang in netlink: the lock has to be free for the control after us.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    status = loop.run_until_complete(_run(config))
+    status = loop.run_until_complete(_run(path, chosen, texts))
     logs.flush()
     os._exit(status)
 
 
-async def _run(config: Config) -> int:
+async def _run(path: Path, chosen: Chosen, texts: Texts) -> int:
     loop = asyncio.get_running_loop()
     notifier = Notifier()
-    state = places.control_state(config.node.state_dir)
-    intents, journal = Intents(state), Journal(state)
-    control = Control(
-        config,
-        Wishes(intents, config.node.maintenance_file),
-        journal,
-        _last_table(config.node.state_dir),
-        Penalties(state),
-    )
+    node = chosen.config.node
+    parts = open_parts(chosen.config)
+    metrics = _Metrics()
+    applier = Applier(path, chosen, texts, parts, _last_table(node.state_dir), metrics.serve)
+    metrics.of = applier
     async with AsyncExitStack() as stack:
-        stack.callback(journal.close)
-        stack.callback(intents.close)
-        stop = await serve_unix(admin_app(control), places.control_socket(config.node.run_dir))
-        stack.push_async_callback(stop)
-        if config.metrics:
-            metrics = metrics_app(registry(control.status), control.refresh)
-            stack.push_async_callback(await serve_tcp(metrics, config.metrics.listen))
-        notifier.ready(f"node {config.node.name}")
-        signs = loop.create_task(_signs_of_life(notifier, control.at_work), name="signs of life")
+        stack.callback(parts.journal.close)
+        admin = admin_app(lambda: applier.control)
+        configuration.add_to(admin, applier)
+        stack.push_async_callback(await serve_unix(admin, places.control_socket(node.run_dir)))
+        await metrics.serve(chosen.config)
+        stack.push_async_callback(metrics.stop)
+        notifier.ready(f"node {node.name}")
+        at_work = _signs_of_life(notifier, lambda: applier.control.at_work())
+        signs = loop.create_task(at_work, name="signs of life")
         stack.callback(signs.cancel)
-        running = loop.create_task(control.run(), name="control")
+        running = loop.create_task(applier.run(), name="control")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.cancel)
-        log.info("edgenode control runs for node %s", config.node.name)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            task = loop.create_task(applier.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        log.info("edgenode control runs for node %s", node.name)
         try:
             await running
         except asyncio.CancelledError:
             notifier.stopping()
+            applier.end()
             log.info("ended by a signal: the lifeline waits for its grace, then withdraws")
     return 0
+
+
+class _Metrics:
+    """Metrics, served where the present configuration says."""
+
+    of: Applier
+
+    def __init__(self) -> None:
+        self._at: Endpoint | None = None
+        self._stop: Callable[[], Awaitable[None]] | None = None
+
+    async def serve(self, config: Config) -> None:
+        """Raises AddressInUse; then they are served where they were."""
+        wanted = config.metrics.listen if config.metrics else None
+        if wanted == self._at:
+            return
+        stop = None
+        if wanted:
+            stop = await serve_tcp(
+                metrics_app(
+                    registry(lambda: self.of.control.status()), lambda: self.of.control.refresh()
+                ),
+                wanted,
+            )
+        await self.stop()
+        self._at, self._stop = wanted, stop
+
+    async def stop(self) -> None:
+        if self._stop is not None:
+            await self._stop()
 
 
 async def _signs_of_life(notifier: Notifier, at_work: Callable[[], bool]) -> None:

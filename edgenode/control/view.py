@@ -33,6 +33,7 @@ class GroupFacts:
 def status(
     config: Config,
     *,
+    configuration: Mapping[str, Any],
     levels: Mapping[str, Level],
     decisions: Mapping[str, Decision],
     intents: Mapping[Key, Intent],
@@ -56,6 +57,7 @@ def status(
     return {
         "node": config.node.name,
         "version": __version__,
+        "configuration": dict(configuration),
         "bird": {
             "connected": bool(bird and bird.connected),
             "version": bird.version if bird else "",

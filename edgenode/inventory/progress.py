@@ -61,6 +61,9 @@ def _drained(want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]
 
 
 def _changed(want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]) -> Iterator[str]:
+    # An edgenode from before has not this key. Control may run with an older text than the file's.
+    if problem := status.get("configuration", {}).get("problem"):
+        yield f"configuration: {problem}"
     if not status["bird"]["connected"]:
         yield f"BIRD is away ({status['bird']['problem']})"
     elif status["bird"]["problem"]:

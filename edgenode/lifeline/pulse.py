@@ -27,7 +27,7 @@ class Pulse:
     ) -> None:
         """`on_state` is called with whether the device is up, on connect and when it changes."""
         self._path = socket_path
-        self._on_state = on_state
+        self.on_state = on_state
         self._socket: socket.socket | None = None
         self._held: bool | None = None
         self._said = asyncio.Event()
@@ -105,7 +105,7 @@ class Pulse:
         self._problem = ""
         if held is not self._held:
             self._held = held
-            self._on_state(held)
+            self.on_state(held)
         self._said.set()
 
     def _complain(self, problem: str) -> None:

@@ -45,6 +45,12 @@ class Prober:
         """What is known of each target at this moment."""
         return MappingProxyType({key: watch.snapshot() for key, watch in self._watches.items()})
 
+    def take_over(self, before: Prober) -> None:
+        """Go on with what another prober knows of the targets that are probed as before."""
+        for key, watch in self._watches.items():
+            if (known := before._watches.get(key)) and known.looks_at(watch):
+                watch.adopt(known)
+
     def probe_soon(self, key: TargetKey) -> None:
         """Probe a target now, in addition to its schedule. Unknown targets are passed over."""
         if key in self._watches:
@@ -73,6 +79,15 @@ class _Watch:
         times = target.probe
         self._risefall = RiseFall(str(target.key), times.rise, times.fall, clock())
         self._rtt: Rtt | None = None
+
+    def looks_at(self, other: _Watch) -> bool:
+        """Whether the same target is probed, in the same way."""
+        return (self._target, self._bind) == (other._target, other._bind)
+
+    def adopt(self, other: _Watch) -> None:
+        """Take what another one knows. It must have ended, or end now."""
+        self._risefall = other._risefall
+        self._rtt = other._rtt
 
     def snapshot(self) -> TargetState:
         verdict = self._risefall.verdict

@@ -30,9 +30,13 @@ class Regions:
         on_reachability: Callable[[str, bool | None], None] = lambda service, is_reachable: None,
         *,
         last: Table | None = None,
+        before: Regions | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         """`last`: the table in force before, of which the revision goes on (see Publisher).
+
+        `before`: the regions of the configuration before, of which all goes on that did not change.
+        Their `run` must have ended, or end now.
 
         `on_reachability` gets each service's name when what `reachable` says has changed.
         """
@@ -42,9 +46,14 @@ class Regions:
         self._on_table = on_table
         self._on_reachability = on_reachability
         self._prober = Prober(self._registry, lambda key: self._update(), clock)
+        if before is not None:
+            self._prober.take_over(before._prober)
+            last = before.table or last
         self._publisher = Publisher(self._registry, clock(), last)
-        self._reachable: dict[str, bool | None] = dict.fromkeys(self._services)
-        self._failures: dict[str, int] = {}
+        self._reachable: dict[str, bool | None] = {
+            name: before._reachable.get(name) if before else None for name in self._services
+        }
+        self._failures: dict[str, int] = dict(before._failures) if before else {}
 
     async def run(self) -> None:
         """Probe and publish until cancelled."""

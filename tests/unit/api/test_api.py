@@ -101,7 +101,7 @@ def node(tmp_path: Path) -> Iterator[FakeNode]:
     node, loop = FakeNode(), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    serving = serve_unix(admin_app(node), tmp_path / "control.sock")
+    serving = serve_unix(admin_app(lambda: node), tmp_path / "control.sock")
     stop: Callable[[], Any] = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
     yield node
     asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
@@ -196,7 +196,7 @@ async def test_an_address_in_use_is_one_sentence() -> None:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(AddressInUse, match="choose another address"):
-        await serve_tcp(admin_app(FakeNode()), Endpoint.parse(f"127.0.0.1:{port}"))
+        await serve_tcp(admin_app(FakeNode), Endpoint.parse(f"127.0.0.1:{port}"))
     server.close()
 
 

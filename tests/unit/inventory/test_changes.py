@@ -146,6 +146,15 @@ def test_a_session_that_was_up_must_be_up() -> None:
     assert unmet("changed", expected(down), down) == []
 
 
+def test_a_node_that_does_not_run_with_its_file_is_not_done() -> None:
+    want = expected(status(group("web")))
+    fallen_back = {"configuration": {"problem": "the file is not in force"}}
+    assert unmet("changed", want, status(group("web")) | fallen_back) == [
+        "configuration: the file is not in force"
+    ]
+    assert unmet("changed", want, status(group("web")) | {"configuration": {"problem": ""}}) == []
+
+
 def test_what_was_announced_must_be_announced() -> None:
     want = expected(status(group("web"), group("gone")))
     now = status(group("web", "withdrawn"))

@@ -1,0 +1,272 @@
+"""Another configuration for a running control, on trial or not: one `Control` after the other.
+
+Control owns the timer of a trial. To undo is to go back to the configuration of before with what
+is known *now*: a group that was withdrawn meanwhile, by a check or an operator, stays withdrawn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgenode.api.configuration import ApplyError
+from edgenode.api.server import AddressInUse
+from edgenode.bgp.announcer import Announcer
+from edgenode.bgp.client import BirdError, BirdUnavailable
+from edgenode.bgp.files import FileError
+from edgenode.bgp.kernel import KernelError, prepare
+from edgenode.config import Config, ConfigError, loads
+from edgenode.config.difference import difference, elsewhere, needs_restart
+from edgenode.config.load import read
+from edgenode.config.secrets import SecretError
+from edgenode.control.control import Control
+from edgenode.control.parts import Parts, again_and_again
+from edgenode.control.texts import Chosen, Texts, digest, refusal
+from edgenode.control.trial import Trial
+from edgenode.state import StateError
+from edgenode.steering.table import Table
+
+log = logging.getLogger(__name__)
+
+PROVEN = 10.0
+"""Seconds of decisions after which a text that was not on trial has proved itself."""
+LOOK = 0.25
+ENDING = 0.5
+"""Seconds that what ran before may take to end: no heart beats meanwhile."""
+
+ON_TRIAL = "it was on trial when control ended"
+UNPROVEN = f"control ended within {PROVEN:g} s of first running it"
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a `Control` runs with: enough to go back to it."""
+
+    text: str
+    config: Config
+    announcer: Announcer
+    """With the passwords and includes as they were read."""
+
+
+class Applier:
+    """Runs control, whatever its configuration is."""
+
+    def __init__(
+        self,
+        path: Path,
+        chosen: Chosen,
+        texts: Texts,
+        parts: Parts,
+        last_table: Table | None,
+        serve_metrics: Callable[[Config], Awaitable[None]],
+    ) -> None:
+        """`serve_metrics`: have metrics served as a configuration says; raises AddressInUse.
+
+        Raises SecretError, FileError.
+        """
+        self._path = path
+        self._texts = texts
+        self._parts = parts
+        self._serve_metrics = serve_metrics
+        self._problem = chosen.problem
+        announcer = Announcer(chosen.config, parts.bird, towards=parts.wishes.towards)
+        self._running = Running(chosen.text, chosen.config, announcer)
+        self._trial: tuple[Trial, Running] | None = None
+        self._proven_at: float | None = None
+        self._turn = asyncio.Lock()
+        self.control = Control(chosen.config, parts, announcer=announcer, last_table=last_table)
+        self.control.configuration = self.status
+        if not chosen.problem and texts.confirmed() != chosen.text:
+            self._prove_later()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._parts.run(), name="parts")
+            self._tasks.create_task(again_and_again("applying", self._watch), name="applying")
+            self._task = self._tasks.create_task(self.control.run(), name="control")
+            if self._problem:
+                self._say(self._problem)
+
+    def end(self) -> None:
+        """Control ends because it was told to: that says nothing against its configuration."""
+        if self._trial is None:
+            try:
+                self._texts.believe(self._running.text)
+            except StateError as error:
+                log.warning("%s", error)
+
+    def status(self) -> dict[str, Any]:
+        """For `status`: which text is in force."""
+        left = self._trial[0].until - time.monotonic() if self._trial else None
+        return {
+            "file": str(self._path),
+            "on_trial": self._trial is not None,
+            "confirm_within_s": None if left is None else round(max(0.0, left), 1),
+            "problem": self._problem,
+        }
+
+    # -- what operators ask for ---------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """SIGHUP: nobody waits for an answer, so it goes to the log and to `status`."""
+        try:
+            await self.apply()
+        except ApplyError as error:
+            self._problem = f"the new configuration was not applied: {error}"
+            log.error("%s", self._problem)
+
+    async def apply(
+        self, expected: str | None = None, confirm: float | None = None, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Run with what the file says now; all is checked before anything is touched.
+
+        `expected`: the digest of the text that is meant. `confirm`: seconds of a trial; None: it
+        is none. Raises ApplyError.
+        """
+        if self._turn.locked():
+            raise ApplyError("another configuration is just being applied: wait for it")
+        async with self._turn:
+            if self._trial and not dry_run:
+                raise ApplyError("a configuration is on trial: `edgenode confirm` or `undo` first")
+            wanted, changes, notes = await self._examine(expected)
+            if wanted.text == self._running.text and not changes and not self._trial:
+                self._problem = ""
+                confirm = None
+            elif not dry_run:
+                # Whoever asked may go away in the middle: then it is done all the same.
+                task = asyncio.ensure_future(self._apply(wanted, changes, confirm))
+                await asyncio.shield(task)
+        return {
+            "difference": changes,
+            "notes": notes,
+            "applied": not dry_run,
+            "confirm_within_s": None if dry_run else confirm,
+        }
+
+    async def confirm(self) -> None:
+        """Keep what is on trial. Raises ApplyError."""
+        async with self._turn:
+            if self._trial is None:
+                raise ApplyError("no configuration is on trial" + self._because())
+            try:
+                await asyncio.to_thread(self._texts.trust, self._running.text)
+            except StateError as error:
+                raise ApplyError(f"it stays on trial: {error}") from None
+            self._trial = None
+        self._say(f"{self._path} was confirmed")
+
+    async def undo(self, why: str) -> None:
+        """Back to the configuration of before, now. Raises ApplyError where there is no trial."""
+        async with self._turn:
+            if self._trial is None:
+                raise ApplyError("no configuration is on trial" + self._because())
+            await asyncio.shield(asyncio.ensure_future(self._undo(why)))
+
+    def _because(self) -> str:
+        return f": {self._problem}" if self._problem else ""
+
+    # -- how it is done -----------------------------------------------------------------------
+
+    async def _examine(self, expected: str | None) -> tuple[Running, list[str], list[str]]:
+        """What the file says, and what it changes. Touches nothing. Raises ApplyError."""
+        now = self._running
+        try:
+            text = await asyncio.to_thread(read, self._path)
+            if expected is not None and digest(text) != expected:
+                raise ApplyError(f"control reads {self._path}, and that has another text")
+            config = await asyncio.to_thread(loads, text, self._path)
+            if fixed := needs_restart(now.config, config):
+                raise ApplyError("; ".join(fixed))
+            announcer = await asyncio.to_thread(Announcer, config, self._parts.bird)
+            await now.announcer.examine(announcer)
+        except ConfigError as error:
+            raise ApplyError("; ".join(error.lines())) from None
+        except (SecretError, BirdError, BirdUnavailable, FileError) as error:
+            raise ApplyError(str(error)) from None
+        changes = difference(now.config, config)
+        changes += [
+            f"~ bgp.neighbors[{name}]: its password is another one"
+            for name, password in announcer.passwords.items()
+            if now.announcer.passwords.get(name, password) != password
+        ]
+        if announcer.includes != now.announcer.includes:
+            changes.append("~ bgp.include: the text of the files")
+        return Running(text, config, announcer), changes, elsewhere(now.config, config)
+
+    async def _apply(self, wanted: Running, changes: Sequence[str], confirm: float | None) -> None:
+        before = self._running
+        why = UNPROVEN if confirm is None else ON_TRIAL
+        try:
+            # Addresses and blackholes stand before anything is announced.
+            for group in wanted.config.groups:
+                await asyncio.to_thread(prepare, group)
+            if self._texts.confirmed() != wanted.text:
+                await asyncio.to_thread(self._texts.suspect, wanted.text, why)
+            await self._serve_metrics(wanted.config)
+        except (KernelError, StateError, AddressInUse) as error:
+            raise ApplyError(str(error)) from None
+        sessions = self.control.established() & {n.name for n in wanted.config.bgp.neighbors}
+        await self._swap(wanted)
+        self._problem = ""
+        if confirm is not None:
+            self._trial = (Trial(time.monotonic(), confirm, sessions), before)
+            self._say(f"{self._path} is on trial for {confirm:g} s")
+        else:
+            self._prove_later()
+            self._say(f"{self._path} was applied, {len(changes)} changes")
+
+    async def _undo(self, why: str) -> None:
+        assert self._trial is not None
+        (_, before), self._trial = self._trial, None
+        failed = self._running.text
+        try:
+            await self._serve_metrics(before.config)
+        except AddressInUse as error:
+            log.error("%s", error)
+        await self._swap(before)
+        self._problem = refusal(self._path, f"it was undone, since {why}")
+        self._say(self._problem)
+        try:
+            await asyncio.to_thread(self._texts.suspect, failed, f"it was undone, since {why}")
+        except StateError as error:  # that it was on trial is stored, with the same effect
+            log.error("%s", error)
+
+    async def _swap(self, wanted: Running) -> None:
+        """From here on `wanted` runs; connections, states and levels go on."""
+        self.control = Control(
+            wanted.config, self._parts, announcer=wanted.announcer, before=self.control
+        )
+        self.control.configuration = self.status
+        self._running = wanted
+        self._proven_at = None
+        self._task.cancel()
+        await asyncio.wait({self._task}, timeout=ENDING)
+        self._task = self._tasks.create_task(self.control.run(), name="control")
+
+    def _prove_later(self) -> None:
+        self._proven_at = time.monotonic() + PROVEN
+
+    async def _watch(self) -> None:
+        """Undo a trial that has failed; trust what has worked for a while."""
+        while True:
+            await asyncio.sleep(LOOK)
+            now = time.monotonic()
+            if self._trial and not self._turn.locked():
+                if why := self._trial[0].failed(now, self.control.established()):
+                    await self.undo(why)
+            elif self._proven_at and now >= self._proven_at and self.control.decides():
+                self._proven_at = None
+                try:
+                    await asyncio.to_thread(self._texts.trust, self._running.text)
+                except StateError as error:
+                    log.warning("%s", error)
+                    self._prove_later()
+
+    def _say(self, text: str) -> None:
+        self._parts.note("configuration", self._running.config.node.name, text)
