@@ -188,3 +188,83 @@ def test_damaged_intents_do_not_keep_bird_from_being_told(config: Path, tmp_path
     assert heard[:3] == DISABLES
     assert shown.returncode == 1
     assert "look at that file" in shown.stderr
+
+
+def test_what_is_said_goes_to_control(config: Path, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    def answer(body: Any) -> dict[str, Any]:
+        told.append(body)
+        return fakes.status(notes=["whether another site has it is not known"])
+
+    about = ("--reason", "loss", "--author", "ann", "--for", "2h", "--config", str(config))
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", answer):
+        shown = edgenode("degrade", "web", "--neighbor", "transit-v4", *about)
+        edgenode("maintenance", "--all", "--force", *about)
+        edgenode("release", "web", "--force", "--config", str(config))
+        edgenode("release", "--all", "--config", str(config))
+    assert shown.returncode == 0, shown.stderr
+    assert "note: whether another site has it is not known" in shown.stderr
+    degrade, maintenance, release, everything = (body for body in told if body)
+    assert degrade["kind"] == "degraded"
+    assert degrade["neighbor"] == "transit-v4"
+    assert degrade["author"] == "ann"
+    assert abs(degrade["until"] - time.time() - 7200) < 60
+    assert (maintenance["groups"], maintenance["force"]) == (["*"], True)
+    assert (release["groups"], release["kind"], release["force"]) == (["web"], None, True)
+    assert everything["groups"] == ["web", "static", "*"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("degrade", "web", "--neighbor", "transit"), "no such neighbor: transit; there are: tra"),
+        (("drain", "wbe"), "no such group: wbe"),
+        (("drain", "web", "--until", "tomorrow"), "write a time such as"),
+        (("drain", "web", "--for", "2 hours"), "write a duration"),
+        (("drain", "web", "--for", "1h", "--until", "12:00"), "not both"),
+        (("history", "--since", "yesterday"), "how long ago"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_status_2(
+    config: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    shown = edgenode(*arguments, "--config", str(config))
+    assert shown.returncode == 2, shown.stderr
+    assert complaint in " ".join(shown.stderr.split())
+
+
+def test_history_of_a_group_has_what_it_hangs_on(config: Path, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "state" / "control")
+    for kind, subject in [
+        ("check", "steering"),
+        ("check", "nginx"),
+        ("group", "web"),
+        ("group", "static"),
+        ("intent", "*"),
+    ]:
+        journal.record(Event(time.time(), kind, subject, f"{kind} of {subject}"))
+    journal.record(Event(time.time() - 7200, "group", "web", "long ago"))
+    journal.close()
+    shown = edgenode("history", "--group", "web", "--since", "1h", "--config", str(config))
+    told = [line.rpartition(": ")[2] for line in shown.stdout.splitlines()]
+    assert told == ["check of steering", "group of web", "intent of *"]
+    shown = edgenode("history", "--group", "web", "--kind", "group", "--config", str(config))
+    assert "long ago" in shown.stdout
+
+
+def test_status_shows_who_wants_what_and_what_was_lost(config: Path, tmp_path: Path) -> None:
+    about = {"author": "ann", "since": 1.8e9, "until": None, "reason": "fans", "neighbor": ""}
+    pause = {"group": "*", "kind": "paused"} | about
+    toward = {"group": "web", "kind": "degraded"} | about | {"neighbor": "transit-v4"}
+    sent = {"level": "drained", "at": 1.8e9, "to": ["one"], "not_to": {"two": "it was not sent"}}
+    group = fakes.status()["groups"][0] | {"level": "drained", "sent": sent}
+    answer = fakes.status(
+        groups=[group], paused=pause, intents=[pause, toward], history={"lost": 3}
+    )
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
+        shown = " ".join(edgenode("status", "--config", str(config)).stdout.split())
+    assert "PAUSED by ann since 2027-01-15 08:00:00 UTC (fans): nothing moves by itself" in shown
+    assert "3 events could not be kept in the history" in shown
+    assert "sent to one; NOT SENT to two: it was not sent" in shown
+    assert "degraded web transit-v4" in shown
