@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgenode.api.requests import Request
-from edgenode.bgp.announcer import Announcer, Status
+from edgenode.bgp.announcer import Announcer
 from edgenode.bgp.client import BirdError, BirdUnavailable
 from edgenode.bgp.lastsite import Judgement
 from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
 from edgenode.config import Config, Group
 from edgenode.control import view
+from edgenode.control.birdwatch import BirdWatch
 from edgenode.control.commands import Commands
 from edgenode.control.explain import explanation
 from edgenode.control.heart import Round, at_work, blind, may_beat
@@ -27,6 +29,7 @@ from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
 from edgenode.control.parts import Parts, again_and_again
+from edgenode.control.relays import Relays
 from edgenode.health.risefall import State, Verdict
 from edgenode.regions import Regions
 from edgenode.steering.report import Report
@@ -34,8 +37,6 @@ from edgenode.steering.table import Bind, Table
 
 PATIENCE = 1.0
 """Seconds that a start waits for the lifeline, and then for BIRD, before it goes on without."""
-FRESH = 0.5
-"""Seconds that an answer of the API waits for BIRD's."""
 
 
 class Control:
@@ -76,12 +77,11 @@ class Control:
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
         self._round_at: float | None = None
-        self._bird: Status | None = None
-        self._bird_at = 0.0
-        self._refreshing: asyncio.Task[None] | None = None
-        self._sessions: dict[str, str] = {}
         self._announcer = announcer
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
+        self._bird: BirdWatch = BirdWatch(
+            announcer, self._orders, self._note, config.node.name, before._bird if before else None
+        )
         self._proofs = Proofs(self._looker, self._on_proof)
         self._commands = Commands(
             parts.wishes,
@@ -94,6 +94,7 @@ class Control:
             self._note,
         )
         self._mesh: MeshKeeper = MeshKeeper(config, self._note, before._mesh if before else None)
+        self._relays: Relays = before._relays if before else Relays()
         self._regions: Regions = Regions(
             config,
             _bind(config),
@@ -108,6 +109,7 @@ class Control:
         self._checker.on_verdict = self._on_verdict
         self._lifeline.on_state = self._on_lifeline
         self._steering.on_report = self._on_report
+        self._steering.on_connected = self._on_steering
         if before is not None:
             before._over = True
 
@@ -123,8 +125,6 @@ class Control:
         self._proofs.take_over(before._proofs)
         self._settled = before._settled
         self._beat_refused, self._round_at = before._beat_refused, before._round_at
-        self._bird, self._bird_at = before._bird, before._bird_at
-        self._sessions = dict(before._sessions)
         self._decisions |= {n: d for n, d in before._decisions.items() if n in self._groups}
 
     async def run(self) -> None:
@@ -134,7 +134,7 @@ class Control:
                 "announcer": self._announcer.run,
                 "mesh": self._mesh.run,
                 "regions": self._regions.run,
-                "bird": self._watch_bird,
+                "bird": self._bird.run,
                 "wishes": self._commands.watch,
                 "proofs": lambda: self._proofs.run(lambda: self.config),
             }.items():
@@ -213,8 +213,13 @@ class Control:
             self._steering.publish(table)
 
     def _on_report(self, report: Report) -> None:
+        self._relays.report(report)
         self._regions.report(report.to_json())
         self._decider.drains.report(report, time.monotonic())
+
+    def _on_steering(self, connected: bool) -> None:
+        if not connected:
+            self._relays.away()
 
     def _on_proof(self, group: str, proof: Proof) -> None:
         if proof.whole:
@@ -243,7 +248,14 @@ class Control:
 
     def _decision(self, group: Group, states: Mapping[str, State]) -> Decision:
         previous = self._orders.levels[group.name]
-        return self._decider.decision(group, states, self._regions.reachable, previous)
+        decision = self._decider.decision(group, states, self._reachable, previous)
+        if self._relays.trouble and self._decider.index.services[group.name]:
+            return replace(decision, reasons=(self._relays.trouble, *decision.reasons))
+        return decision
+
+    def _reachable(self, service: str) -> bool | None:
+        """A region is of no use where nothing would bring users to it."""
+        return False if self._relays.trouble else self._regions.reachable(service)
 
     def _give(self, changes: Mapping[str, Level]) -> None:
         """BIRD first; then what there is to be kept of it."""
@@ -264,6 +276,7 @@ class Control:
         lifeline_there = True
         while True:
             self._decider.lifeline(bool(self._lifeline.held), self._orders.levels)
+            self._relays.tick(time.monotonic())
             self._decide(self.config.groups)
             now = time.monotonic()
             if lifeline_there and self._lifeline.held is None:
@@ -298,8 +311,7 @@ class Control:
 
     def established(self) -> set[str]:
         """The neighbors whose sessions stood when BIRD was last asked."""
-        sessions = self._bird.sessions if self._bird and self._bird.connected else ()
-        return {session.neighbor for session in sessions if session.established}
+        return self._bird.established()
 
     def at_work(self) -> bool:
         """Whether rounds of decisions are made, or BIRD is still waited for."""
@@ -311,32 +323,6 @@ class Control:
             name: self._started_at if counters.observed_at is None else counters.observed_at
             for name, counters in self._checker.counters().items()
         }
-
-    async def _watch_bird(self) -> None:
-        while True:
-            await self._ask_bird()
-            await asyncio.sleep(1.0)
-
-    async def _ask_bird(self) -> None:
-        """What BIRD does, and what came of its sessions."""
-        asked_at = time.monotonic()
-        self._bird = status = await self._announcer.status()
-        self._bird_at = time.monotonic()
-        if not status.connected:
-            return
-        if status.agrees:
-            self._orders.seen_to_agree(asked_at)
-        elif not status.problem and asked_at > self._orders.given_at + 1.0:
-            # Somebody else told it something: `birdc configure` disables all.
-            self._note("bird", self.config.node.name, "is not as it was told to be: told again")
-            self._announcer.look_again()
-        for session in status.sessions:
-            known = self._sessions.get(session.neighbor)
-            self._sessions[session.neighbor] = session.state
-            ended = known == "Established" and not session.established
-            if ended or (session.established and known != "Established"):
-                text = f"{session.state} {session.error}".strip()
-                self._note("neighbor", session.neighbor, text)
 
     # -- the API ----------------------------------------------------------------------------
 
@@ -373,9 +359,7 @@ class Control:
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""
-        if self._refreshing is None or self._refreshing.done():
-            self._refreshing = asyncio.get_running_loop().create_task(self._ask_bird())
-        await asyncio.wait({self._refreshing}, timeout=FRESH)
+        await self._bird.refresh()
 
     def status(self) -> Mapping[str, Any]:
         """The node's whole state, as JSON values."""
@@ -387,8 +371,8 @@ class Control:
             intents=self._wishes.present,
             groups={n: self._decider.facts(n, self._proofs.found.get(n)) for n in self._groups},
             lost=self._journal.lost,
-            bird=self._bird,
-            bird_age=time.monotonic() - self._bird_at,
+            bird=self._bird.status,
+            bird_age=time.monotonic() - self._bird.at,
             verdicts=self._checker.states(),
             counters=self._checker.counters(),
             regions=self._regions.status(),
