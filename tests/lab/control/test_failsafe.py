@@ -19,6 +19,7 @@ import edgenode
 from edgenode.lab import STATIC, WEB, Group, Lab, Layout, Settings, plan, wait_until
 from edgenode.lab.delays import built_in
 from edgenode.lab.nodes.edge import daemon
+from edgenode.lab.process import send
 from edgenode.lab.python import environment
 from edgenode.lab.wire import Update, updates
 from tests.lab.control.test_node import announced, status, stays, with_full_grace
@@ -320,6 +321,37 @@ def test_bird_is_killed_and_started_with_an_empty_state(
     told = {prefix for update in seen for prefix in update.announced}
     assert not told & set(map(str, STATIC.prefixes))
     lab.start(EDGE, "nginx")
+
+
+def test_relay_workers_that_all_hang_again_and_again(
+    lab: Lab, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    """One that hangs is replaced; here those that replace it hang as well."""
+    supervisor = lab.main_pid(EDGE, "steering")
+    with wire(lab, tmp_path) as seen:
+        since = time.time()
+        while announced(lab, WEB) and time.time() - since < 25:
+            send(set(lab.pids(EDGE, "steering")) - {supervisor}, signal.SIGSTOP)
+            time.sleep(0.01)
+        (web,) = (group for group in status(lab)["groups"] if group["name"] == "web")
+        assert "no relay worker answers" in web["reasons"]
+        stays(lab, STATIC, True, 0.2)
+    after = gone_after(seen, since, WEB)
+    say(f"all relay workers hang, and those that replace them: withdrawn after {after:.0f} ms")
+    send(lab.pids(EDGE, "steering"), signal.SIGCONT)
+
+
+def test_a_steering_that_is_stopped_altogether(
+    lab: Lab, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    pids = lab.pids(EDGE, "steering")
+    with wire(lab, tmp_path) as seen:
+        since = time.time()
+        send(pids, signal.SIGSTOP)
+        lab.wait_withdrawn(EDGE, WEB, timeout=20)
+        stays(lab, STATIC, True, 0.2)
+    send(pids, signal.SIGCONT)
+    say(f"all of steering stopped: withdrawn after {gone_after(seen, since, WEB):.0f} ms")
 
 
 # -- what lies, or is full ----------------------------------------------------------------------
