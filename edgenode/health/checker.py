@@ -31,9 +31,9 @@ class Checker:
         self.on_verdict = on_verdict
         self._exec_runner = exec_runner
         self._meter = StallMeter(time.monotonic)
-        self._watches = {check.name: self._watch(check) for check in checks}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._watches = {check.name: self._watch(check) for check in checks}
 
     def states(self) -> Mapping[str, Verdict]:
         """Every check's present state."""
@@ -59,7 +59,8 @@ class Checker:
         """Run these checks from now on.
 
         One that is configured as before goes on as if nothing had happened: its state, counters
-        and tripwire are kept. One that is new, or differs in anything, begins UNKNOWN.
+        and tripwire are kept. One that is new, or differs in anything, begins UNKNOWN, whatever
+        its `initial` says once the checks run: a group stays as it is found.
         """
         before = self._watches
         self._watches = {
@@ -87,7 +88,10 @@ class Checker:
             self._meter.stop()
 
     def _watch(self, check: Check) -> Watch:
-        return Watch(check, self._deliver, self._meter, self._exec_runner)
+        watch = Watch(check, self._deliver, self._meter, self._exec_runner)
+        if self._group is None:
+            watch.begin()
+        return watch
 
     def _deliver(self, verdict: Verdict) -> None:
         self.on_verdict(verdict)

@@ -66,10 +66,8 @@ class Watch:
         self._on_verdict = on_verdict
         self._meter = meter
         self._probe = probe_of(check, exec_runner)
-        self._known_at = now = time.monotonic()
-        self._state = RiseFall(check.name, check.rise, check.fall, now)
-        if check.initial != "unknown":
-            self._state.adopt(State(check.initial), now, "not observed yet, initial state")
+        self._known_at = time.monotonic()
+        self._state = RiseFall(check.name, check.rise, check.fall, self._known_at)
         self.decided = False
         """Whether its state is more than the initial one."""
         self._proofs = 0
@@ -87,6 +85,12 @@ class Watch:
     def tripped(self) -> int:
         """How often the tripwire's connection ended."""
         return self._wire.fired if self._wire else 0
+
+    def begin(self) -> None:
+        """In the check's initial state: that of a start, on which nothing hangs yet."""
+        if self.check.initial != "unknown":
+            now = time.monotonic()
+            self._state.adopt(State(self.check.initial), now, "not observed yet, initial state")
 
     def adopt(self, state: State, reason: str) -> None:
         """Take over a state found earlier. No verdict is given."""

@@ -255,6 +255,26 @@ async def test_an_initial_state_holds_until_the_first_verdict(
         assert checker.decided("c")
 
 
+@pytest.mark.parametrize("initial", ["up", "down"])
+async def test_an_initial_state_is_that_of_a_start_and_not_of_another_configuration(
+    initial: str, listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    values = {"type": "tcp", "target": str(endpoint_of(listener)), "initial": initial}
+    usual = {**values, "interval": 60}
+    first, other = check(**usual), check(**usual, rise=5)
+    checker = Checker((), lambda _: None, Path("-"))
+    checker.change([first])
+    assert checker.states()["c"].state == initial
+    task = asyncio.ensure_future(checker.run())
+    await asyncio.sleep(0)
+    try:
+        checker.change([other, check(**usual | {"name": "new"})])
+        assert {v.state for v in checker.states().values()} == {State.UNKNOWN}
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def test_initially_up_is_proved_wrong_by_the_tripwire_at_once(closed: Endpoint) -> None:
     verdicts = Verdicts()
     started = time.monotonic()
