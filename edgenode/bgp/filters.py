@@ -48,6 +48,7 @@ def export_filter(config: Config, neighbor: Neighbor, towards: Towards) -> str:
         + "  if source != RTS_STATIC then reject;\n"
         + f"  if !(net ~ {prefixes_name(version)}) then reject;\n"
         + f"  if !({' || '.join(_is(version, level) for level in STANDING)}) then reject;\n"
+        + "".join(_prepend(config, 1, "  "))
         + "".join(_add(config.bgp.communities, "  "))
         + "".join(_attributes(config, neighbor, "  "))
         + "".join(_groups(config, version))
@@ -55,6 +56,12 @@ def export_filter(config: Config, neighbor: Neighbor, towards: Towards) -> str:
         + ("" if neighbor.keep_blackhole else f"  {_delete(BLACKHOLE)} # BLACKHOLE, RFC 7999\n")
         + "  accept;\n}\n"
     )
+
+
+# Between the export filter and a neighbor, BIRD 2 takes the MED off a route that has been in an
+# export table, where it forgets that the filter has set it (`fresh` in ``bgp_update_attrs`` and
+# ``rte_update_out``). Towards a "route server client" it adds and removes nothing, and that is what
+# each neighbor is to it (`render`): so our own AS number is added by the filter, too.
 
 
 def import_limit(config: Config, neighbor: Neighbor) -> int:

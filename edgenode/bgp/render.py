@@ -186,6 +186,8 @@ def _session(config: Config, neighbor: Neighbor, version: Version | None) -> str
         f"multihop {neighbor.multihop}" if neighbor.multihop else "direct",
         f"hold time {hold}",
         f"keepalive time {max(1, hold // 3)}",
+        # What the filter makes of a route goes out as it is: MED too (see `filters`).
+        "rs client",
         "connect delay time 1",
         "connect retry time 5",
         "error wait time 1, 30",

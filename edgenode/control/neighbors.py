@@ -72,8 +72,12 @@ async def look(
     down = _down(config, first)
     missing: dict[str, str] = {}
     for (neighbor, prefix, _), reply in zip(questions, replies, strict=True):
-        prepends = config.degraded.prepend if (group.name, neighbor.name) in towards else 0
-        why = _why_not(level, prefix, reply, prepends)
+        degraded = level is Level.DEGRADED or (group.name, neighbor.name) in towards
+        more = config.degraded.prepend if degraded else 0
+        if level is Level.DRAINED:
+            more = config.bgp.drain_prepend
+        length = 1 + neighbor.prepend + group.prepend + more
+        why = _why_not(level, prefix, reply, length)
         if why and neighbor.name not in (*missing, *down):
             missing[neighbor.name] = why
     names = dict.fromkeys(neighbor.name for neighbor, _, _ in questions)
@@ -108,8 +112,8 @@ def _view(neighbor: Neighbor, reply: Reply | str) -> View:
         return View(neighbor, problem=f"could not be looked at ({error})")
 
 
-def _why_not(level: Level, prefix: str, reply: Reply | str, prepends: int) -> str:
-    """Empty where a neighbor was sent what it should have been."""
+def _why_not(level: Level, prefix: str, reply: Reply | str, length: int) -> str:
+    """Empty where a neighbor was sent what it should have been, with a path of that length."""
     if isinstance(reply, str):
         return reply
     try:
@@ -117,7 +121,7 @@ def _why_not(level: Level, prefix: str, reply: Reply | str, prepends: int) -> st
     except ValueError as error:
         return str(error)
     if as_told(level, routes):
-        short = any(len(route.path) < prepends for route in routes)
+        short = any(len(route.path) < length for route in routes)
         return f"{prefix} was sent, but not degraded" if short else ""
     if not routes:
         return f"{prefix} was not sent"

@@ -132,7 +132,7 @@ class World:
     def announcer(self, config: Config | None = None, *, timeout: float = 2.0) -> Announcer:
         return Announcer(config or self.config, BirdClient(self.bird.socket, timeout=timeout))
 
-    def start_upstream(self, options: str = "", head: str = "") -> None:
+    def start_upstream(self, options: str = "", head: str = "", export: str = "none") -> None:
         self.upstream_bird.config.write_text(
             f"log stderr all;\nrouter id 198.51.100.3;\nprotocol device {{ }}\n{head}\n"
             + "".join(
@@ -142,7 +142,7 @@ class World:
                 "  hold time 9; connect delay time 0; connect retry time 1;\n"
                 "  error wait time 1, 1;\n"
                 f"  {options}\n"
-                f"  ipv{version} {{ import all; export none; }};\n"
+                f"  ipv{version} {{ import all; export {export}; }};\n"
                 "}\n"
                 for version, local, edge in (
                     (4, "198.51.100.3", "198.51.100.2"),

@@ -150,7 +150,7 @@ def expected(config: Config, neighbor: Neighbor, group: Group, level: Level, rou
         route.source,
         med,
         None,
-        [config.bgp.asn] * (neighbor.prepend + group.prepend + more.get(level, 0)),
+        [config.bgp.asn] * (1 + neighbor.prepend + group.prepend + more.get(level, 0)),
         standard,
         {c.parts for c in listed if c.large},
     )
@@ -176,8 +176,8 @@ def test_only_the_neighbor_that_is_meant(config: Config) -> None:
     assert sent(text, "transit", v4)
     assert sent(text, "transit", dns)
     assert sent(text, "transit-6", v6)
-    assert (v4.med, len(v4.prepends)) == (100, 2)
-    assert (v6.med, len(v6.prepends)) == (dns.med, len(dns.prepends)) == (None, 0)
+    assert (v4.med, len(v4.prepends)) == (100, 3)
+    assert (v6.med, len(v6.prepends)) == (dns.med, len(dns.prepends)) == (None, 1)
 
 
 @pytest.mark.parametrize("damage", ["if true then accept;", "net ~ [ 192.0.2.0/24+ ]", "case net"])

@@ -18,7 +18,10 @@ from tests.unit.config.test_config import GOOD
 
 UP = "transit_v4_bgp BGP --- up 2026-01-01T05:33:55 Established"
 DOWN = "transit_v6_bgp BGP --- start 2026-01-01T05:33:55 Active Socket: refused"
-DRAINED = ("203.0.113.0/24 blackhole [web_v4_drained 05:33:55] * (210)",)
+DRAINED = (
+    "203.0.113.0/24 blackhole [web_v4_drained 05:33:55] * (210)",
+    "\tBGP.as_path: 64700 64700 64700 64700",
+)
 COMMUNITY = "\tBGP.community: (65535,0)"
 
 
