@@ -40,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def say(text: str) -> None:
     """To the terminal, whatever pytest captures: figures are part of the result."""
-    with open("/dev/stderr", "w") as terminal:
+    with open("/dev/stderr", "a") as terminal:  # "w" would empty a log that it goes to
         print(f"\n  {text}", file=terminal)
 
 
