@@ -7,9 +7,7 @@ import re
 
 import pytest
 
-from tests.system.conftest import CONFIG, Node
-
-RULES = '[firewall]\nmanagement = ["198.51.100.0/30"]\n'
+from tests.system.conftest import CONFIG, RULES, Node
 
 
 def loaded(node: Node) -> str:
