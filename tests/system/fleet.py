@@ -278,6 +278,7 @@ def _inventory(fleet: Fleet) -> None:
                     "name": "static",
                     "prefixes": ["192.0.2.0/24"],
                     "addresses": ["192.0.2.1"],
+                    "ports": ["tcp/80"],
                     "checks": ["disk"],
                 },
             ],

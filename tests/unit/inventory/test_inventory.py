@@ -19,6 +19,7 @@ GROUP = {
     "name": "web",
     "prefixes": ["203.0.113.0/24"],
     "addresses": ["203.0.113.1"],
+    "ports": ["tcp/80"],
     "checks": ["disk"],
 }
 
