@@ -125,6 +125,7 @@ def status(context: typer.Context, config: ConfigPath = None, as_json: AsJson = 
     data = {
         "confirmed": found.confirmed is not None,
         "current": current,
+        "loaded": found.loaded,
         "on_trial": found.pending is not None and found.armed,
     }
 
@@ -134,6 +135,11 @@ def status(context: typer.Context, config: ConfigPath = None, as_json: AsJson = 
         else:
             said = "are those of the configuration" if current else "are older: apply again"
             console.print(f"The confirmed rules {said}.")
+            if not found.loaded:
+                console.print(
+                    "They are not in place: `journalctl -u edgenode-firewall` says why, "
+                    "`edgenode firewall apply` loads them."
+                )
         if data["on_trial"]:
             console.print("Rules are on trial, and will be undone unless they are confirmed.")
 

@@ -89,7 +89,7 @@ def test_what_a_run_leaves_on_a_node(provisioned: Fleet) -> None:
     assert lon1.run("cat /etc/edgenode/identity /etc/hostname").split() == ["lon1", "lon1"]
     assert lon1.run("systemctl is-enabled bird nftables", check=False).split() == ["disabled"] * 2
     firewall = json.loads(lon1.run("edgenode firewall status --json"))
-    assert firewall == {"confirmed": True, "current": True, "on_trial": False}
+    assert firewall == {"confirmed": True, "current": True, "loaded": True, "on_trial": False}
 
 
 def test_a_user_is_steered_to_the_worker(provisioned: Fleet) -> None:

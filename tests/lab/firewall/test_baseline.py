@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.firewall.test_rules import load, run
+from tests.lab.firewall.test_rules import load, rules, run
 
 BASELINE = Path(__file__).parents[3] / "images/node/usr/share/edgenode/baseline.nft"
 NODE, NEIGHBOR = "198.51.100.2", "198.51.100.1"
@@ -137,6 +138,16 @@ def test_no_bgp_session_begins(spaces: tuple[str, str]) -> None:
         for server in servers:
             server.kill()
             server.communicate()
+
+
+LOADED = "from edgenode.firewall import trial; print(trial._loaded())"
+
+
+def test_it_is_not_taken_for_rules_of_a_configuration(spaces: tuple[str, str]) -> None:
+    for text, loaded in ((BASELINE.read_text(), "False"), (rules(), "True")):
+        load(spaces[0], text)
+        asked = run("ip", "netns", "exec", spaces[0], sys.executable, "-c", LOADED)
+        assert asked.strip() == loaded
 
 
 LISTEN = """
