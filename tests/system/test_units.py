@@ -130,6 +130,17 @@ def test_a_hung_control_is_started_anew(node: Node) -> None:
     node.outside.wait_routes(WEB, timeout=40.0)
 
 
+def test_a_unit_that_hangs_holds_up_no_boot(node: Node) -> None:
+    """systemd gives a oneshot all the time there is, and what comes after it waits."""
+    for name in ("mesh", "render", "keys"):
+        assert node.machine.property(service(name), "TimeoutStartUSec") != "infinity"
+
+
+def test_a_check_that_eats_memory_fails_alone(node: Node) -> None:
+    """What is asked of systemd, since not every host of this test has memory to account for."""
+    assert node.machine.property(service("exec"), "OOMPolicy") == "continue"
+
+
 @pytest.mark.parametrize("name", [*OURS, "bird"])
 def test_the_sandbox(node: Node, name: str) -> None:
     """What `systemd-analyze security` says of it: below 2.5 for each of ours."""
