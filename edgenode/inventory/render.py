@@ -10,9 +10,6 @@ from typing import Any
 
 from edgenode.inventory.nodes import MESH_OF_NODE, Fleet, Node, Role
 
-BIRD_CONFIG = "/var/lib/edgenode/bird/bird.conf"
-"""Where the units' BIRD looks; see images/node."""
-
 
 def configuration(fleet: Fleet, host: str, keys: Mapping[str, str]) -> dict[str, Any]:
     """An edge's configuration; `keys` are the nodes' public WireGuard keys by inventory name.
@@ -22,8 +19,6 @@ def configuration(fleet: Fleet, host: str, keys: Mapping[str, str]) -> dict[str,
     node = fleet.of(host)
     document: dict[str, Any] = {"node": {"name": node.name}}
     document.update(node.tables)
-    if isinstance(bgp := document.get("bgp"), Mapping):
-        document["bgp"] = {"config": BIRD_CONFIG, **bgp}
     if regions := [*_regions(fleet), *node.extra_regions]:
         document["regions"] = regions
     if node.mesh is not None:

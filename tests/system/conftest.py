@@ -21,7 +21,6 @@ name = "lon1"
 [bgp]
 asn = 64700
 router_id = "198.51.100.2"
-config = "/var/lib/edgenode/bird/bird.conf"
 [[bgp.neighbors]]
 name = "transit"
 address = "198.51.100.1"
