@@ -40,7 +40,9 @@ wait; one that waits too long for its turn could not be made, which is no failur
 class Commands:
     """The exec checks of the configuration file, read again when the file has changed.
 
-    A file that has become wrong changes nothing: control, too, goes on with what it has.
+    Control goes on with what it has until it is restarted. So a file that has become wrong changes
+    nothing, and a check that is no longer in it can still be made: if not, control would be blind
+    for it, and all be withdrawn for an edit that nobody has put in force.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
@@ -54,7 +56,7 @@ class Commands:
         if mark != self._mark:
             self._mark = mark
             try:
-                self._probes = _probes(load(self._path, check_secrets=False))
+                self._probes |= _probes(load(self._path, check_secrets=False))
             except ConfigError as error:
                 log.error("the configuration is wrong now, the old one serves: %s", error)
         return self._probes.get(name)
@@ -109,12 +111,11 @@ class Runner:
                     await asyncio.gather(run, hurry, return_exceptions=True)
 
     async def _run(self, name: str) -> Mapping[str, object]:
-        if self._find(name) is None:  # before a turn is made for whatever somebody asks for
+        probe = self._find(name)
+        if probe is None:  # before a turn is made for whatever somebody asks for
             return {"error": f"there is no exec check {name} in its configuration"}
         async with self._turns.setdefault(name, asyncio.Lock()), self._room:
-            probe = self._find(name)  # the configuration may have changed while it waited
-            if probe is None:
-                return {"error": f"there is no exec check {name} in its configuration any more"}
+            probe = self._find(name) or probe  # its command may have changed while it waited
             try:
                 return asdict(await probe())
             except OSError as error:
