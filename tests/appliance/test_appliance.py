@@ -139,7 +139,10 @@ def look_inside(host: Any) -> None:
     assert host.sysctl("net.ipv4.tcp_migrate_req") == 1
     assert "passwordauthentication no" in host.check_output("sshd -T").lower()
     assert "management4" in host.check_output("nft list table inet edgenode")
+    assert host.package("bird2").is_installed
     assert not host.package("python3-pip").is_installed
+    assert host.file("/var/lib/dpkg/status").is_file
+    assert host.file("/var/lib/dpkg").linked_to == "/usr/lib/sysimage/dpkg"
     for name in UNITS:
         analyzed = f"systemd-analyze security --no-pager edgenode-{name}.service | tail -n 1"
         exposure = float(host.check_output(analyzed).split(":")[1].split()[0])
