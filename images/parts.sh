@@ -2,9 +2,8 @@
 # The parts of an image build, each usable by itself. Sourced by build.
 
 # debian_sources [RELEASE]: this machine's apt sources as those of a Debian release (13: trixie), in
-# deb822 form. The mirror's
-# address is known to the machine that builds, and to no file of the project. Backports and other
-# repositories have no part in the image.
+# deb822 form. The mirror's address is known to the machine that builds, and to no file of the
+# project. Backports and other repositories have no part in the image.
 debian_sources() {
   # apt expands $(SITE), not the shell.
   # shellcheck disable=SC2016
