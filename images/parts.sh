@@ -95,15 +95,15 @@ TEXT
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
   within "$tools" env SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" SYSTEMD_REPART_OVERRIDE_FSTYPE=erofs \
     systemd-repart --offline=yes --make-ddi=sysext --copy-source="/mnt/host$tree" \
-    --seed="$(extension_seed "$version")" \
+    --seed="$(identity extension "$version")" \
     --private-key="/mnt/host$keys/extension.key" --certificate="/mnt/host$keys/extension.crt" \
     "/mnt/host$result"
   rm -rf "$tree"
 }
 
-# extension_seed VERSION: a UUID for partition identities, the same for the same version.
-extension_seed() {
-  printf 'edgenode extension %s' "$1" | sha256sum |
+# identity WHAT VERSION: a UUID from which partitions get theirs, the same for the same version.
+identity() {
+  printf 'edgenode %s %s' "$1" "$2" | sha256sum |
     sed -E 's/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*/\1-\2-4\3-8\4-\5/'
 }
 
