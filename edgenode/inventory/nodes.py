@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,8 +15,10 @@ from edgenode.config.values import (
     Endpoint,
     Network,
     parse_address,
+    parse_duration,
     parse_network,
 )
+from edgenode.inventory.logins import not_keys
 
 PREFIX = "edgenode_"
 
@@ -40,7 +43,13 @@ KNOWN = frozenset(PREFIX + name for name in (*COMMON, *EDGE, *WORKER, *PLAYBOOK)
 MESH_OF_NODE = ("endpoint", "allowed", "keepalive")
 """Keys of `edgenode_mesh` that are for the other nodes' peers, not for the own [mesh]."""
 
+MESH_OF_WORKER = ("addresses", "listen_port", "mtu", "device", *MESH_OF_NODE)
+"""A worker has no edgenode.toml for `check-config` to judge."""
+
 SECRETS = "/etc/edgenode/secrets/"
+
+_NETWORK_FILE = re.compile(r"[\w@:.-]+\.(network|netdev|link)")
+"""systemd-networkd passes over files of other names."""
 
 
 class Role(Enum):
@@ -144,6 +153,10 @@ class _Reader:
         behind = self._each("mesh.allowed", (mesh or {}).get("allowed", ()), parse_network)
         if role is Role.WORKER and not addresses:
             self._wrong("mesh.addresses", "a worker is reached by the mesh: write its address")
+        if role is Role.WORKER:
+            self._mesh_of_worker(mesh or {})
+        self._authorized_keys()
+        self._network_files()
         region = str(self._variables.get("edgenode_region", ""))
         if role is Role.WORKER and not region:
             self._wrong("region", "a worker belongs to a region: write its name")
@@ -177,6 +190,52 @@ class _Reader:
             extra_regions=self._list("extra_regions"),
             secrets=tuple(self._mapping("secrets") or ()),
         )
+
+    def _mesh_of_worker(self, mesh: Mapping[str, Any]) -> None:
+        for key in mesh:
+            if key not in MESH_OF_WORKER:
+                near = difflib.get_close_matches(str(key), MESH_OF_WORKER, 1)
+                known = f"known: {', '.join(MESH_OF_WORKER)}"
+                hint = f'did you mean "{near[0]}"?' if near else known
+                self._wrong(f"mesh.{key}", f"unknown key; {hint}")
+        keepalive = 0.0
+        if "keepalive" in mesh:
+            try:
+                keepalive = parse_duration(mesh["keepalive"])
+            except ValueError as error:
+                self._wrong("mesh.keepalive", f'"{mesh["keepalive"]}": {error}')
+                return
+        if mesh.get("endpoint") is None and not keepalive:
+            self._wrong(
+                "mesh.endpoint",
+                "is missing: no edge could reach this worker (one behind NAT has a `keepalive`)",
+            )
+
+    def _authorized_keys(self) -> None:
+        """Keys that are none would lock everybody out, on all nodes at once."""
+        keys = self._variables.get("edgenode_authorized_keys") or ()
+        if isinstance(keys, str) or not isinstance(keys, Sequence):
+            self._wrong("authorized_keys", "must be a list of SSH public keys")
+            return
+        for n, key in enumerate(keys):
+            for line in not_keys(str(key)):
+                # Not the line itself: somebody's private key may be in it.
+                self._wrong(
+                    f"authorized_keys[{n}]",
+                    f"of {len(line)} characters, is no whole SSH public key: write the line of "
+                    "a .pub file",
+                )
+
+    def _network_files(self) -> None:
+        for name, content in (self._mapping("network_files") or {}).items():
+            if not _NETWORK_FILE.fullmatch(str(name)):
+                self._wrong(
+                    "network_files",
+                    f'"{name}" is no name of a file of systemd-networkd: write one such as '
+                    '"10-uplink.network"',
+                )
+            if not isinstance(content, str):
+                self._wrong("network_files", f'the content of "{name}" must be text (`name: |`)')
 
     def _endpoint(self, mesh: Mapping[str, Any]) -> Endpoint | None:
         if mesh.get("endpoint") is None:

@@ -18,6 +18,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from edgenode import inventory
+from edgenode.config.values import parse_duration
 
 
 def _plain(value: Any) -> Any:
@@ -82,8 +83,12 @@ def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: An
 
 
 def peers(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> Any:
-    """A worker's peers: name, public_key, endpoint, allowed."""
-    return inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))["mesh"]["peers"]
+    """A worker's peers: name, public_key, endpoint, allowed, keepalive (in whole seconds)."""
+    found = inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))["mesh"]["peers"]
+    for peer in found:
+        if "keepalive" in peer:
+            peer["keepalive"] = round(parse_duration(peer["keepalive"]))
+    return found
 
 
 def placeholder_keys(hosts: Sequence[str]) -> dict[str, str]:

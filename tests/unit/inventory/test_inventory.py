@@ -24,6 +24,9 @@ GROUP = {
 }
 
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEbmhSuzzlz8AOlzcQw8XyjYlY6yz0n2T7Y4Gm2Wqfzd"
+
+
 def edge(number: int) -> dict[str, Any]:
     return {
         "ansible_host": f"198.51.100.{number}",
@@ -166,6 +169,49 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             [],
             "lon1: edgenode_grups: there is no such variable: edgenode_groups is meant?",
         ),
+        ("fra-1", ("edgenode_mesh", "adresses"), [], "fra-1: edgenode_mesh.adresses: unknown key"),
+        (
+            "fra-1",
+            ("edgenode_mesh", "keepalive"),
+            "15 sec",
+            'fra-1: edgenode_mesh.keepalive: "15 sec": write a duration',
+        ),
+        (
+            "fra-1",
+            ("edgenode_mesh", "endpoint"),
+            None,
+            "fra-1: edgenode_mesh.endpoint: is missing: no edge could reach this worker",
+        ),
+        (
+            "lon1",
+            ("edgenode_network_files",),
+            {"10-uplink": "[Match]"},
+            'lon1: edgenode_network_files: "10-uplink" is no name',
+        ),
+        (
+            "lon1",
+            ("edgenode_network_files",),
+            {"../x.network": "[Match]"},
+            'lon1: edgenode_network_files: "../x.network" is no name',
+        ),
+        (
+            "lon1",
+            ("edgenode_network_files",),
+            {"10-uplink.network": None},
+            "lon1: edgenode_network_files: the content of",
+        ),
+        (
+            "lon1",
+            ("edgenode_authorized_keys",),
+            KEY,
+            "lon1: edgenode_authorized_keys: must be a list",
+        ),
+        (
+            "lon1",
+            ("edgenode_authorized_keys",),
+            [KEY, KEY[:-8]],
+            "lon1: edgenode_authorized_keys[1]: of 72 characters, is no whole SSH public key",
+        ),
         (
             "lon1",
             ("edgenode_secrets",),
@@ -183,6 +229,33 @@ def test_what_clashes_is_said_by_host_and_variable(
         place = place[key]
     place[path[-1]] = value
     assert any(line.startswith(sentence) for line in said(found)), said(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (KEY, True),
+        (f'from="192.0.2.0/24",command="a b" {KEY} who@where', True),
+        (f"# of the team\n{KEY}\n\n{KEY} second\n", True),
+        (f"{KEY}\nhunter2", False),
+        ("", False),
+        ("hunter2", False),
+        ("ssh-ed25519 AAAA", False),
+        (KEY.replace("ssh-ed25519", "ssh-rsa"), False),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----", False),
+    ],
+)
+def test_what_sshd_would_pass_over_is_no_key(text: str, right: bool) -> None:
+    found = hosts()
+    found["lon1"]["edgenode_authorized_keys"] = [text]
+    assert (said(found) == []) is right
+
+
+def test_a_worker_behind_nat_needs_no_endpoint() -> None:
+    found = hosts()
+    del found["fra-1"]["edgenode_mesh"]["endpoint"]
+    found["fra-1"]["edgenode_mesh"]["keepalive"] = "15s"
+    assert said(found) == []
 
 
 def test_a_password_file_that_no_secret_fills_is_refused() -> None:
