@@ -5,7 +5,15 @@ what refuses a wrong inventory is tested and typed like the rest.
 """
 
 from edgenode.inventory.changes import LOOK, File, pending, restarts, tables_changed
-from edgenode.inventory.nodes import Fleet, Node, Problem, Role, read_fleet, unknown_variables
+from edgenode.inventory.nodes import (
+    Fleet,
+    Node,
+    Problem,
+    Role,
+    read_fleet,
+    strays,
+    unknown_variables,
+)
 from edgenode.inventory.overlaps import overlaps
 from edgenode.inventory.progress import REASON, Expected, expected, unmet
 from edgenode.inventory.render import configuration, placeholder_key, variable_of
@@ -30,6 +38,7 @@ __all__ = [
     "read_fleet",
     "release",
     "restarts",
+    "strays",
     "tables_changed",
     "unknown_variables",
     "unmet",

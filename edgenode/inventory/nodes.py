@@ -37,6 +37,8 @@ TABLES = (
 COMMON = ("name", "mesh", "public_key", "authorized_keys", "network_files")
 EDGE = (*TABLES, "extra_peers", "extra_regions", "secrets")
 WORKER = ("region",)
+OWN = ("bgp", "mesh", "region")
+"""What a host has of its own, and no host has that is neither an edge nor a worker."""
 PLAYBOOK = ("drain_timeout", "verify_timeout", "firewall_undo_after")
 KNOWN = frozenset(PREFIX + name for name in (*COMMON, *EDGE, *WORKER, *PLAYBOOK))
 
@@ -127,6 +129,16 @@ def read_fleet(
         nodes.append(reader.node(role))
         problems += reader.problems
     return Fleet(tuple(nodes)), problems
+
+
+def strays(every: Mapping[str, Mapping[str, Any]], fleet: Fleet) -> Iterator[Problem]:
+    """Hosts that are meant for a group and stand in none: the others would cut them off."""
+    if not fleet.edges():
+        yield Problem("groups", "edges", "has no host: every worker would lose its peers")
+    known = {node.host for node in fleet.nodes}
+    for host, variables in every.items():
+        if host not in known and any(PREFIX + name in variables for name in OWN):
+            yield Problem(host, "groups", "is neither in edges nor in workers: is a name misspelt?")
 
 
 def unknown_variables(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:

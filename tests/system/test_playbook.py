@@ -73,6 +73,18 @@ def test_an_unknown_key_is_refused(fleet: Fleet) -> None:
         wrong(fleet, "lon1: edgenode_group: there is no such variable: edgenode_groups is meant?")
 
 
+def test_a_misspelt_group_is_refused(fleet: Fleet) -> None:
+    def misspelt(inventory: dict[str, Any]) -> None:
+        inventory["edge"] = inventory.pop("edges")
+
+    with fleet.altered("hosts.yml", misspelt):
+        wrong(
+            fleet,
+            "groups: edges: has no host: every worker would lose its peers",
+            "lon1: groups: is neither in edges nor in workers",
+        )
+
+
 def test_check_mode_on_a_bare_host_says_what_would_be_done_and_does_nothing(fleet: Fleet) -> None:
     run = fleet.play("--check")
     assert run.code == 0, run.output

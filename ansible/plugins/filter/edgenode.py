@@ -60,7 +60,8 @@ def problems(hostvars: Any, groups: Mapping[str, Sequence[str]], directory: str)
     hosts = _hosts(hostvars, groups)
     fleet, found = inventory.read_fleet(hosts, groups.get("edges", ()), groups.get("workers", ()))
     if not hosts:
-        return ["the inventory has no host in the groups edges and workers"]
+        return ["the inventory has no host in the groups edges and workers: is -i right?"]
+    found += inventory.strays({host: hostvars[host] for host in groups["all"]}, fleet)
     found += inventory.unknown_variables(hosts)
     found += inventory.overlaps(fleet)
     return [_spell(problem, groups, directory) for problem in sorted(set(found))]

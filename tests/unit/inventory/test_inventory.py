@@ -268,6 +268,18 @@ def test_a_password_file_that_no_secret_fills_is_refused() -> None:
     assert said(found) == []
 
 
+def test_a_group_with_a_slip_in_its_name_is_no_smaller_fleet() -> None:
+    found = {**hosts(), "monitor": {"ansible_host": "192.0.2.9", "edgenode_authorized_keys": []}}
+    fleet, _ = read(found)
+    assert list(inventory.strays(found, fleet)) == []
+    fleet, _ = inventory.read_fleet(found, [], ["fra-1"])
+    assert [str(problem) for problem in inventory.strays(found, fleet)] == [
+        "groups: edges: has no host: every worker would lose its peers",
+        "lon1: groups: is neither in edges nor in workers: is a name misspelt?",
+        "ams1.example.net: groups: is neither in edges nor in workers: is a name misspelt?",
+    ]
+
+
 def test_an_edge_without_a_firewall_is_refused() -> None:
     found = hosts()
     del found["lon1"]["edgenode_firewall"]
