@@ -180,6 +180,14 @@ class _Reader:
                 "is missing: without it nothing but SSH is let in; write "
                 "the networks of `management`",
             )
+        for table in TABLES:
+            if self._variables.get(PREFIX + table, table) is None:
+                self._wrong(table, "is empty: write what belongs into it, or remove it")
+        secrets = self._mapping("secrets") or {}
+        for name, content in secrets.items():
+            if not isinstance(content, str):
+                # 0123 is a number to YAML, and another one than it looks.
+                self._wrong("secrets", f'"{name}" must be text: put it into quotes')
         return Node(
             host=self.host,
             role=role,
@@ -200,7 +208,7 @@ class _Reader:
             },
             extra_peers=self._list("extra_peers"),
             extra_regions=self._list("extra_regions"),
-            secrets=tuple(self._mapping("secrets") or ()),
+            secrets=tuple(secrets),
         )
 
     def _mesh_of_worker(self, mesh: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Filters of the roles: the inventory and a node's answers, judged by `edgenode.inventory`.
 
 They only turn Ansible's values into plain ones and back. Contents of secrets never pass through
-them: of `edgenode_secrets` the names alone are read.
+them: of `edgenode_secrets` the names alone are read, and whether each is text.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def _hosts(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> dict[str, dict
             if name.startswith("edgenode_") or name in {"ansible_host", "ansible_port"}
         ]
         found[host] = {
-            name: dict.fromkeys(variables[name], "")
+            name: {
+                key: "" if isinstance(text, str) else None for key, text in variables[name].items()
+            }
             if name == "edgenode_secrets" and isinstance(variables[name], Mapping)
             else _plain(variables[name])
             for name in names

@@ -200,6 +200,13 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             {"10-uplink.network": None},
             "lon1: edgenode_network_files: the content of",
         ),
+        ("lon1", ("edgenode_groups",), None, "lon1: edgenode_groups: is empty"),
+        (
+            "lon1",
+            ("edgenode_secrets",),
+            {"transit.md5": None},
+            'lon1: edgenode_secrets: "transit.md5" must be text',
+        ),
         (
             "lon1",
             ("edgenode_authorized_keys",),
