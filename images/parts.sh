@@ -56,11 +56,30 @@ within() {
     exec chroot "$tree" "$@"' within "$tree" "$@"
 }
 
+# strange_keys FILE: what is wrong with it as a list of SSH public keys. Each line by itself: of the
+# whole file ssh-keygen looks for one key, and takes a private one, too.
+strange_keys() {
+  local line number=0 found=
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    [[ "$line" =~ ^[[:space:]]*(#.*)?$ ]] && continue
+    found=1
+    ssh-keygen -l -f /dev/stdin <<< "$line" >/dev/null 2>&1 || { echo "line $number is no SSH public key"; return; }
+  done < "$1"
+  [ -n "$found" ] || echo "there are no SSH public keys in it"
+}
+
 # signing_key TOOLS DIRECTORY NAME TITLE: a key and a self-signed certificate, unless they are
 # there. A build with other keys makes nodes that take no extension and no kernel of this one.
 signing_key() {
-  local tools=$1 directory=$2 name=$3 title=$4
-  if [ -s "$directory/$name.key" ] && [ -s "$directory/$name.crt" ]; then return; fi
+  local tools=$1 directory=$2 name=$3 title=$4 public
+  if [ -s "$directory/$name.key" ] && [ -s "$directory/$name.crt" ]; then
+    # An empty pass phrase: one that is asked for would be waited for.
+    public=$(within "$tools" openssl pkey -passin pass: -pubout -in "/mnt/host$directory/$name.key") &&
+      [ "$public" = "$(within "$tools" openssl x509 -noout -pubkey -in "/mnt/host$directory/$name.crt")" ] ||
+      { echo "$directory/$name.key (no pass phrase may be on it) and $name.crt are no pair"; return 1; }
+    return
+  fi
   [ ! -e "$directory/$name.key" ] || { echo "$directory/$name.key has no certificate beside it"; return 1; }
   install -d -m 700 "$directory"
   # umask in a subshell: the key is never readable by others, not even for a moment.
