@@ -27,8 +27,8 @@ _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
-    "groups": ("edgenode-control.service", "edgenode-lifeline.service"),
-    "checks": ("edgenode-exec.service", "edgenode-control.service"),
+    "groups": ("edgenode-control.service",),
+    "checks": ("edgenode-control.service",),
     "services": ("edgenode-control.service",),
     "regions": ("edgenode-control.service",),
     "steering": ("edgenode-steering.service",),
@@ -36,7 +36,8 @@ _READERS: dict[str, tuple[str, ...]] = {
     "metrics": ("edgenode-control.service",),
     "firewall": (),
 }
-"""Who reads which table of edgenode.toml. The firewall has its own way, with an undo."""
+"""Who reads which table of edgenode.toml. The firewall has its own way, with an undo; the exec
+runner reads the checks again by itself."""
 
 _UNIT_FILE = re.compile(r"/usr/lib/systemd/system/([\w@.-]+\.service)(?:\.d/.*)?")
 

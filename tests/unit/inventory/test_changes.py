@@ -72,6 +72,8 @@ def test_a_comment_is_no_change_of_a_table() -> None:
         (["/etc/edgenode/secrets/x"], [], False, [], ["edgenode-control.service"]),
         ([], [], True, [], [unit for unit in UNITS if unit != "bird.service"]),
         ([], [], False, ["edgenode-exec.service"], ["edgenode-exec.service"]),
+        # It reads the checks again by itself, and the lifeline knows no groups.
+        ([], ["checks", "groups"], False, [], ["edgenode-control.service"]),
         (
             [],
             ["mesh"],
