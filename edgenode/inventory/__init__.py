@@ -5,6 +5,7 @@ what refuses a wrong inventory is tested and typed like the rest.
 """
 
 from edgenode.inventory.changes import LOOK, File, pending, restarts, tables_changed
+from edgenode.inventory.login import locked_out
 from edgenode.inventory.nodes import (
     Fleet,
     Node,
@@ -32,6 +33,7 @@ __all__ = [
     "configuration",
     "dumps",
     "expected",
+    "locked_out",
     "overlaps",
     "pending",
     "placeholder_key",

@@ -172,6 +172,12 @@ def unmet(
     return inventory.unmet(phase, wanted, _status(status), tuple(removed))  # type: ignore[arg-type]
 
 
+def locked_out(login: str, firewall: Any, keys: Any) -> list[str]:
+    """Why the operator could not log in once more, in sentences."""
+    management = _plain(firewall).get("management") if firewall else None
+    return list(inventory.locked_out(login, management, _plain(keys) or None))
+
+
 def _status(text: str) -> Any:
     try:
         return json.loads(text)
@@ -227,6 +233,7 @@ class FilterModule:
             "edgenode_files": files,
             "edgenode_reason": lambda _: inventory.REASON,
             "edgenode_removed": removed,
+            "edgenode_locked_out": locked_out,
             "edgenode_restarts": restarts,
             "edgenode_expected": expected,
             "edgenode_unmet": unmet,
