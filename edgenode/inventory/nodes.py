@@ -286,7 +286,7 @@ class _Reader:
             try:
                 found.append(parse(value))
             except ValueError as error:
-                place = name if name == "mesh.endpoint" else f"{name}[{n}]"
+                place = f"{name}[{n}]" if isinstance(values, list) else name
                 self._wrong(place, f'"{value}": {error}')
         return tuple(found)
 

@@ -69,28 +69,35 @@ def problems(hostvars: Any, groups: Mapping[str, Sequence[str]], directory: str)
     return [_spell(problem, groups, directory) for problem in sorted(set(found))]
 
 
-def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> str:
-    """A node's edgenode.toml."""
+def _configuration(
+    hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any
+) -> dict[str, Any]:
     try:
-        document = inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))
+        return inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))
     except KeyError as error:
         raise AnsibleFilterError(
             f"{host}: the WireGuard key of {error.args[0]} is not known (it does not answer, or "
             "has none yet): mend it and run for all, or write edgenode_public_key into "
             f"host_vars/{error.args[0]}.yml"
         ) from None
+
+
+def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> str:
+    """A node's edgenode.toml."""
     try:
-        return inventory.dumps(document)
+        return inventory.dumps(_configuration(hostvars, groups, host, keys))
     except TypeError as error:
         raise AnsibleFilterError(f"{host}: edgenode_{error}") from None
 
 
 def peers(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> Any:
-    """A worker's peers: name, public_key, endpoint, allowed, keepalive (in whole seconds)."""
-    found = inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))["mesh"]["peers"]
+    """A worker's peers: name, public_key, endpoint, allowed, keepalive in seconds."""
+    found = _configuration(hostvars, groups, host, keys)["mesh"]["peers"]
     for peer in found:
         if "keepalive" in peer:
-            peer["keepalive"] = round(parse_duration(peer["keepalive"]))
+            seconds = parse_duration(peer["keepalive"])
+            # As edges do: a fraction is not none.
+            peer["keepalive"] = max(1, round(seconds)) if seconds else 0
     return found
 
 

@@ -160,6 +160,12 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             "fra-1.example.net:51820",
             'fra-1: edgenode_mesh.endpoint: "fra-1.example.net:51820": write "192.0.2.1:80"',
         ),
+        (
+            "fra-1",
+            ("edgenode_mesh", "keepalive"),
+            "often",
+            'fra-1: edgenode_mesh.keepalive: "often": ',
+        ),
         ("fra-1", ("edgenode_mesh",), [], "fra-1: edgenode_mesh: must be a mapping"),
         ("fra-1", ("edgenode_region",), "", "fra-1: edgenode_region: a worker belongs to a region"),
         ("lon1", ("edgenode_region",), "fra", "lon1: edgenode_region: an edge belongs to none"),
