@@ -51,7 +51,7 @@ def _lines(config: Config, firewall: Firewall, operator: str) -> Iterator[str]:
     yield "    # Nobody but this node speaks from its anycast prefixes."
     yield "    ip saddr @anycast4 counter drop"
     yield "    ip6 saddr @anycast6 counter drop"
-    yield "    meta l4proto { icmp, ipv6-icmp } jump icmp_in"
+    yield "    meta l4proto { icmp, icmpv6 } jump icmp_in"
     if config.mesh:
         yield f'    iifname "{config.mesh.device}" goto mesh'
     yield "    ip daddr . meta l4proto . th dport @services4 counter accept"
