@@ -34,8 +34,10 @@ TABLES = (
 )
 """Tables of edgenode.toml that a variable of the same name holds as they are."""
 
-COMMON = ("name", "mesh", "public_key", "authorized_keys", "network_files")
-EDGE = (*TABLES, "extra_peers", "extra_regions", "secrets")
+COMMON = ("name", "mesh", "public_key", "authorized_keys")
+FILES = ("secrets", "network_files", "firewall_includes")
+"""Mappings of files by name."""
+EDGE = (*TABLES, *FILES, "extra_peers", "extra_regions", "neighbors_down")
 WORKER = ("region",)
 OWN = ("bgp", "mesh", "region")
 """What a host has of its own, and no host has that is neither an edge nor a worker."""
@@ -49,6 +51,7 @@ MESH_OF_WORKER = ("addresses", "listen_port", "mtu", "device", *MESH_OF_NODE)
 """A worker has no edgenode.toml for `check-config` to judge."""
 
 SECRETS = "/etc/edgenode/secrets/"
+INCLUDES = "/etc/edgenode/firewall/"
 
 _NETWORK_FILE = re.compile(r"[\w@:.-]+\.(network|netdev|link)")
 """systemd-networkd passes over files of other names."""
@@ -92,8 +95,8 @@ class Node:
     """edgenode.toml's tables that the inventory holds as they are."""
     extra_peers: Sequence[Mapping[str, Any]] = ()
     extra_regions: Sequence[Mapping[str, Any]] = ()
-    secrets: tuple[str, ...] = ()
-    """Names, never contents."""
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names by variable, never contents."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,9 @@ class _Reader:
         for table in TABLES:
             if self._variables.get(PREFIX + table, table) is None:
                 self._wrong(table, "is empty: write what belongs into it, or remove it")
-        secrets = self._mapping("secrets") or {}
-        for name, content in secrets.items():
-            if not isinstance(content, str):
-                # 0123 is a number to YAML, and another one than it looks.
-                self._wrong("secrets", f'"{name}" must be text: put it into quotes')
+        down = self._variables.get("edgenode_neighbors_down", ())
+        if isinstance(down, str) or not isinstance(down, Sequence):
+            self._wrong("neighbors_down", "must be a list of neighbors' names")
         return Node(
             host=self.host,
             role=role,
@@ -208,7 +209,7 @@ class _Reader:
             },
             extra_peers=self._list("extra_peers"),
             extra_regions=self._list("extra_regions"),
-            secrets=tuple(secrets),
+            files={name: self._files(name) for name in FILES},
         )
 
     def _mesh_of_worker(self, mesh: Mapping[str, Any]) -> None:
@@ -247,15 +248,13 @@ class _Reader:
                 )
 
     def _network_files(self) -> None:
-        for name, content in (self._mapping("network_files") or {}).items():
+        for name in self._mapping("network_files") or {}:
             if not _NETWORK_FILE.fullmatch(str(name)):
                 self._wrong(
                     "network_files",
                     f'"{name}" is no name of a file of systemd-networkd: write one such as '
                     '"10-uplink.network"',
                 )
-            if not isinstance(content, str):
-                self._wrong("network_files", f'the content of "{name}" must be text (`name: |`)')
 
     def _endpoint(self, mesh: Mapping[str, Any]) -> Endpoint | None:
         if mesh.get("endpoint") is None:
@@ -269,6 +268,14 @@ class _Reader:
             return value
         self._wrong(name, "must be a mapping (`key: value` lines)")
         return None
+
+    def _files(self, name: str) -> tuple[str, ...]:
+        found = self._mapping(name) or {}
+        for file, content in found.items():
+            if not isinstance(content, str):
+                # 0123 is a number to YAML, and another one than it looks.
+                self._wrong(name, f'"{file}" must be text: put it into quotes')
+        return tuple(found)
 
     def _list(self, name: str) -> Sequence[Mapping[str, Any]]:
         value = self._variables.get(PREFIX + name) or ()

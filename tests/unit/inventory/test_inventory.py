@@ -204,7 +204,7 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             "lon1",
             ("edgenode_network_files",),
             {"10-uplink.network": None},
-            "lon1: edgenode_network_files: the content of",
+            'lon1: edgenode_network_files: "10-uplink.network" must be text',
         ),
         ("lon1", ("edgenode_groups",), None, "lon1: edgenode_groups: is empty"),
         (
@@ -230,6 +230,24 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             ("edgenode_secrets",),
             {"../x": ""},
             'lon1: edgenode_secrets: "../x" is no file\'s name',
+        ),
+        (
+            "lon1",
+            ("edgenode_firewall_includes",),
+            {"a/b": ""},
+            'lon1: edgenode_firewall_includes: "a/b" is no file\'s name',
+        ),
+        (
+            "fra-1",
+            ("edgenode_network_files",),
+            {"10-uplink.network": ""},
+            "fra-1: edgenode_network_files: a worker has none",
+        ),
+        (
+            "lon1",
+            ("edgenode_neighbors_down",),
+            "transit",
+            "lon1: edgenode_neighbors_down: must be a list of neighbors' names",
         ),
     ],
 )
@@ -297,6 +315,15 @@ def test_an_edge_without_a_firewall_is_refused() -> None:
     found = hosts()
     del found["lon1"]["edgenode_firewall"]
     assert "without it nothing but SSH is let in" in said(found)[0]
+
+
+def test_the_firewalls_files_are_included_behind_those_that_the_node_has() -> None:
+    found = hosts()
+    found["lon1"]["edgenode_firewall"]["include"] = ["/etc/own.nft"]
+    found["lon1"]["edgenode_firewall_includes"] = {"10-mine.nft": "tcp dport 25 accept\n"}
+    document = inventory.configuration(read(found)[0], "lon1", keys(found))
+    assert document["firewall"]["include"] == ["/etc/own.nft", "/etc/edgenode/firewall/10-mine.nft"]
+    assert found["lon1"]["edgenode_firewall"]["include"] == ["/etc/own.nft"]
 
 
 @pytest.mark.parametrize(
