@@ -4,7 +4,7 @@ Pure, and free of Ansible: its plugins in `ansible/plugins` hand plain values in
 what refuses a wrong inventory is tested and typed like the rest.
 """
 
-from edgenode.inventory.changes import LOOK, File, pending, restarts, tables_changed
+from edgenode.inventory.changes import LOOK, File, left_behind, pending, restarts, tables_changed
 from edgenode.inventory.login import locked_out
 from edgenode.inventory.nodes import (
     Fleet,
@@ -16,7 +16,7 @@ from edgenode.inventory.nodes import (
     unknown_variables,
 )
 from edgenode.inventory.overlaps import overlaps
-from edgenode.inventory.progress import REASON, Expected, expected, unmet
+from edgenode.inventory.progress import REASON, Expected, expected, left_drained, unmet
 from edgenode.inventory.render import configuration, placeholder_key, variable_of
 from edgenode.inventory.software import release
 from edgenode.inventory.toml import dumps
@@ -33,6 +33,8 @@ __all__ = [
     "configuration",
     "dumps",
     "expected",
+    "left_behind",
+    "left_drained",
     "locked_out",
     "overlaps",
     "pending",

@@ -53,6 +53,11 @@ class File:
     mode: str = "0644"
 
 
+def left_behind(want: Iterable[str], placed: str) -> list[str]:
+    """Paths that runs before this one placed, a line each, and that the inventory has no more."""
+    return [path for path in placed.splitlines() if path and path not in {*want}]
+
+
 LOOK = "stat --printf '%n\\t%a\\t%U\\t%G\\n' -- {0}; sha1sum -- {0}"
 """What a shell on the node is asked of files; of those that are not there it says nothing."""
 
@@ -99,7 +104,8 @@ def restarts(
 ) -> list[str]:
     """Units to start anew for changed files, changed tables of edgenode.toml, a new edgenode.
 
-    `unfinished` are units that a run before this one should have started anew.
+    `unfinished` is the note of a run before this one: units that it should have started anew,
+    among files that it should have taken into use.
     """
     wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())}
     for table in tables:

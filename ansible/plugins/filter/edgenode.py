@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -150,33 +149,41 @@ def files(
     ]
 
 
+def left_behind(want: Sequence[str], placed: str) -> list[str]:
+    """Paths that the playbook put on a node once, and that the inventory has no more."""
+    return inventory.left_behind(want, placed)
+
+
 def restarts(
-    paths: Sequence[str], old: str, new: str, release_changes: bool, unfinished: str
+    paths: Sequence[str], old: str, new: str, release_changes: bool, note: str
 ) -> list[str]:
-    """Units that have to start anew; `unfinished`, a line each, are what a cut-off run left."""
+    """Units that have to start anew; `note` is what a cut-off run left."""
     tables = inventory.tables_changed(old, new)
-    return inventory.restarts(paths, tables, release_changes, unfinished.split())
+    return inventory.restarts(paths, tables, release_changes, note.splitlines())
 
 
-def removed(want: Mapping[str, Sequence[str]], text: str) -> list[str]:
-    """Groups and neighbors that were there and that an edgenode.toml has no more."""
-    document = tomllib.loads(text)
-    there = {group["name"] for group in document["groups"]}
-    there |= {neighbor["name"] for neighbor in document["bgp"]["neighbors"]}
-    return sorted({*want["announced"], *want["sessions"]} - there)
+def expected(status: str, text: str, known_down: Sequence[str], note: str) -> dict[str, Any]:
+    """What has to be once a node is changed.
+
+    `status` is the output of `edgenode status --json`, or empty, `text` the new edgenode.toml.
+    """
+    want = inventory.expected(_status(status), text, _plain(known_down), bool(note))
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(want).items()
+    }
 
 
-def expected(status: str) -> dict[str, Any]:
-    """What has to be as it was; `status` is the output of `edgenode status --json`, or empty."""
-    return {key: list(value) for key, value in asdict(inventory.expected(_status(status))).items()}
+def left_drained(status: str) -> list[str]:
+    """Groups that the playbook has drained."""
+    return list(inventory.left_drained(_status(status)))
 
 
-def unmet(
-    status: str, phase: str, want: Mapping[str, Sequence[str]], removed: Sequence[str] = ()
-) -> list[str]:
+def unmet(status: str, phase: str, want: Mapping[str, Any]) -> list[str]:
     """What still lacks for a phase (drained, changed, announced) to be over."""
-    wanted = inventory.Expected(**{str(key): tuple(value) for key, value in want.items()})
-    return inventory.unmet(phase, wanted, _status(status), tuple(removed))  # type: ignore[arg-type]
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in _plain(want).items()}
+    wanted = inventory.Expected(**plain)
+    return inventory.unmet(phase, wanted, _status(status))  # type: ignore[arg-type]
 
 
 def locked_out(login: str, firewall: Any, keys: Any) -> list[str]:
@@ -239,7 +246,8 @@ class FilterModule:
             "edgenode_pending": pending,
             "edgenode_files": files,
             "edgenode_reason": lambda _: inventory.REASON,
-            "edgenode_removed": removed,
+            "edgenode_left_behind": left_behind,
+            "edgenode_left_drained": left_drained,
             "edgenode_locked_out": locked_out,
             "edgenode_restarts": restarts,
             "edgenode_expected": expected,
