@@ -14,10 +14,9 @@ import pytest
 
 from edgenode.lab.netns import inside
 from tests.appliance.site import EDGE, PREFIX, WORKER, Site, running
-from tests.system.fleet import wheels
 from tests.system.tree import PROJECT
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
 
 UNITS = ("control", "lifeline", "steering", "exec", "mesh", "render", "keys", "firewall")
 
@@ -33,7 +32,6 @@ def newest_image() -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    wheels()
     with running(tmp_path_factory.mktemp("appliance"), newest_image()) as found:
         yield found
 
