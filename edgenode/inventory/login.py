@@ -40,7 +40,10 @@ def locked_out(
 
 
 def _lets_in(management: Sequence[str], client: str) -> bool:
-    address = ip_address(client)
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return True  # sshd says UNKNOWN where it does not know
     address = getattr(address, "ipv4_mapped", None) or address
     networks = [parse_network(text) for text in management]
     return any(address.version == net.version and address in net for net in networks)

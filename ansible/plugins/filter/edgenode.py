@@ -186,9 +186,13 @@ def unmet(status: str, phase: str, want: Mapping[str, Any]) -> list[str]:
     return inventory.unmet(phase, wanted, _status(status))  # type: ignore[arg-type]
 
 
-def locked_out(login: str, firewall: Any, keys: Any) -> list[str]:
-    """Why the operator could not log in once more, in sentences."""
-    management = _plain(firewall).get("management") if firewall else None
+def locked_out(login: str, firewall: Any, own_rules: Any, keys: Any) -> list[str]:
+    """Why the operator could not log in once more, in sentences.
+
+    Rules of the operator's own may let him in: then `edgenode firewall apply` judges.
+    """
+    table = _plain(firewall or {})
+    management = None if own_rules or table.get("include") else table.get("management")
     return list(inventory.locked_out(login, management, _plain(keys) or None))
 
 

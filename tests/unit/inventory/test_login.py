@@ -20,6 +20,7 @@ THEIRS = "ssh-ed25519 AAAAtheirs"
         ("::ffff:198.51.100.7 1 :: 22", ["198.51.100.0/24"], None, []),
         ("2001:db8::7 1 2001:db8::3 22", ["2001:db8::/32"], None, []),
         ("fe80::1%eth0 1 fe80::2%eth0 22", ["2001:db8::/32"], None, ["no network with fe80::1,"]),
+        ("UNKNOWN 1 UNKNOWN 22", ["192.0.2.0/24"], None, []),
         # A worker has no firewall of ours; over no SSH nobody can be locked out.
         (FROM, None, None, []),
         ("", ["192.0.2.0/24"], [THEIRS], []),
