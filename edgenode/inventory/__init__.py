@@ -5,7 +5,7 @@ what refuses a wrong inventory is tested and typed like the rest.
 """
 
 from edgenode.inventory.changes import LOOK, File, left_behind, pending, restarts, tables_changed
-from edgenode.inventory.login import locked_out
+from edgenode.inventory.logins import locked_out
 from edgenode.inventory.nodes import (
     Fleet,
     Node,
