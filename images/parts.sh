@@ -2,9 +2,8 @@
 # The parts of an image build, each usable by itself. Sourced by build.
 
 # debian_sources [RELEASE]: this machine's apt sources as those of a Debian release (13: trixie), in
-# deb822 form. The mirror's
-# address is known to the machine that builds, and to no file of the project. Backports and other
-# repositories have no part in the image.
+# deb822 form. The mirror's address is known to the machine that builds, and to no file of the
+# project. Backports and other repositories have no part in the image.
 debian_sources() {
   # apt expands $(SITE), not the shell.
   # shellcheck disable=SC2016
@@ -57,11 +56,30 @@ within() {
     exec chroot "$tree" "$@"' within "$tree" "$@"
 }
 
+# strange_keys FILE: what is wrong with it as a list of SSH public keys. Each line by itself: of the
+# whole file ssh-keygen looks for one key, and takes a private one, too.
+strange_keys() {
+  local line number=0 found=
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    [[ "$line" =~ ^[[:space:]]*(#.*)?$ ]] && continue
+    found=1
+    ssh-keygen -l -f /dev/stdin <<< "$line" >/dev/null 2>&1 || { echo "line $number is no SSH public key"; return; }
+  done < "$1"
+  [ -n "$found" ] || echo "there are no SSH public keys in it"
+}
+
 # signing_key TOOLS DIRECTORY NAME TITLE: a key and a self-signed certificate, unless they are
 # there. A build with other keys makes nodes that take no extension and no kernel of this one.
 signing_key() {
-  local tools=$1 directory=$2 name=$3 title=$4
-  if [ -s "$directory/$name.key" ] && [ -s "$directory/$name.crt" ]; then return; fi
+  local tools=$1 directory=$2 name=$3 title=$4 public
+  if [ -s "$directory/$name.key" ] && [ -s "$directory/$name.crt" ]; then
+    # An empty pass phrase: one that is asked for would be waited for.
+    public=$(within "$tools" openssl pkey -passin pass: -pubout -in "/mnt/host$directory/$name.key") &&
+      [ "$public" = "$(within "$tools" openssl x509 -noout -pubkey -in "/mnt/host$directory/$name.crt")" ] ||
+      { echo "$directory/$name.key (no pass phrase may be on it) and $name.crt are no pair"; return 1; }
+    return
+  fi
   [ ! -e "$directory/$name.key" ] || { echo "$directory/$name.key has no certificate beside it"; return 1; }
   install -d -m 700 "$directory"
   # umask in a subshell: the key is never readable by others, not even for a moment.
@@ -96,15 +114,15 @@ TEXT
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
   within "$tools" env SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" SYSTEMD_REPART_OVERRIDE_FSTYPE=erofs \
     systemd-repart --offline=yes --make-ddi=sysext --copy-source="/mnt/host$tree" \
-    --seed="$(extension_seed "$version")" \
+    --seed="$(identity extension "$version")" \
     --private-key="/mnt/host$keys/extension.key" --certificate="/mnt/host$keys/extension.crt" \
     "/mnt/host$result"
   rm -rf "$tree"
 }
 
-# extension_seed VERSION: a UUID for partition identities, the same for the same version.
-extension_seed() {
-  printf 'edgenode extension %s' "$1" | sha256sum |
+# identity WHAT VERSION: a UUID from which partitions get theirs, the same for the same version.
+identity() {
+  printf 'edgenode %s %s' "$1" "$2" | sha256sum |
     sed -E 's/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*/\1-\2-4\3-8\4-\5/'
 }
 

@@ -43,9 +43,12 @@ def write_atomically(path: Path, text: str, *, mode: int, group: str | None = No
 
 
 def keep(path: Path, text: str, *, mode: int, group: str | None = None) -> None:
-    """`write_atomically`, unless the file is there with this text and this mode."""
-    if _read_or_none(path) != text or stat.S_IMODE(path.stat().st_mode) != mode:
-        write_atomically(path, text, mode=mode, group=group)
+    """`write_atomically`, unless the file is there with this text, this mode and this group."""
+    if _read_or_none(path) == text:
+        there = path.stat()
+        if stat.S_IMODE(there.st_mode) == mode and _gid(group) in (None, there.st_gid):
+            return
+    write_atomically(path, text, mode=mode, group=group)
 
 
 def remove(path: Path, beginning: str) -> None:

@@ -1,4 +1,4 @@
-"""`edgenode control`, `edgenode steering`, `edgenode lifeline`."""
+"""`edgenode control`, `edgenode steering`, `edgenode lifeline`, `edgenode exec-runner`."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose
         loaded.steering.max_connections,
         loaded.steering.access_log,
     )
+    logs.flush()  # why it could not start, above all
     raise typer.Exit(status)
 
 
@@ -109,4 +110,6 @@ def exec_runner(
     logs.to_stderr(verbose)
     from edgenode.health.execrunner import main
 
-    raise typer.Exit(main(config_path(context, config), loaded))
+    status = main(config_path(context, config), loaded)
+    logs.flush()
+    raise typer.Exit(status)

@@ -20,6 +20,8 @@ def check(config: Config) -> Iterator[Problem]:
             if not path.is_absolute():
                 what = f"{path} is relative, and to what would depend on who asks: write it from /"
                 yield Problem(("firewall", "include", i), what)
+        if not config.firewall.include:  # rules of the operator's own may let users in
+            yield from _closed(config)
     yield from _ports(config)
 
 
@@ -42,6 +44,19 @@ def _management(config: Config, firewall: Firewall) -> Iterator[Problem]:
         elif any(_within(network, other) for other in allowed):
             what = f"{network} is behind the mesh, where no SSH is let in: name other networks"
             yield Problem(key, what, depends=("mesh", "peers"))
+
+
+def _closed(config: Config) -> Iterator[Problem]:
+    """Checks come from the node itself: they are well where no user is let in."""
+    for g, group in enumerate(config.groups):
+        listens = any(service.listen for service in config.services_of(group.name))
+        if group.addresses and not group.ports and not listens:
+            yield Problem(
+                ("groups", g, "ports"),
+                f"the firewall would let nobody in to group {group.name}, which is announced all "
+                'the same: name what is served there (ports = ["tcp/443"])',
+                depends=("services",),
+            )
 
 
 def _within(one: Network, other: Network) -> bool:

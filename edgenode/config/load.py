@@ -118,6 +118,8 @@ def _sentence(key: KeyPath, kind: str, message: str, context: Any, value: object
             return f"unknown key; {known}"
         case "missing":
             return "is missing"
+        case "too_short":
+            return "is empty: write at least one"
         case "value_error":
             reason = str(context["error"]) if context else message
             return f"{_shown(value)} is not right: {reason}"

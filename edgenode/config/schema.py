@@ -91,8 +91,8 @@ class Bgp(Section):
     router_id: RouterId
     socket: FilePath = Path("/run/bird/bird.ctl")
     """BIRD's control socket."""
-    config: FilePath = Path("/etc/bird/edgenode.conf")
-    """The file that we write and BIRD reads; its secrets lie beside it."""
+    config: FilePath = Path("/var/lib/edgenode/bird/bird.conf")
+    """The file that we write and BIRD reads (bird.service); its secrets lie beside it."""
     hold_time: HoldTime = 9.0
     """Seconds; BIRD's own default of 240 s keeps a dead node's routes for minutes."""
     drain_prepend: Prepend = 3

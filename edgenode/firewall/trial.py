@@ -50,6 +50,8 @@ class Status:
     """The text on trial."""
     armed: bool
     """An undo is to come."""
+    loaded: bool
+    """Rules of a configuration are in place, not the baseline and not none."""
 
 
 class Trial:
@@ -62,7 +64,7 @@ class Trial:
 
     def status(self) -> Status:
         """Raises FirewallError."""
-        return Status(_read(self._confirmed), _read(self._pending), _armed())
+        return Status(_read(self._confirmed), _read(self._pending), _armed(), _loaded())
 
     def apply(self, text: str, undo_after: float | None) -> bool:
         """Load `text`; unless `undo_after` (seconds) is None it has to be confirmed.
@@ -86,7 +88,7 @@ class Trial:
             raise FirewallError(
                 "rules are on trial: `edgenode firewall confirm` or `undo` comes first"
             )
-        if status.confirmed == text and _loaded():
+        if status.confirmed == text and status.loaded:
             return False
         _write(self._pending, text)
         try:
@@ -175,7 +177,8 @@ def _armed() -> bool:
 
 
 def _loaded() -> bool:
-    command = (NFT, "list", "table", "inet", "edgenode")
+    # The baseline has no such chain: it stands where confirmed rules did not load, too.
+    command = (NFT, "list", "chain", "inet", "edgenode", "operator")
     with contextlib.suppress(FileNotFoundError):
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
     return False

@@ -49,7 +49,9 @@ HOOKS_AT_ONCE = 8
 class Commands:
     """The commands of the configuration file, which is read again when it has changed.
 
-    A file that has become wrong changes nothing: control, too, goes on with what it has.
+    Control goes on with what it has until it is told to apply. So a file that has become wrong changes
+    nothing, and a check that is no longer in it can still be made: if not, control would be blind
+    for it, and all be withdrawn for an edit that nobody has put in force.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
@@ -86,8 +88,8 @@ class Commands:
             except ConfigError as error:
                 log.error("the configuration is wrong now, the old one serves: %s", error)
                 return
-            self._probes = _probes(config)
-            self._hooks = {hook.name: hook for hook in config.hooks}
+            self._probes |= _probes(config)
+            self._hooks |= {hook.name: hook for hook in config.hooks}
 
 
 class Finds(Protocol):
@@ -154,14 +156,12 @@ class Runner:
             asked = question(raw)
         except ValueError as error:
             return {"error": f"the question is not understood: {error}"}
-        nothing = f"there is no {asked.kind} {asked.name} in its configuration"
-        if self._find(asked) is None:  # before a turn is made for whatever somebody asks for
-            return {"error": nothing}
+        probe = self._find(asked)
+        if probe is None:  # before a turn is made for whatever somebody asks for
+            return {"error": f"there is no {asked.kind} {asked.name} in its configuration"}
         room = self._checks_room if asked.facts is None else self._hooks_room
         async with self._turns.setdefault((asked.kind, asked.name), asyncio.Lock()), room:
-            probe = self._find(asked)  # the configuration may have changed while it waited
-            if probe is None:
-                return {"error": f"{nothing} any more"}
+            probe = self._find(asked) or probe  # its command may have changed while it waited
             try:
                 return asdict(await probe())
             except OSError as error:

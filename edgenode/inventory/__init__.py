@@ -4,10 +4,19 @@ Pure, and free of Ansible: its plugins in `ansible/plugins` hand plain values in
 what refuses a wrong inventory is tested and typed like the rest.
 """
 
-from edgenode.inventory.changes import LOOK, File, pending, restarts, tables_changed
-from edgenode.inventory.nodes import Fleet, Node, Problem, Role, read_fleet, unknown_variables
+from edgenode.inventory.changes import LOOK, File, left_behind, pending, restarts, tables_changed
+from edgenode.inventory.logins import locked_out
+from edgenode.inventory.nodes import (
+    Fleet,
+    Node,
+    Problem,
+    Role,
+    read_fleet,
+    strays,
+    unknown_variables,
+)
 from edgenode.inventory.overlaps import overlaps
-from edgenode.inventory.progress import REASON, Expected, expected, unmet
+from edgenode.inventory.progress import REASON, Expected, expected, left_drained, unmet
 from edgenode.inventory.render import configuration, placeholder_key, variable_of
 from edgenode.inventory.software import release
 from edgenode.inventory.toml import dumps
@@ -24,12 +33,16 @@ __all__ = [
     "configuration",
     "dumps",
     "expected",
+    "left_behind",
+    "left_drained",
+    "locked_out",
     "overlaps",
     "pending",
     "placeholder_key",
     "read_fleet",
     "release",
     "restarts",
+    "strays",
     "tables_changed",
     "unknown_variables",
     "unmet",

@@ -27,8 +27,8 @@ _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
-    "groups": ("edgenode-control.service", "edgenode-lifeline.service"),
-    "checks": ("edgenode-exec.service", "edgenode-control.service"),
+    "groups": ("edgenode-control.service",),
+    "checks": ("edgenode-control.service",),
     "services": ("edgenode-control.service",),
     "regions": ("edgenode-control.service",),
     "steering": ("edgenode-steering.service",),
@@ -36,7 +36,8 @@ _READERS: dict[str, tuple[str, ...]] = {
     "metrics": ("edgenode-control.service",),
     "firewall": (),
 }
-"""Who reads which table of edgenode.toml. The firewall has its own way, with an undo."""
+"""Who reads which table of edgenode.toml. The firewall has its own way, with an undo; the exec
+runner reads the checks again by itself."""
 
 _UNIT_FILE = re.compile(r"/usr/lib/systemd/system/([\w@.-]+\.service)(?:\.d/.*)?")
 
@@ -50,6 +51,11 @@ class File:
     owner: str = "root"
     group: str = "root"
     mode: str = "0644"
+
+
+def left_behind(want: Iterable[str], placed: str) -> list[str]:
+    """Paths that runs before this one placed, a line each, and that the inventory has no more."""
+    return [path for path in placed.splitlines() if path and path not in {*want}]
 
 
 LOOK = "stat --printf '%n\\t%a\\t%U\\t%G\\n' -- {0}; sha1sum -- {0}"
@@ -98,7 +104,8 @@ def restarts(
 ) -> list[str]:
     """Units to start anew for changed files, changed tables of edgenode.toml, a new edgenode.
 
-    `unfinished` are units that a run before this one should have started anew.
+    `unfinished` is the note of a run before this one: units that it should have started anew,
+    among files that it should have taken into use.
     """
     wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())}
     for table in tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,8 +15,10 @@ from edgenode.config.values import (
     Endpoint,
     Network,
     parse_address,
+    parse_duration,
     parse_network,
 )
+from edgenode.inventory.logins import not_keys
 
 PREFIX = "edgenode_"
 
@@ -31,16 +34,27 @@ TABLES = (
 )
 """Tables of edgenode.toml that a variable of the same name holds as they are."""
 
-COMMON = ("name", "mesh", "public_key", "authorized_keys", "network_files")
-EDGE = (*TABLES, "extra_peers", "extra_regions", "secrets")
+COMMON = ("name", "mesh", "public_key", "authorized_keys")
+FILES = ("secrets", "network_files", "firewall_includes")
+"""Mappings of files by name."""
+EDGE = (*TABLES, *FILES, "extra_peers", "extra_regions", "neighbors_down")
 WORKER = ("region",)
+OWN = ("bgp", "mesh", "region")
+"""What a host has of its own, and no host has that is neither an edge nor a worker."""
 PLAYBOOK = ("drain_timeout", "verify_timeout", "firewall_undo_after")
 KNOWN = frozenset(PREFIX + name for name in (*COMMON, *EDGE, *WORKER, *PLAYBOOK))
 
 MESH_OF_NODE = ("endpoint", "allowed", "keepalive")
 """Keys of `edgenode_mesh` that are for the other nodes' peers, not for the own [mesh]."""
 
+MESH_OF_WORKER = ("addresses", "listen_port", "mtu", "device", *MESH_OF_NODE)
+"""A worker has no edgenode.toml for `check-config` to judge."""
+
 SECRETS = "/etc/edgenode/secrets/"
+INCLUDES = "/etc/edgenode/firewall/"
+
+_NETWORK_FILE = re.compile(r"[\w@:.-]+\.(network|netdev|link)")
+"""systemd-networkd passes over files of other names."""
 
 
 class Role(Enum):
@@ -81,8 +95,8 @@ class Node:
     """edgenode.toml's tables that the inventory holds as they are."""
     extra_peers: Sequence[Mapping[str, Any]] = ()
     extra_regions: Sequence[Mapping[str, Any]] = ()
-    secrets: tuple[str, ...] = ()
-    """Names, never contents."""
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names by variable, never contents."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,16 @@ def read_fleet(
     return Fleet(tuple(nodes)), problems
 
 
+def strays(every: Mapping[str, Mapping[str, Any]], fleet: Fleet) -> Iterator[Problem]:
+    """Hosts that are meant for a group and stand in none: the others would cut them off."""
+    if not fleet.edges():
+        yield Problem("groups", "edges", "has no host: every worker would lose its peers")
+    known = {node.host for node in fleet.nodes}
+    for host, variables in every.items():
+        if host not in known and any(PREFIX + name in variables for name in OWN):
+            yield Problem(host, "groups", "is neither in edges nor in workers: is a name misspelt?")
+
+
 def unknown_variables(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
     """Variables that look like ours and are not: a slip that nothing else would notice."""
     for host, variables in hosts.items():
@@ -144,6 +168,10 @@ class _Reader:
         behind = self._each("mesh.allowed", (mesh or {}).get("allowed", ()), parse_network)
         if role is Role.WORKER and not addresses:
             self._wrong("mesh.addresses", "a worker is reached by the mesh: write its address")
+        if role is Role.WORKER:
+            self._mesh_of_worker(mesh or {})
+        self._authorized_keys()
+        self._network_files()
         region = str(self._variables.get("edgenode_region", ""))
         if role is Role.WORKER and not region:
             self._wrong("region", "a worker belongs to a region: write its name")
@@ -155,6 +183,12 @@ class _Reader:
                 "is missing: without it nothing but SSH is let in; write "
                 "the networks of `management`",
             )
+        for table in TABLES:
+            if self._variables.get(PREFIX + table, table) is None:
+                self._wrong(table, "is empty: write what belongs into it, or remove it")
+        down = self._variables.get("edgenode_neighbors_down", ())
+        if isinstance(down, str) or not isinstance(down, Sequence):
+            self._wrong("neighbors_down", "must be a list of neighbors' names")
         return Node(
             host=self.host,
             role=role,
@@ -175,8 +209,52 @@ class _Reader:
             },
             extra_peers=self._list("extra_peers"),
             extra_regions=self._list("extra_regions"),
-            secrets=tuple(self._mapping("secrets") or ()),
+            files={name: self._files(name) for name in FILES},
         )
+
+    def _mesh_of_worker(self, mesh: Mapping[str, Any]) -> None:
+        for key in mesh:
+            if key not in MESH_OF_WORKER:
+                near = difflib.get_close_matches(str(key), MESH_OF_WORKER, 1)
+                known = f"known: {', '.join(MESH_OF_WORKER)}"
+                hint = f'did you mean "{near[0]}"?' if near else known
+                self._wrong(f"mesh.{key}", f"unknown key; {hint}")
+        keepalive = 0.0
+        if "keepalive" in mesh:
+            try:
+                keepalive = parse_duration(mesh["keepalive"])
+            except ValueError as error:
+                self._wrong("mesh.keepalive", f'"{mesh["keepalive"]}": {error}')
+                return
+        if mesh.get("endpoint") is None and not keepalive:
+            self._wrong(
+                "mesh.endpoint",
+                "is missing: no edge could reach this worker (one behind NAT has a `keepalive`)",
+            )
+
+    def _authorized_keys(self) -> None:
+        """Keys that are none would lock everybody out, on all nodes at once."""
+        keys = self._variables.get("edgenode_authorized_keys") or ()
+        if isinstance(keys, str) or not isinstance(keys, Sequence):
+            self._wrong("authorized_keys", "must be a list of SSH public keys")
+            return
+        for n, key in enumerate(keys):
+            for line in not_keys(str(key)):
+                # Not the line itself: somebody's private key may be in it.
+                self._wrong(
+                    f"authorized_keys[{n}]",
+                    f"of {len(line)} characters, is no whole SSH public key: write the line of "
+                    "a .pub file",
+                )
+
+    def _network_files(self) -> None:
+        for name in self._mapping("network_files") or {}:
+            if not _NETWORK_FILE.fullmatch(str(name)):
+                self._wrong(
+                    "network_files",
+                    f'"{name}" is no name of a file of systemd-networkd: write one such as '
+                    '"10-uplink.network"',
+                )
 
     def _endpoint(self, mesh: Mapping[str, Any]) -> Endpoint | None:
         if mesh.get("endpoint") is None:
@@ -190,6 +268,14 @@ class _Reader:
             return value
         self._wrong(name, "must be a mapping (`key: value` lines)")
         return None
+
+    def _files(self, name: str) -> tuple[str, ...]:
+        found = self._mapping(name) or {}
+        for file, content in found.items():
+            if not isinstance(content, str):
+                # 0123 is a number to YAML, and another one than it looks.
+                self._wrong(name, f'"{file}" must be text: put it into quotes')
+        return tuple(found)
 
     def _list(self, name: str) -> Sequence[Mapping[str, Any]]:
         value = self._variables.get(PREFIX + name) or ()
@@ -207,7 +293,7 @@ class _Reader:
             try:
                 found.append(parse(value))
             except ValueError as error:
-                place = name if name == "mesh.endpoint" else f"{name}[{n}]"
+                place = f"{name}[{n}]" if isinstance(values, list) else name
                 self._wrong(place, f'"{value}": {error}')
         return tuple(found)
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from edgenode.config.values import Network, parse_network
-from edgenode.inventory.nodes import SECRETS, Fleet, Node, Problem, Role
+from edgenode.inventory.nodes import PREFIX, SECRETS, Fleet, Node, Problem, Role
 
 
 def overlaps(fleet: Fleet) -> Iterator[Problem]:
@@ -36,6 +36,7 @@ def overlaps(fleet: Fleet) -> Iterator[Problem]:
     yield from _ranges(fleet)
     yield from _anycast(fleet)
     yield from _secrets(fleet)
+    yield from _files(fleet)
 
 
 def _twice(variable: str, values: Sequence[tuple[Node, Any]], what: str) -> Iterator[Problem]:
@@ -107,18 +108,22 @@ def _secrets(fleet: Fleet) -> Iterator[Problem]:
             file = neighbor.get("password_file", "") if isinstance(neighbor, dict) else ""
             if isinstance(file, str) and file.startswith(SECRETS):
                 name = file.removeprefix(SECRETS)
-                if name not in edge.secrets:
+                if name not in edge.files["secrets"]:
                     yield Problem(
                         edge.host,
                         f"edgenode_bgp.neighbors[{n}].password_file",
                         f"edgenode_secrets has no {name}: add it to the vaulted variables",
                     )
+
+
+def _files(fleet: Fleet) -> Iterator[Problem]:
     for node in fleet.nodes:
-        for name in node.secrets:
-            if "/" in name or name in {"", ".", ".."}:
-                yield Problem(node.host, "edgenode_secrets", f'"{name}" is no file\'s name')
-        if node.role is Role.WORKER and node.secrets:
-            yield Problem(node.host, "edgenode_secrets", "a worker has none: they are for edges")
+        for variable, names in node.files.items():
+            for name in names:
+                if "/" in name or name in {"", ".", ".."}:
+                    yield Problem(node.host, PREFIX + variable, f'"{name}" is no file\'s name')
+            if node.role is Role.WORKER and names:
+                yield Problem(node.host, PREFIX + variable, "a worker has none: they are for edges")
 
 
 def _overlap(one: Network, other: Network) -> bool:

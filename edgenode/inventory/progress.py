@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,47 +13,72 @@ REASON = "changed by the playbook"
 
 @dataclass(frozen=True)
 class Expected:
-    """What has to be as it was, once a node is changed."""
+    """What has to be on a node, once it is changed."""
 
+    settled: bool
+    """Nothing is left of a run before this one: what is down now is none of its faults."""
     announced: tuple[str, ...] = ()
     """Groups, those included that a run before this one drained and did not come back to."""
     left_drained: tuple[str, ...] = ()
     """Groups of these that such a run drained."""
+    again: tuple[str, ...] = ()
+    """Groups of these that the new configuration still has."""
     sessions: tuple[str, ...] = ()
-    """Neighbors with a session."""
+    """Neighbors that must have a session."""
 
 
-def expected(status: Mapping[str, Any] | None) -> Expected:
-    """From the status before the change; None: control does not answer, or is not there yet."""
-    if status is None:
-        return Expected()
-    left = tuple(group["name"] for group in status["groups"] if _is_ours(group))
+def expected(
+    status: Mapping[str, Any] | None,
+    text: str,
+    known_down: Sequence[str] = (),
+    cut_off: bool = False,
+) -> Expected:
+    """From the status before the change and the new edgenode.toml.
+
+    None: control does not answer, or is not there yet. `known_down` are neighbors that an operator
+    goes on without; `cut_off`: a run before this one left its note. After such a run, as on a new
+    node, every neighbor must be up: the session that it broke would else be none that was there.
+    """
+    document = tomllib.loads(text)
+    neighbors = [neighbor["name"] for neighbor in document["bgp"]["neighbors"]]
+    groups = {group["name"] for group in document["groups"]}
+    left = left_drained(status)
+    settled = status is not None and not left and not cut_off
     announced = tuple(
         group["name"]
-        for group in status["groups"]
+        for group in (status["groups"] if status else ())
         if group["name"] in left or (group["level"] == "normal" and group["in_force"])
     )
-    sessions = tuple(n["name"] for n in status["neighbors"] if n["state"] == "Established")
-    return Expected(announced, left, sessions)
+    excused = {*known_down}
+    if status is not None and settled:
+        excused |= {n["name"] for n in status["neighbors"] if n["state"] != "Established"}
+    return Expected(
+        settled,
+        announced,
+        left,
+        tuple(name for name in announced if name in groups),
+        tuple(name for name in neighbors if name not in excused),
+    )
+
+
+def left_drained(status: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Groups that are drained by the playbook."""
+    return tuple(group["name"] for group in (status["groups"] if status else ()) if _is_ours(group))
 
 
 Phase = Literal["drained", "changed", "announced"]
 
 
-def unmet(
-    phase: Phase, want: Expected, status: Mapping[str, Any] | None, removed: tuple[str, ...] = ()
-) -> list[str]:
-    """What still lacks for a phase to be over, in sentences; empty: it is.
-
-    `removed` are groups and neighbors that the new configuration has no more.
-    """
+def unmet(phase: Phase, want: Expected, status: Mapping[str, Any] | None) -> list[str]:
+    """What still lacks for a phase to be over, in sentences; empty: it is."""
     if status is None:
         return ["control does not answer"]
-    check = {"drained": _drained, "changed": _changed, "announced": _announced}[phase]
-    return list(check(want, status, removed))
+    return list(
+        {"drained": _drained, "changed": _changed, "announced": _announced}[phase](want, status)
+    )
 
 
-def _drained(want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]) -> Iterator[str]:
+def _drained(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
     for group in status["groups"]:
         if group["name"] in want.announced and not (
             group["level"] == "withdrawn" and group["in_force"]
@@ -60,7 +86,7 @@ def _drained(want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]
             yield f"group {group['name']} is {group['level']}, not withdrawn yet"
 
 
-def _changed(want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]) -> Iterator[str]:
+def _changed(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
     # An edgenode from before has not this key. Control may run with an older text than the file's.
     if problem := status.get("configuration", {}).get("problem"):
         yield f"configuration: {problem}"
@@ -79,19 +105,15 @@ def _changed(want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]
     states = {n["name"]: (n["state"], n["info"]) for n in status["neighbors"]}
     for name in want.sessions:
         state, info = states.get(name, ("gone", ""))
-        if name not in removed and state != "Established":
+        if state != "Established":
             yield f"the session with {name} is {state}{f' ({info})' if info else ''}"
 
 
-def _announced(
-    want: Expected, status: Mapping[str, Any], removed: tuple[str, ...]
-) -> Iterator[str]:
-    yield from _changed(want, status, removed)
+def _announced(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
+    yield from _changed(want, status)
     groups = {group["name"]: group for group in status["groups"]}
-    for name in want.announced:
+    for name in want.again:
         group = groups.get(name)
-        if name in removed:
-            continue
         if group is None:
             yield f"group {name} is unknown to control"
         elif not (group["level"] == "normal" and group["in_force"]):

@@ -8,10 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgenode.inventory.nodes import MESH_OF_NODE, Fleet, Node, Role
-
-BIRD_CONFIG = "/var/lib/edgenode/bird/bird.conf"
-"""Where the units' BIRD looks; see images/node."""
+from edgenode.inventory.nodes import INCLUDES, MESH_OF_NODE, Fleet, Node, Role
 
 
 def configuration(fleet: Fleet, host: str, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -22,8 +19,9 @@ def configuration(fleet: Fleet, host: str, keys: Mapping[str, str]) -> dict[str,
     node = fleet.of(host)
     document: dict[str, Any] = {"node": {"name": node.name}}
     document.update(node.tables)
-    if isinstance(bgp := document.get("bgp"), Mapping):
-        document["bgp"] = {"config": BIRD_CONFIG, **bgp}
+    includes = [INCLUDES + name for name in node.files["firewall_includes"]]
+    if includes and isinstance(firewall := document.get("firewall"), Mapping):
+        document["firewall"] = {**firewall, "include": [*firewall.get("include", ()), *includes]}
     if regions := [*_regions(fleet), *node.extra_regions]:
         document["regions"] = regions
     if node.mesh is not None:

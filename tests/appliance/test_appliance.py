@@ -14,10 +14,9 @@ import pytest
 
 from edgenode.lab.netns import inside
 from tests.appliance.site import EDGE, PREFIX, WORKER, Site, running
-from tests.system.fleet import wheels
 from tests.system.tree import PROJECT
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
 
 UNITS = ("control", "lifeline", "steering", "exec", "mesh", "render", "keys", "firewall")
 
@@ -33,14 +32,13 @@ def newest_image() -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    wheels()
     with running(tmp_path_factory.mktemp("appliance"), newest_image()) as found:
         yield found
 
 
 def say(text: str) -> None:
     """To the terminal, whatever pytest captures: figures are part of the result."""
-    with open("/dev/stderr", "w") as terminal:
+    with open("/dev/stderr", "a") as terminal:  # "w" would empty a log that it goes to
         print(f"\n  {text}", file=terminal)
 
 
@@ -139,7 +137,10 @@ def look_inside(host: Any) -> None:
     assert host.sysctl("net.ipv4.tcp_migrate_req") == 1
     assert "passwordauthentication no" in host.check_output("sshd -T").lower()
     assert "management4" in host.check_output("nft list table inet edgenode")
+    assert host.package("bird2").is_installed
     assert not host.package("python3-pip").is_installed
+    assert host.file("/var/lib/dpkg/status").is_file
+    assert host.file("/var/lib/dpkg").linked_to == "/usr/lib/sysimage/dpkg"
     for name in UNITS:
         analyzed = f"systemd-analyze security --no-pager edgenode-{name}.service | tail -n 1"
         exposure = float(host.check_output(analyzed).split(":")[1].split()[0])

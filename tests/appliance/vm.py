@@ -146,14 +146,14 @@ class Vm:
 
 def accelerator() -> str:
     """`kvm` where a guest really runs with it (a /dev/kvm alone says little), else `tcg`."""
-    trial = ("qemu-system-x86_64", "-machine", "q35", "-accel", "kvm", "-cpu", "host", "-S")
     if not Path("/dev/kvm").exists():
         return "tcg"
-    # A machine that is told to reset and to leave at its first reset: the firmware runs, or not.
-    probe = (*trial[:-1], "-no-reboot", "-display", "none", "-m", "64", "-nodefaults")
     with contextlib.suppress(OSError):
         process = subprocess.Popen(
-            (*probe, "-debugcon", "stdio"),
+            [
+                *("qemu-system-x86_64", "-machine", "q35", "-accel", "kvm", "-cpu", "host"),
+                *("-m", "64", "-nodefaults", "-display", "none", "-debugcon", "stdio"),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -21,7 +21,6 @@ name = "lon1"
 [bgp]
 asn = 64700
 router_id = "198.51.100.2"
-config = "/var/lib/edgenode/bird/bird.conf"
 [[bgp.neighbors]]
 name = "transit"
 address = "198.51.100.1"
@@ -34,6 +33,7 @@ grace = "5s"
 name = "web"
 prefixes = ["{WEB}"]
 addresses = ["203.0.113.1"]
+ports = ["tcp/80"]
 checks = ["nginx", "who"]
 damping.enabled = false  # what is killed here so often an upstream would not bear
 [[groups]]
@@ -72,6 +72,8 @@ allowed = ["198.51.100.200/29"]
 listen = "127.0.0.1:9500"
 """
 
+RULES = '[firewall]\nmanagement = ["198.51.100.0/30"]\n'
+
 NGINX = "server { listen 203.0.113.1:80; location / { return 200 ok; } }"
 
 
@@ -83,13 +85,14 @@ class Node:
     outside: Outside
 
     def provision(self) -> None:
-        """What Ansible would do, by hand: configuration, secret, start."""
-        self.machine.write("/etc/edgenode/edgenode.toml", CONFIG)
+        """What Ansible would do, by hand: configuration, secret, firewall, start."""
+        self.machine.write("/etc/edgenode/edgenode.toml", CONFIG + RULES)
         self.machine.write("/etc/transit.md5", "a shared secret\n")
         self.machine.run(
             "install -d -m 750 -g edgenode /etc/edgenode/secrets; "
             "install -m 600 -o edgenode /etc/transit.md5 /etc/edgenode/secrets/transit.md5; "
             "rm /etc/transit.md5; touch /var/lib/edgenode/who-is-well; "
+            "edgenode firewall apply --no-undo; "  # no neighbor is spoken to under the baseline
             "systemctl start edgenode.target"
         )
 

@@ -1,4 +1,4 @@
-"""Two edges and a worker as plain Debian machines around a router with BIRD, for the playbook.
+"""Two edges, one of each Debian, and a worker as plain machines around a router with BIRD.
 
 The router's namespace is the operator's machine too: the playbook runs there, and reaches the
 machines by SSH alone.
@@ -28,6 +28,8 @@ NO_DAMPING = {"enabled": False}
 """What is killed here so often an upstream would not bear."""
 """Each host's link is a /29 in 198.51.100.0/24 from this number on: router +2, host +3."""
 MESH = {"lon1": "198.51.100.193", "ams1": "198.51.100.194", "fra-1": "198.51.100.201"}
+
+RELEASES = {"lon1": "trixie", "ams1": "bookworm", "fra-1": "trixie"}
 
 VENV = PROJECT / ".venv-ansible" / "bin"
 
@@ -170,8 +172,8 @@ class Fleet:
 def running(directory: Path) -> Iterator[Fleet]:
     """The machines, up and bare; the inventory, right."""
     fleet = Fleet(directory, f"t-sys-{os.getpid()}-fleet")
-    tree = debian()
-    _keys(fleet, tree)
+    trees = {host: debian(release) for host, release in RELEASES.items()}
+    _keys(fleet, trees)
     _inventory(fleet)
     ip("netns", "add", fleet.router)
     bird = None
@@ -179,7 +181,7 @@ def running(directory: Path) -> Iterator[Fleet]:
         ip("-n", fleet.router, "link", "set", "lo", "up")
         inside(fleet.router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
         for host in HOSTS:
-            machine = Machine(host, tree, directory / host)
+            machine = Machine(host, trees[host], directory / host)
             fleet.machines[host] = machine
             wire(fleet.router, machine, host)
             _prepare(fleet, machine, host)
@@ -195,20 +197,25 @@ def running(directory: Path) -> Iterator[Fleet]:
         ip("netns", "delete", fleet.router)
 
 
-def _keys(fleet: Fleet, tree: Path) -> None:
-    """The operator's SSH key, and the host key that he knows."""
+def _keys(fleet: Fleet, trees: Mapping[str, Path]) -> None:
+    """The operator's SSH key, and the host keys that he knows."""
     key = fleet.directory / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    host_key = (tree / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
-    (fleet.directory / "known_hosts").write_text(
-        "".join(f"{address(host)} {' '.join(host_key)}\n" for host in HOSTS)
-    )
+    known = ""
+    for host, tree in trees.items():
+        host_key = (tree / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
+        known += f"{address(host)} {' '.join(host_key)}\n"
+    (fleet.directory / "known_hosts").write_text(known)
 
 
 def _prepare(fleet: Fleet, machine: Machine, host: str) -> None:
     ssh = machine.files / "root/.ssh"
     ssh.mkdir(parents=True, mode=0o700)
     (ssh / "authorized_keys").write_text((fleet.directory / "id.pub").read_text())
+    # As on the image: a session knows the key that opened it.
+    sshd = machine.files / "etc/ssh/sshd_config.d"
+    sshd.mkdir(parents=True)
+    (sshd / "expose.conf").write_text("ExposeAuthInfo yes\n")
     if host in EDGES:
         units = machine.files / "etc/systemd/system"
         wants = units / "edgenode-mesh.service.requires"
@@ -281,6 +288,7 @@ def _inventory(fleet: Fleet) -> None:
                     "name": "static",
                     "prefixes": ["192.0.2.0/24"],
                     "addresses": ["192.0.2.1"],
+                    "ports": ["tcp/80"],
                     "checks": ["disk"],
                     "damping": NO_DAMPING,
                 },
@@ -341,14 +349,15 @@ def wheels() -> None:
     """Collect the wheels where there is a way to packages: the router's namespace has none."""
     from edgenode.inventory import release
 
-    subprocess.run(
-        [
-            *(str(PROJECT / "ansible/roles/software/files/wheels"), str(VENV / "python")),
-            *("3.13", os.uname().machine, release(PROJECT)),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    for python in ("3.13", "3.11"):
+        subprocess.run(
+            [
+                *(str(PROJECT / "ansible/roles/software/files/wheels"), str(VENV / "python")),
+                *(python, os.uname().machine, release(PROJECT)),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def inside(namespace: str, *command: str) -> None:

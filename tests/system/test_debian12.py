@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.system.conftest import install
 from tests.system.machine import Machine
 from tests.system.test_units import OURS, service
-from tests.system.tree import debian
+from tests.system.tree import PROJECT, debian
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,16 @@ def test_it_knows_every_key(bookworm: Machine) -> None:
     assert bookworm.run(f"systemd-analyze verify edgenode.target {units}") == ""
     journal = bookworm.run("journalctl -q --no-pager -t systemd -t systemd-networkd")
     assert "Unknown" not in journal
-    for user in ("edgenode", "edgenode-lifeline", "edgenode-steering", "edgenode-exec"):
-        bookworm.run(f"id {user}")
     assert bookworm.run("stat -c '%a %U %G' /var/lib/edgenode/bird") == "2750 edgenode bird\n"
+
+
+def test_users_have_fixed_numbers(bookworm: Machine) -> None:
+    """What belongs to them in /var outlives the image, whose packages change."""
+    text = (PROJECT / "images/node/usr/lib/sysusers.d/edgenode.conf").read_text()
+    users = re.findall(r"^u (\S+) +(\S+) ", text, re.MULTILINE)
+    assert len(users) == 4
+    for name, number in users:
+        assert bookworm.run(f"id -u {name}; id -g {name}").split() == [number, number]
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -7,9 +7,7 @@ import re
 
 import pytest
 
-from tests.system.conftest import CONFIG, Node
-
-RULES = '[firewall]\nmanagement = ["198.51.100.0/30"]\n'
+from tests.system.conftest import CONFIG, RULES, Node
 
 
 def loaded(node: Node) -> str:
@@ -43,7 +41,12 @@ def test_confirmed_rules_stay(node: Node) -> None:
     machine.run("sleep 6")
     assert "management4" in loaded(node)
     assert "place already" in machine.run("edgenode firewall apply")
-    assert firewall_status(node) == {"confirmed": True, "current": True, "on_trial": False}
+    assert firewall_status(node) == {
+        "confirmed": True,
+        "current": True,
+        "loaded": True,
+        "on_trial": False,
+    }
     # as a boot does
     machine.run("nft delete table inet edgenode; systemctl restart edgenode-firewall")
     assert "management4" in loaded(node)
@@ -108,3 +111,4 @@ def test_confirmed_rules_that_are_none(node: Node, text: str) -> None:
     assert machine.property("edgenode-firewall.service", "Result") == "exit-code"
     assert "dport 22 accept" in loaded(node)
     assert "the baseline is in place" in machine.run("journalctl -u edgenode-firewall -p err")
+    assert not firewall_status(node)["loaded"]

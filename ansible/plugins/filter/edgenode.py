@@ -1,7 +1,7 @@
 """Filters of the roles: the inventory and a node's answers, judged by `edgenode.inventory`.
 
 They only turn Ansible's values into plain ones and back. Contents of secrets never pass through
-them: of `edgenode_secrets` the names alone are read.
+them: of `edgenode_secrets` the names alone are read, and whether each is text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from edgenode import inventory
+from edgenode.config.values import parse_duration
 
 
 def _plain(value: Any) -> Any:
@@ -41,7 +41,9 @@ def _hosts(hostvars: Any, groups: Mapping[str, Sequence[str]]) -> dict[str, dict
             if name.startswith("edgenode_") or name in {"ansible_host", "ansible_port"}
         ]
         found[host] = {
-            name: dict.fromkeys(variables[name], "")
+            name: {
+                key: "" if isinstance(text, str) else None for key, text in variables[name].items()
+            }
             if name == "edgenode_secrets" and isinstance(variables[name], Mapping)
             else _plain(variables[name])
             for name in names
@@ -59,31 +61,43 @@ def problems(hostvars: Any, groups: Mapping[str, Sequence[str]], directory: str)
     hosts = _hosts(hostvars, groups)
     fleet, found = inventory.read_fleet(hosts, groups.get("edges", ()), groups.get("workers", ()))
     if not hosts:
-        return ["the inventory has no host in the groups edges and workers"]
+        return ["the inventory has no host in the groups edges and workers: is -i right?"]
+    found += inventory.strays({host: hostvars[host] for host in groups["all"]}, fleet)
     found += inventory.unknown_variables(hosts)
     found += inventory.overlaps(fleet)
     return [_spell(problem, groups, directory) for problem in sorted(set(found))]
 
 
-def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> str:
-    """A node's edgenode.toml."""
+def _configuration(
+    hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any
+) -> dict[str, Any]:
     try:
-        document = inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))
+        return inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))
     except KeyError as error:
         raise AnsibleFilterError(
             f"{host}: the WireGuard key of {error.args[0]} is not known (it does not answer, or "
             "has none yet): mend it and run for all, or write edgenode_public_key into "
             f"host_vars/{error.args[0]}.yml"
         ) from None
+
+
+def toml(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> str:
+    """A node's edgenode.toml."""
     try:
-        return inventory.dumps(document)
+        return inventory.dumps(_configuration(hostvars, groups, host, keys))
     except TypeError as error:
         raise AnsibleFilterError(f"{host}: edgenode_{error}") from None
 
 
 def peers(hostvars: Any, groups: Mapping[str, Sequence[str]], host: str, keys: Any) -> Any:
-    """A worker's peers: name, public_key, endpoint, allowed."""
-    return inventory.configuration(_fleet(hostvars, groups), host, _plain(keys))["mesh"]["peers"]
+    """A worker's peers: name, public_key, endpoint, allowed, keepalive in seconds."""
+    found = _configuration(hostvars, groups, host, keys)["mesh"]["peers"]
+    for peer in found:
+        if "keepalive" in peer:
+            seconds = parse_duration(peer["keepalive"])
+            # As edges do: a fraction is not none.
+            peer["keepalive"] = max(1, round(seconds)) if seconds else 0
+    return found
 
 
 def placeholder_keys(hosts: Sequence[str]) -> dict[str, str]:
@@ -135,33 +149,51 @@ def files(
     ]
 
 
+def left_behind(want: Sequence[str], placed: str) -> list[str]:
+    """Paths that the playbook put on a node once, and that the inventory has no more."""
+    return inventory.left_behind(want, placed)
+
+
 def restarts(
-    paths: Sequence[str], old: str, new: str, release_changes: bool, unfinished: str
+    paths: Sequence[str], old: str, new: str, release_changes: bool, note: str
 ) -> list[str]:
-    """Units that have to start anew; `unfinished`, a line each, are what a cut-off run left."""
+    """Units that have to start anew; `note` is what a cut-off run left."""
     tables = inventory.tables_changed(old, new)
-    return inventory.restarts(paths, tables, release_changes, unfinished.split())
+    return inventory.restarts(paths, tables, release_changes, note.splitlines())
 
 
-def removed(want: Mapping[str, Sequence[str]], text: str) -> list[str]:
-    """Groups and neighbors that were there and that an edgenode.toml has no more."""
-    document = tomllib.loads(text)
-    there = {group["name"] for group in document["groups"]}
-    there |= {neighbor["name"] for neighbor in document["bgp"]["neighbors"]}
-    return sorted({*want["announced"], *want["sessions"]} - there)
+def expected(status: str, text: str, known_down: Sequence[str], note: str) -> dict[str, Any]:
+    """What has to be once a node is changed.
+
+    `status` is the output of `edgenode status --json`, or empty, `text` the new edgenode.toml.
+    """
+    want = inventory.expected(_status(status), text, _plain(known_down), bool(note))
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(want).items()
+    }
 
 
-def expected(status: str) -> dict[str, Any]:
-    """What has to be as it was; `status` is the output of `edgenode status --json`, or empty."""
-    return {key: list(value) for key, value in asdict(inventory.expected(_status(status))).items()}
+def left_drained(status: str) -> list[str]:
+    """Groups that the playbook has drained."""
+    return list(inventory.left_drained(_status(status)))
 
 
-def unmet(
-    status: str, phase: str, want: Mapping[str, Sequence[str]], removed: Sequence[str] = ()
-) -> list[str]:
+def unmet(status: str, phase: str, want: Mapping[str, Any]) -> list[str]:
     """What still lacks for a phase (drained, changed, announced) to be over."""
-    wanted = inventory.Expected(**{str(key): tuple(value) for key, value in want.items()})
-    return inventory.unmet(phase, wanted, _status(status), tuple(removed))  # type: ignore[arg-type]
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in _plain(want).items()}
+    wanted = inventory.Expected(**plain)
+    return inventory.unmet(phase, wanted, _status(status))  # type: ignore[arg-type]
+
+
+def locked_out(login: str, firewall: Any, own_rules: Any, keys: Any) -> list[str]:
+    """Why the operator could not log in once more, in sentences.
+
+    Rules of the operator's own may let him in: then `edgenode firewall apply` judges.
+    """
+    table = _plain(firewall or {})
+    management = None if own_rules or table.get("include") else table.get("management")
+    return list(inventory.locked_out(login, management, _plain(keys) or None))
 
 
 def _status(text: str) -> Any:
@@ -218,7 +250,9 @@ class FilterModule:
             "edgenode_pending": pending,
             "edgenode_files": files,
             "edgenode_reason": lambda _: inventory.REASON,
-            "edgenode_removed": removed,
+            "edgenode_left_behind": left_behind,
+            "edgenode_left_drained": left_drained,
+            "edgenode_locked_out": locked_out,
             "edgenode_restarts": restarts,
             "edgenode_expected": expected,
             "edgenode_unmet": unmet,

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from edgenode.bgp import files
 from edgenode.bgp.files import FileError, keep, remove, write_atomically
 
 
@@ -42,6 +44,22 @@ def test_what_is_right_is_not_written_again(tmp_path: Path) -> None:
     path.chmod(0o666)
     keep(path, "text", mode=0o640)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_group_that_has_another_number_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BIRD's, in another image or after a reinstallation: it could not read its secrets."""
+    path = tmp_path / "a.conf"
+    numbers = {"before": os.getgid(), "after": os.getgid() + 1}
+    given: list[int] = []
+    monkeypatch.setattr(files, "_gid", lambda group: numbers[group])
+    monkeypatch.setattr("os.fchown", lambda file, owner, group: given.append(group))
+    keep(path, "text", mode=0o640, group="before")
+    keep(path, "text", mode=0o640, group="before")
+    assert given == []
+    keep(path, "text", mode=0o640, group="after")
+    assert given == [numbers["after"]]
 
 
 def test_only_what_begins_so_is_removed(tmp_path: Path) -> None:

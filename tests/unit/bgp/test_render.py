@@ -101,7 +101,7 @@ def test_options_of_a_session(make_config: MakeConfig) -> None:
     for option in ("local 198.51.100.2 as 64701", "multihop 2", "ttl security on"):
         assert f" {option};\n" in session
     assert "  password far_password;\n" in session
-    assert 'include "edgenode-secrets.conf";\n' in text
+    assert 'include "bird-secrets.conf";\n' in text
     assert render_secrets(config, {"far": "s e#cret"}).endswith(
         'define far_password = "s e#cret";\n'
     )
@@ -163,7 +163,7 @@ def test_bird_takes_whatever_the_schema_takes(
         max_size=80,
     )
     passwords = {n.name: data.draw(secret) for n in config.bgp.neighbors if n.password_file}
-    path = tmp_path / "edgenode.conf"
+    path = tmp_path / "bird.conf"
     path.write_text(
         render(config, levels, "0123456789abcdef", towards=data.draw(towards(raw)), version=VERSION)
     )

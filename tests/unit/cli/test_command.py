@@ -75,6 +75,12 @@ def test_a_wrong_one_has_all_its_problems_in_json(config: Path) -> None:
     assert all(problem["line"] for problem in problems)
 
 
+def test_an_address_is_said_as_it_was_written(config: Path) -> None:
+    config.write_text(config.read_text().replace("2001:db8:1::3", "2001:db8:a:b::/4"))
+    shown = edgenode("check-config", "--config", str(config))
+    assert '"2001:db8:a:b::/4" is not right' in shown.stderr, "no emoji, no markup"
+
+
 def test_render_prints_what_bird_is_given(config: Path) -> None:
     shown = edgenode("render", "bird", "--config", str(config))
     assert shown.returncode == 0, shown.stderr

@@ -49,6 +49,26 @@ def test_nobody_to_manage_it() -> None:
         problems(firewall={"management": []})
 
 
+def test_a_group_that_is_announced_and_closed() -> None:
+    """No check would ever see it: they come from the node itself."""
+    static = {
+        "name": "static",
+        "prefixes": ["192.0.2.0/24"],
+        "addresses": ["192.0.2.1"],
+        "checks": ["proxy"],
+    }
+    checks = [{"name": "proxy", "type": "tcp", "target": "192.0.2.1:80"}]
+    closed = [*RAW["groups"], static]  # type: ignore[misc]
+    open_ = [*RAW["groups"], static | {"ports": ["udp/53"]}]  # type: ignore[misc]
+    rules = {"management": ["198.51.100.0/29"]}
+    (found,) = problems(checks=checks, groups=closed, firewall=rules)
+    assert "let nobody in to group static" in found
+    assert problems(checks=checks, groups=open_, firewall=rules) == []
+    own = rules | {"include": ["/etc/edgenode/own.nft"]}
+    assert problems(checks=checks, groups=closed, firewall=own) == []
+    assert problems(checks=checks, groups=closed, firewall=None) == []
+
+
 @pytest.mark.parametrize(
     ("ports", "said"),
     [

@@ -83,7 +83,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     node = Node(tmp_path)
     monkeypatch.setattr(trial, "_call", node.call)
     monkeypatch.setattr(trial, "_armed", lambda: node.armed)
-    monkeypatch.setattr(trial, "_loaded", lambda: node.table is not None)
+    monkeypatch.setattr(trial, "_loaded", lambda: node.table not in (None, "baseline"))
     monkeypatch.setattr(trial, "SYSTEMD", tmp_path)
     monkeypatch.setattr(trial, "LOADED_AT_BOOT", tmp_path)
     monkeypatch.setattr("os.replace", node.replace(__import__("os").replace))
@@ -200,6 +200,15 @@ def test_files_are_roots_alone(node: Node) -> None:
     Trial(node.directory).apply("new", None)
     assert (node.directory / "confirmed.nft").stat().st_mode & 0o777 == 0o600
     assert not (node.directory / "pending.nft").exists()
+
+
+def test_confirmed_rules_are_loaded_again_over_the_baseline(node: Node) -> None:
+    """As after a boot at which they did not load."""
+    (node.directory / "confirmed.nft").write_text("same")
+    node.table = "baseline"
+    assert Trial(node.directory).apply("same", None)
+    assert node.table == "same"
+    assert not Trial(node.directory).apply("same", None)
 
 
 def test_two_operators(node: Node) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from edgenode.config import ExecCheck
+from edgenode.config import ExecCheck, load
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import RunnerProbe
-from edgenode.health.execrunner import BACKLOG, Runner
+from edgenode.health.execrunner import BACKLOG, Commands, Runner
 from edgenode.places import listen
 from tests.unit.config.test_config import GOOD
 from tests.unit.health.fixed import Fixed
@@ -163,6 +163,22 @@ def write_config(path: Path, script: str) -> None:
     text = text.replace('["steering"]', '["steering", "disk"]', 1)
     check = f'\n[[checks]]\nname = "disk"\ntype = "exec"\ncommand = ["sh", "-c", "{script}"]\n'
     path.write_text(text.replace("\n[[checks]]", check + "\n[[checks]]", 1))
+
+
+async def test_a_check_that_was_taken_out_can_be_made_until_control_knows(tmp_path: Path) -> None:
+    """An edit is in force when control is restarted: until then it must not be blind."""
+    config = tmp_path / "edgenode.toml"
+    write_config(config, "echo first")
+    commands = Commands(config, load(config, check_secrets=False))
+    assert commands.probe("other") is None
+    config.write_text(GOOD)
+    found = commands.probe("disk")
+    assert found is not None
+    assert (await found()).reason == "sh: first"
+    write_config(config, "echo second")
+    found = commands.probe("disk")
+    assert found is not None
+    assert (await found()).reason == "sh: second"
 
 
 async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(

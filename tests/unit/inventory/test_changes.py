@@ -13,6 +13,8 @@ from edgenode.inventory import (
     REASON,
     File,
     expected,
+    left_behind,
+    left_drained,
     pending,
     restarts,
     tables_changed,
@@ -70,6 +72,8 @@ def test_a_comment_is_no_change_of_a_table() -> None:
         ),
         (["/usr/lib/systemd/system/edgenode-firewall.service"], [], False, [], []),
         (["/etc/edgenode/secrets/x"], [], False, [], ["edgenode-control.service"]),
+        # It reads the checks again by itself, and the lifeline knows no groups.
+        ([], ["checks", "groups"], False, [], ["edgenode-control.service"]),
         ([], [], True, [], [unit for unit in UNITS if unit != "bird.service"]),
         ([], [], False, ["edgenode-exec.service"], ["edgenode-exec.service"]),
         (
@@ -85,6 +89,21 @@ def test_what_starts_anew(
     paths: list[str], tables: list[str], release: bool, unfinished: list[str], units: list[str]
 ) -> None:
     assert restarts(paths, tables, release, unfinished) == units
+
+
+def test_files_that_left_the_inventory_and_no_others_are_left_behind() -> None:
+    placed = "/etc/edgenode/secrets/old.md5\n/etc/systemd/network/10-uplink.network\n"
+    want = ["/etc/systemd/network/10-uplink.network", "/etc/systemd/network/20-new.network"]
+    assert left_behind(want, placed) == ["/etc/edgenode/secrets/old.md5"]
+    assert left_behind(want, "") == []
+
+
+TOML = """
+[[bgp.neighbors]]
+name = "transit"
+[[groups]]
+name = "web"
+"""
 
 
 def group(
@@ -116,34 +135,71 @@ THEIRS = {"kind": "drained", "reason": "a disk is changed", "since": 0.0}
 
 
 def test_what_was_announced_is_expected_again_and_an_operators_drain_is_not() -> None:
+    text = TOML + '[[groups]]\nname = "cut-off"\n'
     want = expected(
         status(
             group("web"),
+            group("gone"),
             group("late", in_force=False),
             group("cut-off", "withdrawn", intent=OURS),
             group("operators", "withdrawn", intent=THEIRS),
-        )
+        ),
+        text,
     )
-    assert want.announced == ("web", "cut-off")
+    assert want.announced == ("web", "gone", "cut-off")
+    assert want.again == ("web", "cut-off")
     assert want.left_drained == ("cut-off",)
     assert want.sessions == ("transit",)
-    assert expected(None).announced == ()
+    assert not want.settled
+
+
+def test_what_a_run_left_drained_is_found_once_control_answers_again() -> None:
+    """Control was dead before the change: nobody knew of the drain then."""
+    assert expected(None, TOML).again == ()
+    assert left_drained(None) == ()
+    assert left_drained(status(group("web", "withdrawn", intent=OURS), group("b"))) == ("web",)
 
 
 def test_a_drained_group_is_waited_for_until_bird_has_withdrawn_it() -> None:
-    want = expected(status(group("web")))
+    want = expected(status(group("web")), TOML)
     assert unmet("drained", want, status(group("web", "drained"))) != []
     assert unmet("drained", want, status(group("web", "withdrawn", in_force=False))) != []
     assert unmet("drained", want, status(group("web", "withdrawn"))) == []
     assert unmet("drained", want, None) == ["control does not answer"]
 
 
-def test_a_session_that_was_up_must_be_up() -> None:
-    want = expected(status(group("web")))
-    down = status(group("web"), session="Active")
-    assert unmet("changed", want, down) == ["the session with transit is Active"]
-    assert unmet("changed", want, down, removed=("transit",)) == []
-    assert unmet("changed", expected(down), down) == []
+DOWN = status(group("web"), session="Active")
+
+
+@pytest.mark.parametrize(
+    ("before", "known_down", "cut_off", "needed"),
+    [
+        (status(group("web")), (), False, True),
+        # Down before, on a node that nothing of a run was left on: it is no fault of this one.
+        (DOWN, (), False, False),
+        # It is down since a run broke it, and stopped: the next one must not pass over that.
+        (DOWN, (), True, True),
+        (status(group("web", "withdrawn", intent=OURS), session="Active"), (), False, True),
+        # A new node, or one whose control is dead.
+        (None, (), False, True),
+        # A neighbor that is new.
+        ({**status(group("web")), "neighbors": []}, (), False, True),
+        (None, ("transit",), False, False),
+        (DOWN, ("transit",), True, False),
+    ],
+)
+def test_which_session_must_be_up(
+    before: Any, known_down: tuple[str, ...], cut_off: bool, needed: bool
+) -> None:
+    want = expected(before, TOML, known_down, cut_off)
+    assert unmet("changed", want, DOWN) == (["the session with transit is Active"] * needed)
+    assert unmet("changed", want, status(group("web"))) == []
+
+
+def test_a_session_of_a_neighbor_that_goes_is_not_waited_for() -> None:
+    before = status(group("web"))
+    before["neighbors"].append({"name": "old", "state": "Established", "info": ""})
+    assert expected(before, TOML).sessions == ("transit",)
 
 
 def test_a_node_that_does_not_run_with_its_file_is_not_done() -> None:
@@ -156,10 +212,10 @@ def test_a_node_that_does_not_run_with_its_file_is_not_done() -> None:
 
 
 def test_what_was_announced_must_be_announced() -> None:
-    want = expected(status(group("web"), group("gone")))
+    want = expected(status(group("web"), group("gone")), TOML)
     now = status(group("web", "withdrawn"))
-    assert unmet("announced", want, now, removed=("gone",)) == [
+    assert unmet("announced", want, now) == [
         "group web was announced, and is withdrawn now (because)"
     ]
-    assert unmet("announced", want, status(group("web")), removed=("gone",)) == []
-    assert unmet("announced", want, status(group("web"))) == ["group gone is unknown to control"]
+    assert unmet("announced", want, status(group("web"))) == []
+    assert unmet("announced", want, status()) == ["group web is unknown to control"]

@@ -19,8 +19,12 @@ GROUP = {
     "name": "web",
     "prefixes": ["203.0.113.0/24"],
     "addresses": ["203.0.113.1"],
+    "ports": ["tcp/80"],
     "checks": ["disk"],
 }
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEbmhSuzzlz8AOlzcQw8XyjYlY6yz0n2T7Y4Gm2Wqfzd"
 
 
 def edge(number: int) -> dict[str, Any]:
@@ -156,6 +160,12 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             "fra-1.example.net:51820",
             'fra-1: edgenode_mesh.endpoint: "fra-1.example.net:51820": write "192.0.2.1:80"',
         ),
+        (
+            "fra-1",
+            ("edgenode_mesh", "keepalive"),
+            "often",
+            'fra-1: edgenode_mesh.keepalive: "often": ',
+        ),
         ("fra-1", ("edgenode_mesh",), [], "fra-1: edgenode_mesh: must be a mapping"),
         ("fra-1", ("edgenode_region",), "", "fra-1: edgenode_region: a worker belongs to a region"),
         ("lon1", ("edgenode_region",), "fra", "lon1: edgenode_region: an edge belongs to none"),
@@ -165,11 +175,79 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
             [],
             "lon1: edgenode_grups: there is no such variable: edgenode_groups is meant?",
         ),
+        ("fra-1", ("edgenode_mesh", "adresses"), [], "fra-1: edgenode_mesh.adresses: unknown key"),
+        (
+            "fra-1",
+            ("edgenode_mesh", "keepalive"),
+            "15 sec",
+            'fra-1: edgenode_mesh.keepalive: "15 sec": write a duration',
+        ),
+        (
+            "fra-1",
+            ("edgenode_mesh", "endpoint"),
+            None,
+            "fra-1: edgenode_mesh.endpoint: is missing: no edge could reach this worker",
+        ),
+        (
+            "lon1",
+            ("edgenode_network_files",),
+            {"10-uplink": "[Match]"},
+            'lon1: edgenode_network_files: "10-uplink" is no name',
+        ),
+        (
+            "lon1",
+            ("edgenode_network_files",),
+            {"../x.network": "[Match]"},
+            'lon1: edgenode_network_files: "../x.network" is no name',
+        ),
+        (
+            "lon1",
+            ("edgenode_network_files",),
+            {"10-uplink.network": None},
+            'lon1: edgenode_network_files: "10-uplink.network" must be text',
+        ),
+        ("lon1", ("edgenode_groups",), None, "lon1: edgenode_groups: is empty"),
+        (
+            "lon1",
+            ("edgenode_secrets",),
+            {"transit.md5": None},
+            'lon1: edgenode_secrets: "transit.md5" must be text',
+        ),
+        (
+            "lon1",
+            ("edgenode_authorized_keys",),
+            KEY,
+            "lon1: edgenode_authorized_keys: must be a list",
+        ),
+        (
+            "lon1",
+            ("edgenode_authorized_keys",),
+            [KEY, KEY[:-8]],
+            "lon1: edgenode_authorized_keys[1]: of 72 characters, is no whole SSH public key",
+        ),
         (
             "lon1",
             ("edgenode_secrets",),
             {"../x": ""},
             'lon1: edgenode_secrets: "../x" is no file\'s name',
+        ),
+        (
+            "lon1",
+            ("edgenode_firewall_includes",),
+            {"a/b": ""},
+            'lon1: edgenode_firewall_includes: "a/b" is no file\'s name',
+        ),
+        (
+            "fra-1",
+            ("edgenode_network_files",),
+            {"10-uplink.network": ""},
+            "fra-1: edgenode_network_files: a worker has none",
+        ),
+        (
+            "lon1",
+            ("edgenode_neighbors_down",),
+            "transit",
+            "lon1: edgenode_neighbors_down: must be a list of neighbors' names",
         ),
     ],
 )
@@ -184,6 +262,33 @@ def test_what_clashes_is_said_by_host_and_variable(
     assert any(line.startswith(sentence) for line in said(found)), said(found)
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (KEY, True),
+        (f'from="192.0.2.0/24",command="a b" {KEY} who@where', True),
+        (f"# of the team\n{KEY}\n\n{KEY} second\n", True),
+        (f"{KEY}\nhunter2", False),
+        ("", False),
+        ("hunter2", False),
+        ("ssh-ed25519 AAAA", False),
+        (KEY.replace("ssh-ed25519", "ssh-rsa"), False),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----", False),
+    ],
+)
+def test_what_sshd_would_pass_over_is_no_key(text: str, right: bool) -> None:
+    found = hosts()
+    found["lon1"]["edgenode_authorized_keys"] = [text]
+    assert (said(found) == []) is right
+
+
+def test_a_worker_behind_nat_needs_no_endpoint() -> None:
+    found = hosts()
+    del found["fra-1"]["edgenode_mesh"]["endpoint"]
+    found["fra-1"]["edgenode_mesh"]["keepalive"] = "15s"
+    assert said(found) == []
+
+
 def test_a_password_file_that_no_secret_fills_is_refused() -> None:
     found = hosts()
     neighbor = found["lon1"]["edgenode_bgp"]["neighbors"][0]
@@ -194,10 +299,31 @@ def test_a_password_file_that_no_secret_fills_is_refused() -> None:
     assert said(found) == []
 
 
+def test_a_group_with_a_slip_in_its_name_is_no_smaller_fleet() -> None:
+    found = {**hosts(), "monitor": {"ansible_host": "192.0.2.9", "edgenode_authorized_keys": []}}
+    fleet, _ = read(found)
+    assert list(inventory.strays(found, fleet)) == []
+    fleet, _ = inventory.read_fleet(found, [], ["fra-1"])
+    assert [str(problem) for problem in inventory.strays(found, fleet)] == [
+        "groups: edges: has no host: every worker would lose its peers",
+        "lon1: groups: is neither in edges nor in workers: is a name misspelt?",
+        "ams1.example.net: groups: is neither in edges nor in workers: is a name misspelt?",
+    ]
+
+
 def test_an_edge_without_a_firewall_is_refused() -> None:
     found = hosts()
     del found["lon1"]["edgenode_firewall"]
     assert "without it nothing but SSH is let in" in said(found)[0]
+
+
+def test_the_firewalls_files_are_included_behind_those_that_the_node_has() -> None:
+    found = hosts()
+    found["lon1"]["edgenode_firewall"]["include"] = ["/etc/own.nft"]
+    found["lon1"]["edgenode_firewall_includes"] = {"10-mine.nft": "tcp dport 25 accept\n"}
+    document = inventory.configuration(read(found)[0], "lon1", keys(found))
+    assert document["firewall"]["include"] == ["/etc/own.nft", "/etc/edgenode/firewall/10-mine.nft"]
+    assert found["lon1"]["edgenode_firewall"]["include"] == ["/etc/own.nft"]
 
 
 @pytest.mark.parametrize(
