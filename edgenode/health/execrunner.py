@@ -49,9 +49,9 @@ HOOKS_AT_ONCE = 8
 class Commands:
     """The commands of the configuration file, which is read again when it has changed.
 
-    Control goes on with what it has until it is told to apply. So a file that has become wrong changes
-    nothing, and a check that is no longer in it can still be made: if not, control would be blind
-    for it, and all be withdrawn for an edit that nobody has put in force.
+    Control goes on with what it has until it is told to apply. So a file that has become wrong
+    changes nothing, and a check that is no longer in it can still be made: if not, control would
+    be blind for it, and all be withdrawn for an edit that nobody has put in force.
     """
 
     def __init__(self, path: Path, config: Config) -> None:

@@ -103,7 +103,7 @@ def test_bad_checks_are_named_with_key_and_remedy(text: str, key: str, what: str
     [
         ('command = ["page"]\non = ["weather"]', "on[0]", "'check' or 'group'"),
         ('command = ["page"]\nonly = ["wbe"]', "only[0]", 'check or group "wbe"'),
-        ("command = []", "command", "at least 1"),
+        ("command = []", "command", "at least one"),
         ('command = ["a=b"]', "command", '"="'),
         ('command = ["page"]\ntimeout = "0s"', "timeout", "0.001"),
     ],

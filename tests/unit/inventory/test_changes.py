@@ -203,7 +203,7 @@ def test_a_session_of_a_neighbor_that_goes_is_not_waited_for() -> None:
 
 
 def test_a_node_that_does_not_run_with_its_file_is_not_done() -> None:
-    want = expected(status(group("web")))
+    want = expected(status(group("web")), TOML)
     fallen_back = {"configuration": {"problem": "the file is not in force"}}
     assert unmet("changed", want, status(group("web")) | fallen_back) == [
         "configuration: the file is not in force"
