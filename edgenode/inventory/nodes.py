@@ -21,9 +21,11 @@ PREFIX = "edgenode_"
 
 TABLES = (
     "bgp",
+    "degraded",
     "lifeline",
     "groups",
     "checks",
+    "hooks",
     "services",
     "steering",
     "metrics",
