@@ -9,7 +9,7 @@ from typing import Any
 
 from edgenode.state import NODE, Intent, IntentKind, Key
 
-LONGEST = 200
+LONGEST = 2000
 """Characters of a reason or an author."""
 
 

@@ -15,6 +15,7 @@ from edgenode.cli.options import EXIT_USAGE, console, errors, fail, show
 from edgenode.cli.times import parse_time
 from edgenode.config import Config
 from edgenode.config.values import parse_duration
+from edgenode.logs import one_line
 
 Groups = Annotated[
     list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups of the configuration.")
@@ -53,10 +54,8 @@ DONE_WITHIN = 2.0
 
 def author(given: str) -> str:
     """Who asks: as told, else whoever became root by sudo, else the login name."""
-    if given:
-        return given
-    if name := os.environ.get("SUDO_USER"):
-        return name
+    if name := given or os.environ.get("SUDO_USER"):
+        return one_line(name)
     try:
         return os.getlogin()
     except OSError:  # there is no terminal

@@ -13,6 +13,7 @@ from edgenode import places
 from edgenode.cli.acting import Author, For, Reason, Until, author, end
 from edgenode.cli.options import AsJson, ConfigPath, config_path, console, errors, fail, show
 from edgenode.config import Essentials, read_essentials
+from edgenode.logs import one_line
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def withdraw_everything(
     from edgenode.state import Intent, IntentKind
 
     found = read_essentials(path)
+    reason = one_line(reason)
     failures = []
     known: tuple[str, ...] = ()
     try:
@@ -94,7 +96,7 @@ def pause(
     """
     from edgenode.state import NODE, Intent, IntentKind
 
-    path = config_path(context, config)
+    path, reason = config_path(context, config), one_line(reason)
     who, moment = author(by), end(lasting, until)
     intent = Intent(NODE, IntentKind.PAUSED, time.time(), reason, until=moment, author=who)
     body = {"groups": [NODE], "kind": "paused", "reason": reason, "author": who, "until": moment}

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class Applier:
         self._running = Running(chosen.text, chosen.config, announcer)
         self._trial: tuple[Trial, Running] | None = None
         self._proven_at: float | None = None
+        self._untrusted = ""
+        """Why what has proved itself could not be stored as such, said once."""
         self._turn = asyncio.Lock()
         self.control = Control(chosen.config, parts, announcer=announcer, last_table=last_table)
         self.control.configuration = self.status
@@ -206,10 +209,12 @@ class Applier:
             # Addresses and blackholes stand before anything is announced.
             for group in wanted.config.groups:
                 await asyncio.to_thread(prepare, group)
+            await self._serve_metrics(wanted.config)
             if self._texts.confirmed() != wanted.text:
                 await asyncio.to_thread(self._texts.suspect, wanted.text, why)
-            await self._serve_metrics(wanted.config)
         except (KernelError, StateError, AddressInUse) as error:
+            with suppress(AddressInUse):
+                await self._serve_metrics(before.config)
             raise ApplyError(str(error)) from None
         sessions = self.control.established() & {n.name for n in wanted.config.bgp.neighbors}
         await self._swap(wanted)
@@ -264,8 +269,11 @@ class Applier:
                 self._proven_at = None
                 try:
                     await asyncio.to_thread(self._texts.trust, self._running.text)
+                    self._untrusted = ""
                 except StateError as error:
-                    log.warning("%s", error)
+                    if str(error) != self._untrusted:
+                        log.warning("the configuration is not confirmed yet: %s", error)
+                    self._untrusted = str(error)
                     self._prove_later()
 
     def _say(self, text: str) -> None:

@@ -107,6 +107,7 @@ class Control:
             self._succeed(before)
         parts.change(config)
         self._checker.on_verdict = self._on_verdict
+        self._checker.on_warning = lambda check, text: self._note("check", check, text)
         self._lifeline.on_state = self._on_lifeline
         self._steering.on_report = self._on_report
         self._steering.on_connected = self._on_steering

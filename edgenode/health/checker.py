@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,12 @@ from edgenode.config import Check
 from edgenode.health.lag import StallMeter
 from edgenode.health.risefall import State, Verdict
 from edgenode.health.watch import Counters, Watch
+
+_log = logging.getLogger(__name__)
+
+
+def _log_warning(check: str, text: str) -> None:
+    _log.info("check %s: %s", check, text)
 
 
 class Checker:
@@ -29,6 +36,8 @@ class Checker:
     ) -> None:
         """`exec_runner`: the socket of the process that runs exec checks."""
         self.on_verdict = on_verdict
+        self.on_warning: Callable[[str, str], None] = _log_warning
+        """Called with a check's name and a sentence when a warning begins or ends."""
         self._exec_runner = exec_runner
         self._meter = StallMeter(time.monotonic)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -88,13 +97,16 @@ class Checker:
             self._meter.stop()
 
     def _watch(self, check: Check) -> Watch:
-        watch = Watch(check, self._deliver, self._meter, self._exec_runner)
+        watch = Watch(check, self._deliver, self._warn, self._meter, self._exec_runner)
         if self._group is None:
             watch.begin()
         return watch
 
     def _deliver(self, verdict: Verdict) -> None:
         self.on_verdict(verdict)
+
+    def _warn(self, check: str, text: str) -> None:
+        self.on_warning(check, text)
 
     def _start(self) -> None:
         if self._group is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgenode.config import ExecCheck
 from edgenode.health.observation import Observation
 
 MARGIN = 2.0
@@ -19,12 +21,19 @@ FACTS = ("node", "kind", "name", "state", "previous", "reason", "time")
 """What a hook is told, as EDGENODE_NODE and so on in its environment."""
 
 
+def version(check: ExecCheck) -> str:
+    """Tells apart what a check of one name has been, from one text of the file to the next."""
+    meant = [list(check.command), check.timeout, check.on_warning, check.on_unknown]
+    return hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
+
+
 class RunnerProbe:
     """EXEC probe: a check's command, by the check's name."""
 
-    def __init__(self, runner: Path, check: str, timeout: float) -> None:
+    def __init__(self, runner: Path, check: str, timeout: float, version: str = "") -> None:
+        """`version`: the one that is meant, while exec-runner knows it; absent: the present one."""
         self._runner = runner
-        self._check = check
+        self._question = f"{check}\0{version}" if version else check  # no name has a NUL
         self._timeout = timeout
 
     async def __call__(self) -> Observation:
@@ -33,7 +42,7 @@ class RunnerProbe:
         That says nothing about the target: the check's state stays as it is, and a control that
         stays blind stops its heart (control/heart).
         """
-        return await _ask(self._runner, self._check.encode(), self._timeout)
+        return await _ask(self._runner, self._question.encode(), self._timeout)
 
 
 async def run_hook(

@@ -25,7 +25,7 @@ from typing import Protocol
 from edgenode import logs
 from edgenode.config import Config, ConfigError, ExecCheck, load
 from edgenode.health.exec import ExecProbe
-from edgenode.health.execclient import FACTS
+from edgenode.health.execclient import FACTS, version
 from edgenode.health.observation import printable
 from edgenode.notify import Notifier
 from edgenode.places import InUse, exec_socket, listen
@@ -42,6 +42,9 @@ MOST = 32
 wait; one that waits too long for its turn could not be made, which is no failure of its target."""
 
 
+VERSIONS = 4096
+"""Of checks that are remembered: far more than a file has."""
+
 HOOKS_AT_ONCE = 8
 """Hooks that run at the same time, beside the checks: they never take a check's turn."""
 
@@ -49,21 +52,22 @@ HOOKS_AT_ONCE = 8
 class Commands:
     """The commands of the configuration file, which is read again when it has changed.
 
-    Control goes on with what it has until it is told to apply. So a file that has become wrong
-    changes nothing, and a check that is no longer in it can still be made: if not, control would
-    be blind for it, and all be withdrawn for an edit that nobody has put in force.
+    A file that has become wrong changes nothing: control, too, goes on with what it has. And
+    control may run with an older text of the file, before the new one is applied, or after it was
+    undone: it says which version of a check it means.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
         self._path = path
         self._mark = _mark(path)
-        self._probes = _probes(config)
-        self._hooks = {hook.name: hook for hook in config.hooks}
+        self._versions: dict[tuple[str, str], ExecProbe] = {}
+        self._take(config)
 
-    def probe(self, name: str) -> ExecProbe | None:
-        """What runs the check of this name; None: there is none."""
+    def probe(self, name: str, version: str = "") -> ExecProbe | None:
+        """What runs the check of this name, in this version if that was ever read, else as it is
+        in the file; None: there is none."""
         self._read_again()
-        return self._probes.get(name)
+        return self._versions.get((name, version)) or self._probes.get(name)
 
     def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
         """What runs the hook of this name, once; None: there is none."""
@@ -88,14 +92,24 @@ class Commands:
             except ConfigError as error:
                 log.error("the configuration is wrong now, the old one serves: %s", error)
                 return
-            self._probes |= _probes(config)
-            self._hooks |= {hook.name: hook for hook in config.hooks}
+            self._take(config)
+
+    def _take(self, config: Config) -> None:
+        self._hooks = {hook.name: hook for hook in config.hooks}
+        self._probes = {}
+        for check in config.checks:
+            if isinstance(check, ExecCheck):
+                self._probes[check.name] = probe = _probe(check)
+                self._versions.pop((check.name, version(check)), None)
+                self._versions[check.name, version(check)] = probe
+        for oldest in list(self._versions)[:-VERSIONS]:
+            del self._versions[oldest]
 
 
 class Finds(Protocol):
     """Commands by their names."""
 
-    def probe(self, name: str) -> ExecProbe | None:
+    def probe(self, name: str, version: str = "") -> ExecProbe | None:
         """What runs the check of this name; None: there is none."""
 
     def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
@@ -169,7 +183,7 @@ class Runner:
 
     def _find(self, asked: Question) -> ExecProbe | None:
         if asked.facts is None:
-            return self._commands.probe(asked.name)
+            return self._commands.probe(asked.name, asked.version)
         return self._commands.hook(asked.name, asked.facts)
 
 
@@ -180,6 +194,8 @@ class Question:
     name: str
     facts: Mapping[str, str] | None = None
     """Of a hook; a check has none."""
+    version: str = ""
+    """Of a check; empty: the present one."""
 
     @property
     def kind(self) -> str:
@@ -191,7 +207,8 @@ def question(raw: bytes) -> Question:
     """From a datagram: the name of a check, or JSON. Raises ValueError with a clause."""
     text = raw.decode("utf-8", "replace")
     if not text.startswith("{"):
-        return Question(text)
+        name, _, meant = text.partition("\0")
+        return Question(name, version=meant)
     try:
         message = json.loads(text)
         name, facts = message["hook"], message["facts"]
@@ -239,17 +256,13 @@ async def _main(path: Path, config: Config) -> int:
     return 0
 
 
-def _probes(config: Config) -> dict[str, ExecProbe]:
-    found = (check for check in config.checks if isinstance(check, ExecCheck))
-    return {
-        check.name: ExecProbe(
-            check.command,
-            check.timeout,
-            warning_is_up=check.on_warning == "up",
-            unknown_is_down=check.on_unknown == "down",
-        )
-        for check in found
-    }
+def _probe(check: ExecCheck) -> ExecProbe:
+    return ExecProbe(
+        check.command,
+        check.timeout,
+        warning_is_up=check.on_warning == "up",
+        unknown_is_down=check.on_unknown == "down",
+    )
 
 
 def _mark(path: Path) -> tuple[int, int, int]:

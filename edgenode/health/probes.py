@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgenode.config import Check, DnsCheck, ExecCheck, HttpCheck, TcpCheck, TlsCheck
 from edgenode.health.dns import DnsProbe
-from edgenode.health.execclient import RunnerProbe
+from edgenode.health.execclient import RunnerProbe, version
 from edgenode.health.http import HttpProbe, target_of
 from edgenode.health.observation import Probe
 from edgenode.health.sockets import Target
@@ -26,7 +26,7 @@ def probe_of(check: Check, runner: Path) -> Probe:
         case DnsCheck():
             return DnsProbe(check)
         case ExecCheck():
-            return RunnerProbe(runner, check.name, check.timeout)
+            return RunnerProbe(runner, check.name, check.timeout, version(check))
 
 
 def tripwire_target(check: Check) -> Target | None:

@@ -28,6 +28,9 @@ OWN_FAULT = frozenset(
 )
 """Errors that tell of this process and not of the target."""
 
+NOBODY_LISTENS = frozenset({errno.ECONNREFUSED, errno.ENOENT})
+"""Results of a connect that prove it; ENOENT: a Unix socket that its server has removed."""
+
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # socket(7): SO_LINGER on, 0 seconds

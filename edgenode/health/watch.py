@@ -52,18 +52,21 @@ class Watch:
     """Polls one check and holds its tripwire; `on_verdict` is called at each transition.
 
     `on_verdict` runs within the event that caused it: it must not block. An exception from it is
-    logged and counted; the state stands in `verdict` all the same.
+    logged and counted; the state stands in `verdict` all the same. `on_warning` is called with the
+    check's name and a sentence when a warning begins or ends.
     """
 
     def __init__(
         self,
         check: Check,
         on_verdict: Callable[[Verdict], None],
+        on_warning: Callable[[str, str], None],
         meter: StallMeter,
         exec_runner: Path,
     ) -> None:
         self.check = check
         self._on_verdict = on_verdict
+        self._on_warning = on_warning
         self._meter = meter
         self._probe = probe_of(check, exec_runner)
         self._known_at = time.monotonic()
@@ -177,9 +180,9 @@ class Watch:
         if observation.ok:
             self.counters.expires_at = observation.expires_at
         if observation.warning and not before:
-            _log.warning("check %s: warning: %s", self.check.name, observation.warning)
+            self._on_warning(self.check.name, f"warning: {observation.warning}")
         elif before and not observation.warning:
-            _log.info("check %s: no warning any more", self.check.name)
+            self._on_warning(self.check.name, "no warning any more")
 
     def _proved_down(self, reason: str) -> None:
         self._proofs += 1

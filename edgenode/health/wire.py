@@ -7,7 +7,6 @@ readable, and a local address answers the confirming connect within the same cal
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import socket
@@ -127,7 +126,7 @@ class Wire:
             self._hold()
             return self._logic.connected(now)
         self._drop_trying()
-        if error == errno.ECONNREFUSED:
+        if error in sockets.NOBODY_LISTENS:
             # Connections that still stand serve nobody new: their proxy has stopped listening.
             self._drop_held()
             return self._logic.refused(now, sockets.explain(self._target, error))

@@ -26,9 +26,11 @@ _EDGENODE = tuple(unit for unit in UNITS if unit.startswith("edgenode-"))
 _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
+    "degraded": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
     "groups": ("edgenode-control.service",),
     "checks": ("edgenode-control.service",),
+    "hooks": ("edgenode-control.service",),
     "services": ("edgenode-control.service",),
     "regions": ("edgenode-control.service",),
     "steering": ("edgenode-steering.service",),

@@ -24,9 +24,11 @@ PREFIX = "edgenode_"
 
 TABLES = (
     "bgp",
+    "degraded",
     "lifeline",
     "groups",
     "checks",
+    "hooks",
     "services",
     "steering",
     "metrics",

@@ -286,7 +286,7 @@ def test_the_command_says_what_is_wrong_and_touches_nothing(lab: Lab, tmp_path: 
     config = lab.directory(EDGE) / "edgenode.toml"
     broken = tmp_path / "broken.toml"
     broken.write_text(config.read_text().replace("interval", "intervall"))
-    for arguments in (("check-config",), ("control",), ("steering",), ("render", "bird")):
+    for arguments in (("check-config",), ("apply",), ("steering",), ("render", "bird")):
         answer = lab.edgenode(EDGE, *arguments, "--config", str(broken))
         assert answer.returncode == 2, arguments
         assert 'did you mean "interval"' in answer.stderr

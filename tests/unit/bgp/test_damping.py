@@ -71,6 +71,17 @@ def replace_damping(**changes: object) -> Damping:
     return Damping.model_validate(changes)
 
 
+def test_with_a_low_threshold_the_worst_past_is_waited_out_for_max_suppress() -> None:
+    """Cisco's own 2000 leaves no room at all; still nobody hides a route for longer than that."""
+    low = replace_damping(suppress=2000)
+    worst = History(ceiling(low), 0.0)
+    assert wait(worst, WITHDRAWN, NORMAL, 0.0, low, 0.0).seconds == low.max_suppress
+    assert wait(worst, WITHDRAWN, NORMAL, 3000.0, low, 0.0).seconds == low.max_suppress - 3000
+    assert wait(worst, WITHDRAWN, NORMAL, low.max_suppress, low, 0.0).seconds == 0
+    once = charge(History(), NORMAL, WITHDRAWN, 0.0, low)
+    assert wait(once, WITHDRAWN, NORMAL, 0.0, low, 0.0).seconds == pytest.approx(1274, abs=5)
+
+
 def test_a_penalty_halves_and_is_forgotten() -> None:
     kept = charge(History(), NORMAL, WITHDRAWN, 0.0, DEFAULT)
     assert present(kept, 900.0, DEFAULT) == pytest.approx(500)

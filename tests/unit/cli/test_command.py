@@ -17,7 +17,7 @@ from tests.unit.config.test_config import GOOD
 SUBCOMMANDS = [
     *(["control"], ["steering"], ["lifeline"], ["check-config"], ["render"], ["status"]),
     *(["history"], ["why"], ["drain"], ["undrain"], ["withdraw"], ["degrade"], ["maintenance"]),
-    *(["release"], ["pause"], ["resume"], ["lab"]),
+    *(["release"], ["pause"], ["resume"], ["lab"], ["apply"], ["confirm"], ["undo"]),
     *(["mesh"], ["mesh", "up"], ["mesh", "key"]),
     *(["lab", "up"], ["lab", "down"], ["lab", "run"], ["lab", "list"], ["lab", "delays"]),
 ]

@@ -65,6 +65,14 @@ def test_a_damaged_configuration_is_in_no_pauses_way(config: Path, tmp_path: Pat
     assert paused(tmp_path)
 
 
+def test_what_is_stored_is_one_line_for_any_terminal(config: Path, tmp_path: Path) -> None:
+    odd = ("--reason", "two\nlines \x1b[31m", "--author", "a\tb")
+    assert edgenode("pause", *odd, "--config", str(config)).returncode == 0
+    stored = paused(tmp_path)
+    assert stored
+    assert (stored.reason, stored.author) == (r"two\nlines \x1b[31m", r"a\tb")
+
+
 def test_an_end_in_the_past_or_twice_is_refused(config: Path, tmp_path: Path) -> None:
     for options in (["--until", "2001-01-01"], ["--for", "1h", "--until", "18:00"]):
         shown = edgenode(*PAUSE, *options, "--config", str(config))

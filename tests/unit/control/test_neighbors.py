@@ -83,6 +83,17 @@ async def test_with_no_session_nothing_is_proven(config: Config) -> None:
     assert not (await looked(config, Bird(DOWN))).whole
 
 
+async def test_degrading_towards_one_neighbor_is_proven_by_the_path(config: Config) -> None:
+    head = "203.0.113.0/24 blackhole [web_v4_normal 05:33:55] * (200)"
+    towards = frozenset({("web", "transit-v4")})
+    for length, proven in ((1, False), (2, False), (3, True)):
+        path = "\tBGP.as_path: " + " ".join(["64700"] * length)
+        bird = Bird(UP, DOWN, sent=(head, path))
+        found = await look(bird, config, config.groups[0], Level.NORMAL, towards)
+        assert found.whole is proven, length
+        assert (await look(bird, config, config.groups[0], Level.NORMAL)).whole
+
+
 async def test_a_bird_that_is_away_proves_nothing(config: Config) -> None:
     found = await look(
         BirdClient(Path("/nowhere/bird.ctl")), config, config.groups[0], Level.DRAINED

@@ -24,6 +24,9 @@ class FakeAnnouncer:
         self.answers.append(asyncio.get_running_loop().create_future())
         return self.answers[-1]
 
+    def succeed(self, before: Announcer, levels: Mapping[str, Level]) -> None:
+        self.assumed = dict(levels)
+
     async def answer(self, number: int, confirmed: bool) -> None:
         self.answers[number].set_result(confirmed)
         await asyncio.sleep(0)
@@ -90,3 +93,17 @@ async def test_what_bird_was_seen_to_do_covers_what_was_asked_before() -> None:
     assert given.withdraw_since is not None
     given.seen_to_agree(time.monotonic() + 1)
     assert given.withdraw_since is None
+
+
+async def test_under_another_configuration_nothing_is_given_again_or_forgotten() -> None:
+    announcer, before = orders()
+    before.give({"a": Level.WITHDRAWN, "b": Level.DRAINED})
+    fresh = FakeAnnouncer()
+    after = Orders(cast(Announcer, fresh), {"b": Level.WITHDRAWN, "c": Level.WITHDRAWN})
+    after.succeed(before)
+    assert fresh.written == []
+    assert after.levels == {"b": Level.DRAINED, "c": Level.WITHDRAWN}
+    assert fresh.assumed == {"b": Level.DRAINED}
+    assert after.withdraw_since is not None, "of a group that is configured no more"
+    await announcer.answer(0, True)
+    assert after.withdraw_since is None

@@ -16,7 +16,7 @@ class Fixed:
         self._checks = checks
         self._hooks = hooks or {}
 
-    def probe(self, name: str) -> ExecProbe | None:
+    def probe(self, name: str, version: str = "") -> ExecProbe | None:
         return self._checks.get(name)
 
     def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:

@@ -122,6 +122,29 @@ async def test_tripwire_beats_the_poll(
         assert down.since - died < 0.1
 
 
+@pytest.mark.parametrize("removed", [False, True])
+async def test_tripwire_on_a_unix_socket_and_its_grace(removed: bool, tmp_path: Path) -> None:
+    path, verdicts = tmp_path / "app.sock", Verdicts()
+    values = {"type": "http", "url": "http://127.0.0.1/", "unix_socket": path, "fall": 1}
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        checks = [
+            check(**values, interval=60),
+            check(**values | {"name": "patient"}, restart_grace=0.5, interval=0.1, timeout=0.05),
+        ]
+        async with running(checks, verdicts) as checker:
+            for one in checks:
+                checker.adopt(one.name, State.UP)
+            await asyncio.sleep(0)
+            died = time.monotonic()
+            if removed:
+                path.unlink()
+            server.close()
+            assert (await verdicts.wait("c", State.DOWN)).since - died < 0.1
+            assert (await verdicts.wait("patient", State.DOWN)).since - died > 0.4
+
+
 async def test_without_tripwire_the_polls_decide(
     listener: socket.socket, endpoint_of: EndpointOf
 ) -> None:

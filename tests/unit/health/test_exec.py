@@ -6,11 +6,14 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgenode.health.exec import ExecProbe
 
@@ -191,3 +194,15 @@ async def test_a_command_that_cannot_be_killed_is_not_started_twice(
     await asyncio.sleep(0.1)
     file.unlink()
     assert (await probe()).timed  # gone: the check runs again
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.text().filter(lambda text: "\0" not in text), max_size=4))
+async def test_arguments_reach_the_command_as_they_are_and_no_shell_reads_them(
+    arguments: list[str],
+) -> None:
+    hexed = "".join(text.encode("utf-8", "surrogatepass").hex() + "00" for text in arguments)
+    script = "import os, sys; print('=' + b'\\0'.join(map(os.fsencode, sys.argv[1:] + [''])).hex())"
+    wanted = f"{sys.executable}: ={hexed}"[:200]
+    seen = await ExecProbe((sys.executable, "-c", script, *arguments), 20.0)()
+    assert seen.reason[:200] == wanted

@@ -17,7 +17,7 @@ import pytest
 from edgenode.config import ExecCheck, load
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
-from edgenode.health.execclient import RunnerProbe
+from edgenode.health.execclient import RunnerProbe, version
 from edgenode.health.execrunner import BACKLOG, Commands, Runner
 from edgenode.places import listen
 from tests.unit.config.test_config import GOOD
@@ -165,20 +165,25 @@ def write_config(path: Path, script: str) -> None:
     path.write_text(text.replace("\n[[checks]]", check + "\n[[checks]]", 1))
 
 
-async def test_a_check_that_was_taken_out_can_be_made_until_control_knows(tmp_path: Path) -> None:
-    """An edit is in force when control is restarted: until then it must not be blind."""
-    config = tmp_path / "edgenode.toml"
-    write_config(config, "echo first")
-    commands = Commands(config, load(config, check_secrets=False))
-    assert commands.probe("other") is None
-    config.write_text(GOOD)
-    found = commands.probe("disk")
-    assert found is not None
-    assert (await found()).reason == "sh: first"
-    write_config(config, "echo second")
-    found = commands.probe("disk")
-    assert found is not None
-    assert (await found()).reason == "sh: second"
+def test_a_control_that_runs_with_an_older_text_gets_the_older_command(tmp_path: Path) -> None:
+    path = tmp_path / "edgenode.toml"
+
+    def disk(script: str) -> str:
+        write_config(path, script)
+        return next(version(c) for c in load(path).checks if isinstance(c, ExecCheck))
+
+    first = disk("echo first")
+    commands = Commands(path, load(path))
+    before = commands.probe("disk", first)
+    second = disk("echo second, and longer")
+    assert commands.probe("disk", first) is before
+    assert commands.probe("disk", second) not in (None, before)
+    assert commands.probe("disk") is commands.probe("disk", second)
+    assert commands.probe("disk", "of a process before") is commands.probe("disk", second)
+    path.write_text(path.read_text().replace("disk", "other"))
+    assert commands.probe("disk", first) is before, "undone, the check is there again"
+    assert commands.probe("disk") is None
+    assert commands.probe("gone", first) is None
 
 
 async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode import inventory
-from edgenode.config import load
+from edgenode.config import Config, load
 from edgenode.inventory import Fleet, Problem
+from edgenode.inventory.nodes import TABLES
+
+ROOT = Path(__file__).parents[3]
 
 GROUP = {
     "name": "web",
@@ -92,6 +95,14 @@ def test_a_right_inventory_gives_configurations_that_check_config_takes(tmp_path
         "2001:db8:ffff:9::1/128",
     ]
     assert [worker.name for worker in config.regions[0].workers] == ["fra-1"]
+
+
+def test_every_table_of_the_schema_has_its_variable_and_the_variable_its_description() -> None:
+    # The rest of these follows from the hosts.
+    assert {*TABLES, "node", "regions", "mesh"} == Config.model_fields.keys()
+    spec = ROOT / "ansible" / "roles" / "inventory" / "meta" / "argument_specs.yml"
+    for table in TABLES:
+        assert f"\n      edgenode_{table}: " in spec.read_text()
 
 
 def test_a_worker_meets_the_edges_alone() -> None:

@@ -133,3 +133,24 @@ async def test_a_relays_failure_is_looked_into_at_once(workers: tuple[Worker, Wo
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+async def test_another_configuration_goes_on_with_what_is_known(
+    workers: tuple[Worker, Worker],
+) -> None:
+    fra, iad = workers
+    fra.start()
+    iad.start()
+    seen = Seen()
+    before = Regions(two_regions(fra.port), UNBOUND, seen.tables.append)
+    running = asyncio.create_task(before.run())
+    await until(lambda: sorted(seen.order) == ["fra", "iad"], "both in the table")
+    running.cancel()
+    same, other = two_regions(fra.port), two_regions(fra.port, interval="10s")
+    kept = Regions(same, UNBOUND, seen.tables.append, before=before)
+    assert kept.reachable("web") is True
+    assert kept.table == before.table
+    assert kept.status()["regions"]["fra"]["rtt_ms"] is not None
+    anew = Regions(other, UNBOUND, seen.tables.append, before=before)
+    assert anew.reachable("web") is None, "probed in another way"
+    assert anew.table == before.table

@@ -188,6 +188,13 @@ def test_the_version_before_reads_and_writes_our_file(tmp_path: Path) -> None:
     assert ("web", "transit") in found
 
 
+def test_an_end_belongs_to_the_one_intent_that_had_it(tmp_path: Path) -> None:
+    Intents(tmp_path).put(Intent("web", IntentKind.DRAINED, 1.0, "", until=99.0, author="ann"))
+    with sqlite3.connect(tmp_path / "intents.sqlite") as connection:  # the version before
+        connection.execute(OLD_WRITE, ("web", "drained", 5.0, "again"))
+    assert Intents(tmp_path).all()["web", ""] == Intent("web", IntentKind.DRAINED, 5.0, "again")
+
+
 def test_history_is_filtered(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     for at, kind, subject in [
