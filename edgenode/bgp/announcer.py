@@ -96,6 +96,8 @@ class Announcer:
         """What was last seen and wanted, and what it comes to."""
         self._again = asyncio.Event()
         self._configuring = asyncio.Lock()
+        self._over = False
+        """Whether another one has come after this one."""
 
     @property
     def wanted(self) -> dict[str, Level]:
@@ -166,10 +168,13 @@ class Announcer:
     def succeed(self, before: Announcer, levels: Mapping[str, Level]) -> None:
         """Go on from the announcer of another configuration, which gave these levels.
 
-        No command is given: to bring BIRD to all of it is for `run`.
+        No command is given: to bring BIRD to all of it is for `run`. The one before, which may be
+        in the middle of a `configure` still, ends it first, and begins no other.
         """
         self._wanted = dict(levels)
         self._towards = before._towards
+        self._configuring = before._configuring
+        before._over, self._over = True, False
 
     async def examine(self, other: Announcer) -> None:
         """Have BIRD parse what another announcer would give it; it goes on as it is.
@@ -266,11 +271,13 @@ class Announcer:
         """
         async with self._configuring:
             files = await self._present_files()
-            if await self._runs(files):
+            if self._over or await self._runs(files):
                 return False
             rows = await self._protocols()
             found = {name: level_in_force(group, rows) for name, group in self._groups.items()}
             await self._have_checked(files, found | self._wanted)
+            if self._over:
+                return False  # what the other one has withdrawn meanwhile is not in our text
             try:
                 # No await between the text and the command: a level that is given later has its
                 # own commands behind `configure`, one that was given earlier is in the text.
@@ -345,6 +352,8 @@ class Announcer:
         async with self._configuring:
             try:
                 files = await self._present_files()
+                if self._over:
+                    return
                 files.remove_candidate()
                 files.write({}, self.client.version)
             except FileError as error:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.system.conftest import WEB, Node
+from tests.system.conftest import CONFIG, WEB, Node
 
 OURS = ("control", "lifeline", "steering", "exec", "mesh", "render", "keys", "firewall")
 DAEMONS = ("control", "lifeline", "steering", "exec")
@@ -119,6 +119,25 @@ def test_control_gone_for_good_withdraws_and_leaves_the_others(node: Node) -> No
     assert {n: node.machine.main_pid(service(n)) for n in others} == others
     node.machine.run("systemctl start edgenode-control")
     node.outside.wait_routes(WEB)
+
+
+def test_a_reload_takes_up_the_file_and_says_what_is_wrong(node: Node) -> None:
+    toml = "/etc/edgenode/edgenode.toml"
+    pid = node.machine.main_pid(service("control"))
+    seen = node.outside.seen(WEB)
+    node.machine.write(toml, CONFIG.replace('interval = "200ms"', 'interval = "250ms"'))
+    node.machine.run("systemctl reload edgenode-control")
+    assert "Nothing changes" in node.machine.run("edgenode apply --dry-run")
+    node.machine.write(toml, f"{CONFIG}[nonsense]\n")
+    assert "failed" in node.machine.run("systemctl reload edgenode-control", check=False)
+    assert "nonsense: unknown key" in node.machine.journal(50)
+    node.machine.write(toml, CONFIG)
+    node.machine.run("edgenode apply --confirm 5s")
+    node.machine.run("edgenode confirm")
+    mode = node.machine.run("stat -c '%a %U' /var/lib/edgenode/control/confirmed.toml")
+    assert mode.strip() == "600 edgenode"
+    assert node.machine.main_pid(service("control")) == pid
+    assert node.outside.seen(WEB) == seen, "no route moved"
 
 
 def test_a_hung_control_is_started_anew(node: Node) -> None:
