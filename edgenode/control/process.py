@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -127,6 +128,9 @@ async def _run(path: Path, chosen: Chosen, texts: Texts) -> int:
         at_work = _signs_of_life(notifier, lambda: applier.control.at_work())
         signs = loop.create_task(at_work, name="signs of life")
         stack.callback(signs.cancel)
+        # What is there now stays: a collection need not go through it, in a withdraw's way.
+        gc.collect()
+        gc.freeze()
         running = loop.create_task(applier.run(), name="control")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.cancel)
