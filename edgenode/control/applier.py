@@ -138,10 +138,11 @@ class Applier:
             if self._trial and not dry_run:
                 raise ApplyError("a configuration is on trial: `edgenode confirm` or `undo` first")
             wanted, changes, notes = await self._examine(expected)
-            if wanted.text == self._running.text and not changes and not self._trial:
-                self._problem = ""
-                confirm = None
-            elif not dry_run:
+            if dry_run:
+                pass
+            elif wanted.text == self._running.text and not changes:
+                self._problem, confirm = "", None
+            else:
                 # Whoever asked may go away in the middle: then it is done all the same.
                 task = asyncio.ensure_future(self._apply(wanted, changes, confirm))
                 await asyncio.shield(task)
@@ -161,7 +162,7 @@ class Applier:
                 await asyncio.to_thread(self._texts.trust, self._running.text)
             except StateError as error:
                 raise ApplyError(f"it stays on trial: {error}") from None
-            self._trial = None
+            self._trial, self._problem = None, ""
         self._say(f"{self._path} was confirmed")
 
     async def undo(self, why: str) -> None:
@@ -237,6 +238,10 @@ class Applier:
         await self._swap(before)
         self._problem = refusal(self._path, f"it was undone, since {why}")
         self._say(self._problem)
+        if self._texts.confirmed() != before.text:
+            self._prove_later()
+        if failed == before.text:  # files that it names had changed
+            return
         try:
             await asyncio.to_thread(self._texts.suspect, failed, f"it was undone, since {why}")
         except StateError as error:  # that it was on trial is stored, with the same effect
