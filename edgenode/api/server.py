@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
-from edgenode.api.metrics import CONTENT_TYPE
+from edgenode.api.metrics import CONTENT_TYPE, registry
 from edgenode.api.requests import Request, parse
 from edgenode.config import Endpoint
 from edgenode.places import bind
@@ -105,14 +106,17 @@ def _error(status: int, sentence: str) -> web.Response:
 
 
 def metrics_app(
-    registry: CollectorRegistry, refresh: Callable[[], Awaitable[None]]
+    status: Callable[[], Mapping[str, Any]], refresh: Callable[[], Awaitable[None]]
 ) -> web.Application:
     """``GET /metrics`` in the text format of Prometheus; `refresh` comes before each answer."""
     app = web.Application()
 
     async def metrics(_: web.Request) -> web.Response:
         await refresh()
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
+        seen = status()
+        # Thousands of lines take long to write: not in a withdraw's way.
+        body = await asyncio.to_thread(generate_latest, registry(lambda: seen))
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     app.add_routes([web.get("/metrics", metrics)])
     return app

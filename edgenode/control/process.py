@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -16,7 +17,6 @@ from pathlib import Path
 
 from edgenode import logs, places
 from edgenode.api import configuration
-from edgenode.api.metrics import registry
 from edgenode.api.server import AddressInUse, admin_app, metrics_app, serve_tcp, serve_unix
 from edgenode.bgp.files import FileError
 from edgenode.bgp.kernel import KernelError, prepare
@@ -43,6 +43,8 @@ def main(path: Path, *, dry: bool = False) -> int:
 
     `dry`: decide and log what the file says, and touch nothing (`dryrun`).
     """
+    # The event loop waits for none of the threads longer than this (five times as long without).
+    sys.setswitchinterval(0.001)
     # Writing a core of this process would keep its sockets open, and delay the lifeline.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if dry:
@@ -169,9 +171,7 @@ class _Metrics:
         stop = None
         if wanted:
             stop = await serve_tcp(
-                metrics_app(
-                    registry(lambda: self.of.control.status()), lambda: self.of.control.refresh()
-                ),
+                metrics_app(lambda: self.of.control.status(), lambda: self.of.control.refresh()),
                 wanted,
             )
         await self.stop()

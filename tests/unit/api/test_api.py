@@ -10,13 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgenode.api.client import ApiError, ControlAway, call
 from edgenode.api.metrics import registry
 from edgenode.api.requests import Request
-from edgenode.api.server import AddressInUse, LastSite, admin_app, serve_tcp, serve_unix
+from edgenode.api.server import (
+    AddressInUse,
+    LastSite,
+    admin_app,
+    metrics_app,
+    serve_tcp,
+    serve_unix,
+)
 from edgenode.config import Endpoint
 from edgenode.state import NODE, Intent, IntentKind, StateError
 
@@ -251,3 +259,26 @@ def test_the_metrics_say_what_operators_want_and_what_flapping_costs() -> None:
 def test_without_a_report_the_metrics_are_there_all_the_same() -> None:
     status = STATUS | {"steering": {"connected": False, "report": None}}
     assert b"edgenode_steering_connected 0.0" in generate_latest(registry(lambda: status))
+
+
+async def test_a_scrape_is_of_one_moment_and_does_not_hold_up_the_loop() -> None:
+    groups = [{**STATUS["groups"][0], "name": f"g{number}"} for number in range(2000)]
+    asked: list[str] = []
+
+    async def refresh() -> None:
+        asked.append("refresh")
+
+    def status() -> Mapping[str, Any]:
+        asked.append("status")
+        return {**STATUS, "groups": groups}
+
+    async with TestClient(TestServer(metrics_app(status, refresh))) as client:
+        turns = 0
+        scrape = asyncio.ensure_future(client.get("/metrics"))
+        while not scrape.done():
+            turns += 1
+            await asyncio.sleep(0)
+        text = await (await scrape).text()
+    assert asked == ["refresh", "status"]
+    assert 'edgenode_group_level{group="g1999",level="normal"}' in text
+    assert turns > 50, turns  # nobody else had one while it was written in the loop
