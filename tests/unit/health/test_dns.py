@@ -114,6 +114,22 @@ async def test_an_answer_over_udp() -> None:
         assert "NOERROR, without 192.0.2.9: 192.0.2.7, 192.0.2.8" in seen.reason
 
 
+@pytest.mark.parametrize("recursion", [False, True])
+async def test_the_question_is_a_resolvers_where_recursion_is_asked_for(recursion: bool) -> None:
+    seen: list[dns.message.Message] = []
+
+    def look(question: bytes) -> list[bytes]:
+        seen.append(dns.message.from_wire(question))
+        return good(question)
+
+    with server(look) as endpoint:
+        assert (await ask(endpoint, recursion=recursion)).ok
+        assert (await ask(endpoint, recursion=recursion)).ok
+    assert [bool(message.flags & dns.flags.RD) for message in seen] == [recursion] * 2
+    assert seen[0].question == seen[1].question
+    assert seen[0].payload == 1232
+
+
 async def test_an_answer_over_tcp() -> None:
     with server(tcp=lambda question: [framed(data) for data in good(question)]) as endpoint:
         assert (await ask(endpoint, transport="tcp", answers=["192.0.2.7"])).ok
