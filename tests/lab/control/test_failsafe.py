@@ -28,7 +28,7 @@ EDGE, TRANSIT, REGION, USER = "lon1", "lon", "fra", "par"
 LAYOUT = Layout(
     transits=(TRANSIT,), neighbors=(), edges=(TRANSIT,), regions=(REGION,), users=(USER,)
 )
-GRACE, HEARTBEAT = 3.0, 4.0
+GRACE, HEARTBEAT = 4.0, 4.0
 GROUPS = (WEB, STATIC)
 
 HOOK = """
