@@ -4,8 +4,8 @@ edgenode beside its peers, each on a node of its own with its own proxy and sess
 upstream, in one lab. They have their turns one after another, again and again, so that the noise
 of the machine hits all alike; while it is not its turn a peer's poll is at rest (SIGSTOP) and
 takes nothing from the others. What takes many seconds, the peers at their defaults, comes last and
-all at the same time. The proxy is killed at a random moment between two polls. A user in another
-city asks all the time; when the route has moved, another city's edge answers.
+all at the same time. The proxy is killed, and comes back, at a random moment between two polls. A
+user in another city asks all the time; when the route has moved, another city's edge answers.
 
 Every figure is computed from captures (tests/bench/figures.py); `--from DIR` does it again.
 """
@@ -142,6 +142,8 @@ class Stage:
                     f"the user is served again after {case.name} has withdrawn",
                 )
             load.stop()
+            # Else it would always come at the same moment after a poll, the one that found out.
+            time.sleep(random.uniform(0, case.interval))
             back = self._return(case, directory.name)
             self._wait(wires[UPSTREAM], case, "announces again", figures.announced_at, back)
             # Some have more to say behind the first message.
