@@ -46,6 +46,9 @@ from tests.bench.speakers import ANYCASTD_NOTE, CASES, PRIORITY, Case, Site, bir
 LAYOUT = Layout(edges=("nyc", "sin"), regions=(), users=(USER,))
 """The other cities' edges, which answer when the city of the comparison is withdrawn."""
 
+PIECE = 10
+"""Rounds for which a lock is held at the most."""
+
 REST = 0.3
 """Seconds between two deaths, for the machine to come to rest."""
 
@@ -259,10 +262,11 @@ def measure(
         stage.rest(case)
         step(case.name)
 
-    with turn(lock):
-        for number in range(count):
-            for case in quick:
-                once(case, number)
+    for first in range(0, count, PIECE):
+        with turn(lock):
+            for number in range(first, min(first + PIECE, count)):
+                for case in quick:
+                    once(case, number)
     with ThreadPoolExecutor(len(slow) or 1) as pool:
         for number in range(count):
             for future in [pool.submit(once, case, number) for case in slow]:
