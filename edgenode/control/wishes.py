@@ -81,44 +81,45 @@ class Wishes:
         self._set({**self._present, **intents})
 
     async def save(self, intents: Mapping[Key, Intent]) -> None:
-        """Remember and heed intents. Raises StateError where they cannot be remembered."""
+        """Remember and heed intents, but for those that a more cautious one has overtaken since
+        they were formed. Raises StateError where they cannot be remembered.
+        """
         async with self._disk:
+            intents = self.form(intents.values())
             await asyncio.to_thread(self._store.put, *intents.values())
-            self._unsaved = {k: i for k, i in self._unsaved.items() if i != intents.get(k)}
-            self._set({**self._present, **intents})
+            self._unsaved = _without(self._unsaved, intents)
+            # What was imposed while the disk was busy is newer.
+            self._set({**self._present, **intents, **self._unsaved})
 
     async def forget(self, keys: Iterable[Key]) -> list[Intent]:
         """Those that were there. Raises StateError."""
         async with self._disk:
-            gone = [self._present[key] for key in keys if key in self._present]
+            gone = {key: self._present[key] for key in keys if key in self._present}
             if not gone:
                 return []
-            await asyncio.to_thread(self._store.clear, *(intent.key for intent in gone))
-            left = {intent.key for intent in gone}
-            self._unsaved = {k: i for k, i in self._unsaved.items() if k not in left}
-            self._set({k: i for k, i in self._present.items() if k not in left})
-        return gone
+            await asyncio.to_thread(self._store.clear, *gone)
+            # These alone: a withdraw may have come in the place of one meanwhile.
+            self._unsaved = _without(self._unsaved, gone)
+            self._set(_without(self._present, gone))
+        return list(gone.values())
 
     async def look(self) -> list[tuple[Intent, str]]:
         """Heed what the command stored by itself while we could not be reached, the file, and
         the time. Returns what has come and gone, in words.
         """
-        before = self._present
-        try:
-            async with self._disk:
-                before = self._present
-                if unsaved := dict(self._unsaved):
-                    await asyncio.to_thread(self._store.put, *unsaved.values())
-                    self._unsaved = {k: i for k, i in self._unsaved.items() if i != unsaved.get(k)}
-                stored = await asyncio.to_thread(self._store.all)
-                self._set({**stored, **self._unsaved})
-            await self._heed_file()
-            await self.forget([each.key for each in ended(self._present.values(), time.time())])
-            self._problem = ""
-        except StateError as error:
-            if str(error) != self._problem:
-                log.warning("%s", error)
-            self._problem = str(error)
+        async with self._disk:
+            before = self._present
+        problems: list[str] = []
+        # One after the other, whatever becomes of the first: a full disk hides no file.
+        for step in (self._catch_up, self._heed_file, self._end):
+            try:
+                await step()
+            except StateError as error:
+                problems.append(str(error))
+        problem = "; ".join(dict.fromkeys(problems))
+        if problem and problem != self._problem:
+            log.warning("%s", problem)
+        self._problem = problem
         after = self._present
         now = time.time()
         return [(i, words(i)) for k, i in after.items() if i != before.get(k)] + [
@@ -126,6 +127,21 @@ class Wishes:
             for k, i in before.items()
             if k not in after
         ]
+
+    async def _catch_up(self) -> None:
+        """The disk with us, and we with the disk. Raises StateError."""
+        async with self._disk:
+            try:
+                if unsaved := dict(self._unsaved):
+                    await asyncio.to_thread(self._store.put, *unsaved.values())
+                    self._unsaved = _without(self._unsaved, unsaved)
+            finally:
+                stored = await asyncio.to_thread(self._store.all)
+                self._set({**stored, **self._unsaved})
+
+    async def _end(self) -> None:
+        """Forget what is over. Raises StateError."""
+        await self.forget([each.key for each in ended(self._present.values(), time.time())])
 
     async def _heed_file(self) -> None:
         """Maintenance of the node as long as the file is there, however it got there."""
@@ -150,6 +166,10 @@ class Wishes:
             by_group[intent.group] = (*by_group.get(intent.group, ()), intent)
         self._by_group = by_group
         self._towards = frozenset(i.key for i in intents.values() if i.neighbor)
+
+
+def _without(intents: Mapping[Key, Intent], gone: Mapping[Key, Intent]) -> dict[Key, Intent]:
+    return {key: intent for key, intent in intents.items() if intent != gone.get(key)}
 
 
 def _weight(intent: Intent) -> int:

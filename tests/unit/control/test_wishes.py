@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgenode.control.wishes import Wishes
-from edgenode.state import NODE, Intent, IntentKind, Intents, StateError
+from edgenode.state import NODE, Intent, IntentKind, Intents, Key, StateError
 
 DRAINED, WITHDRAWN = IntentKind.DRAINED, IntentKind.WITHDRAWN
 WEB, STATIC = ("web", ""), ("static", "")
@@ -115,9 +116,62 @@ async def test_a_file_of_which_nothing_can_be_known_changes_nothing(tmp_path: Pa
     assert await wishes.look() == []
 
 
+async def test_a_full_disk_hides_neither_the_file_nor_what_was_stored(tmp_path: Path) -> None:
+    file, store = tmp_path / "maintenance", FullDisk(tmp_path)
+    wishes = Wishes(store, file)
+    withdraw = wishes.form(wanted(WITHDRAWN, "web"))
+    wishes.impose(withdraw)
+    stored = Intent("static", WITHDRAWN, 1.0, "by the command, before the disk was full")
+    Intents(tmp_path).put(stored)
+    file.touch()
+    await wishes.look()
+    assert {intent.kind for intent in wishes.of("any-group")} == {IntentKind.MAINTENANCE}
+    assert wishes.of("static")[0] == stored
+    assert wishes.of("web")[0] == withdraw[WEB]
+
+
 async def test_the_nodes_pause_is_no_intent_of_a_group(tmp_path: Path) -> None:
     wishes = Wishes(Intents(tmp_path))
     pause = Intent(NODE, IntentKind.PAUSED, 1.0, "checker is wrong")
     await wishes.save({pause.key: pause})
     assert wishes.paused == pause
     assert Wishes(Intents(tmp_path)).paused == pause
+
+
+class SlowDisk(Intents):
+    """On which something else happens in the middle of each write."""
+
+    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+
+    def put(self, *intents: Intent) -> None:
+        super().put(*intents)
+        self.meanwhile()
+
+    def clear(self, *keys: Key) -> None:
+        super().clear(*keys)
+        self.meanwhile()
+
+
+async def test_a_withdraw_in_the_middle_of_a_release_holds(tmp_path: Path) -> None:
+    store = SlowDisk(tmp_path)
+    wishes = Wishes(store)
+    await wishes.save(wishes.form(wanted(DRAINED, "web")))
+    withdraw = wishes.form(wanted(WITHDRAWN, "web", reason="fire"))
+    store.meanwhile = lambda: wishes.impose(withdraw)
+    await wishes.forget([WEB])
+    assert wishes.of("web") == tuple(withdraw.values())
+    await wishes.look()
+    assert wishes.present == withdraw == Intents(tmp_path).all()
+
+
+async def test_a_withdraw_that_comes_while_another_is_stored_holds(tmp_path: Path) -> None:
+    store = SlowDisk(tmp_path)
+    wishes = Wishes(store)
+    degraded = wishes.form(wanted(IntentKind.DEGRADED, "web"))
+    withdraw = wishes.form(wanted(WITHDRAWN, "web", reason="fire"))
+    store.meanwhile = lambda: wishes.impose(withdraw)
+    await wishes.save(degraded)
+    assert wishes.present == withdraw
+    await wishes.save(degraded)  # formed before the withdraw: it has been overtaken
+    await wishes.look()
+    assert wishes.present == withdraw == Intents(tmp_path).all()
