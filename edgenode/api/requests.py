@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgenode.state import NODE, Intent, IntentKind, Key
@@ -22,7 +22,7 @@ class Request:
     """The body of ``POST /v1/intent``."""
 
     groups: tuple[str, ...]
-    """NODE ("*") among them: the node as a whole."""
+    """NODE ("*") among them: the node as a whole; to be withdrawn, each group that control has."""
     kind: IntentKind | None
     """None: release them."""
     reason: str = ""
@@ -83,7 +83,11 @@ def parse(body: Any, groups: Iterable[str], neighbors: Iterable[str]) -> Request
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"the request is not right: {error!r}") from None
+    groups = tuple(groups)
     _exists("group", set(request.groups) - {NODE}, groups)
+    if NODE in request.groups and request.kind is IntentKind.WITHDRAWN:
+        # Whoever asks may have read another text of the configuration than control runs with.
+        request = replace(request, groups=groups)
     if request.neighbor:
         _exists("neighbor", {request.neighbor}, neighbors)
         if request.kind not in (None, IntentKind.DEGRADED):
@@ -91,7 +95,9 @@ def parse(body: Any, groups: Iterable[str], neighbors: Iterable[str]) -> Request
     if NODE in request.groups and request.kind not in (
         *(None, IntentKind.MAINTENANCE, IntentKind.PAUSED),
     ):
-        raise RequestError("the node as a whole can be in maintenance or paused: name groups")
+        raise RequestError(
+            "the node as a whole can be in maintenance, withdrawn or paused: name groups"
+        )
     if request.kind is IntentKind.PAUSED and request.groups != (NODE,):
         raise RequestError('only the node as a whole can be paused: groups is ["*"]')
     return request

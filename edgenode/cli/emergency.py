@@ -28,7 +28,7 @@ def withdraw_everything(
     """BIRD first, with nothing before it that could be wrong, or slow, or hang."""
     from edgenode.bgp.client import BirdError, BirdUnavailable
     from edgenode.bgp.emergency import withdraw_all
-    from edgenode.state import Intent, IntentKind
+    from edgenode.state import NODE, Intent, IntentKind
 
     found = read_essentials(path)
     reason = one_line(reason)
@@ -52,10 +52,9 @@ def withdraw_everything(
             f"({', '.join(names) or 'none'}) are stored in {found.state_dir}, as far as that could "
             "be read, and by default"
         )
-    # Control knows the groups of its configuration; of others it would know nothing.
+    # All that control has: the file may name others, which it would refuse, or not all of them.
     about = {"reason": reason, "author": by, "until": until}
-    body = {"groups": found.groups or names, "kind": "withdrawn", "force": True, **about}
-    control = _try_control(found, body) if names else "not told: no group is known"
+    control = _try_control(found, {"groups": [NODE], "kind": "withdrawn", "force": True, **about})
 
     def human() -> None:
         if not failures:

@@ -129,11 +129,13 @@ def test_status_and_intents_go_through(node: FakeNode, tmp_path: Path) -> None:
     assert answer == STATUS | {"notes": ["static stays as it is: release it first"]}
     call(path, "POST", "/v1/intent", {"groups": ["web", "web"], "kind": None, "force": True})
     call(path, "POST", "/v1/intent", {"groups": ["*"], "kind": None, "only": "paused"})
+    call(path, "POST", "/v1/intent", {"groups": ["*"], "kind": "withdrawn", "force": True})
     degraded, paused = IntentKind.DEGRADED, IntentKind.PAUSED
     assert node.requests == [
         Request(("web",), degraded, "ra [31mck", "ann", until, "transit"),
         Request(("web",), None, force=True),
         Request(("*",), None, only=paused),
+        Request(("web", "static"), IntentKind.WITHDRAWN, force=True),
     ]
 
 
