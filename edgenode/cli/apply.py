@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from edgenode import places
-from edgenode.cli.options import AsJson, ConfigPath, config_path, console, fail, load_config, show
+from edgenode.cli.options import (
+    AsJson,
+    ConfigPath,
+    config_path,
+    console,
+    fail,
+    load_config,
+    refuse_config,
+    show,
+)
 from edgenode.config.values import parse_duration
 
 APPLYING = 30.0
@@ -62,10 +71,15 @@ def apply(
     refused, with the units to restart. `systemctl reload edgenode-control` does the same without
     a trial. Exit status 1 where nothing was applied, 2 where the file is wrong.
     """
+    from edgenode.config import ConfigError
+    from edgenode.config.load import read
     from edgenode.control.texts import digest
 
     loaded = load_config(context, config, check_secrets=False)
-    text = config_path(context, config).read_text("utf-8")
+    try:
+        text = read(config_path(context, config))
+    except ConfigError as error:
+        refuse_config(error)
     body = {"digest": digest(text), "confirm": confirm, "dry_run": dry_run}
     answer = _call(context, config, "apply", body)
     within = answer["confirm_within_s"]

@@ -69,7 +69,7 @@ class Texts:
     def confirmed(self) -> str | None:
         """The text that was confirmed last; what cannot be read is not there."""
         try:
-            return self._confirmed.read_text("utf-8")
+            return self._confirmed.read_bytes().decode()  # its ends of lines as they are
         except (OSError, UnicodeDecodeError):
             return None
 

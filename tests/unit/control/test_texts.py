@@ -81,6 +81,15 @@ def test_what_was_confirmed_is_doubted_no_more(file: Path, texts: Texts) -> None
     assert texts.doubt() is None
 
 
+def test_a_text_keeps_its_ends_of_lines(file: Path, texts: Texts) -> None:
+    windows = text(file, "new").replace("\n", "\r\n")
+    texts.suspect(windows, "unproven")
+    texts.trust(windows)
+    assert texts.confirmed() == windows
+    file.write_bytes(windows.encode())
+    assert choose(file).text == windows
+
+
 def test_to_trust_one_text_leaves_the_doubt_about_another(file: Path, texts: Texts) -> None:
     file.write_text(text(file, "new"))
     texts.suspect(text(file, "new"), "it was undone")
