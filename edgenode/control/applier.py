@@ -134,6 +134,13 @@ class Applier:
         """
         if self._turn.locked():
             raise ApplyError("another configuration is just being applied: wait for it")
+        # Whoever asked may go away in the middle: then it is done all the same, in its turn.
+        task = asyncio.ensure_future(self._apply_in_turn(expected, confirm, dry_run))
+        return await asyncio.shield(task)
+
+    async def _apply_in_turn(
+        self, expected: str | None, confirm: float | None, dry_run: bool
+    ) -> dict[str, Any]:
         async with self._turn:
             if self._trial and not dry_run:
                 raise ApplyError("a configuration is on trial: `edgenode confirm` or `undo` first")
@@ -143,9 +150,7 @@ class Applier:
             elif wanted.text == self._running.text and not changes:
                 self._problem, confirm = "", None
             else:
-                # Whoever asked may go away in the middle: then it is done all the same.
-                task = asyncio.ensure_future(self._apply(wanted, changes, confirm))
-                await asyncio.shield(task)
+                await self._apply(wanted, changes, confirm)
         return {
             "difference": changes,
             "notes": notes,
@@ -167,10 +172,13 @@ class Applier:
 
     async def undo(self, why: str) -> None:
         """Back to the configuration of before, now. Raises ApplyError where there is no trial."""
+        await asyncio.shield(asyncio.ensure_future(self._undo_in_turn(why)))
+
+    async def _undo_in_turn(self, why: str) -> None:
         async with self._turn:
             if self._trial is None:
                 raise ApplyError("no configuration is on trial" + self._because())
-            await asyncio.shield(asyncio.ensure_future(self._undo(why)))
+            await self._undo(*self._trial, why)
 
     def _because(self) -> str:
         return f": {self._problem}" if self._problem else ""
@@ -227,15 +235,14 @@ class Applier:
             self._prove_later()
             self._say(f"{self._path} was applied, {len(changes)} changes")
 
-    async def _undo(self, why: str) -> None:
-        assert self._trial is not None
-        (_, before), self._trial = self._trial, None
+    async def _undo(self, _: Trial, before: Running, why: str) -> None:
         failed = self._running.text
+        await self._swap(before)
+        self._trial = None  # not sooner: what goes wrong before that is tried again
         try:
             await self._serve_metrics(before.config)
-        except AddressInUse as error:
-            log.error("%s", error)
-        await self._swap(before)
+        except (AddressInUse, OSError) as error:
+            log.error("metrics are not served as before: %s", error)
         self._problem = refusal(self._path, f"it was undone, since {why}")
         self._say(self._problem)
         if self._texts.confirmed() != before.text:

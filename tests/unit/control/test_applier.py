@@ -6,6 +6,7 @@ With both, and a neighbor, it is a lab test.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgenode.bgp.announcer import Announcer
 from edgenode.config import Config
 from edgenode.control import applier as module
 from edgenode.control.applier import Applier
+from edgenode.control.control import Control
 from edgenode.control.parts import open_parts
 from edgenode.control.texts import Texts, choose
 
@@ -228,3 +230,49 @@ async def test_states_and_connections_go_on(file: Path) -> None:
         assert after["groups"][0]["level"] == "withdrawn"
         assert after["configuration"]["file"] == str(file)
         assert made.control is not before
+
+
+async def test_who_asked_may_go_away_and_it_is_still_one_after_the_other(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(_: object) -> None:
+        entered.set()
+        leave.wait(3)
+
+    monkeypatch.setattr(module, "prepare", slow)
+    async with running(file) as made:
+        write(file, "new")
+        asked = asyncio.create_task(made.apply(confirm=60))
+        await eventually(entered.is_set)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        write(file, "newer")
+        with pytest.raises(ApplyError, match="just being applied"):
+            await made.apply()
+        leave.set()
+        await eventually(lambda: made.status()["on_trial"])
+        assert now(made) == ["new"]
+
+
+async def test_an_undo_that_fails_is_tried_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unlucky(Control):
+        tries = 0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            Unlucky.tries += 1
+            if Unlucky.tries == 1:
+                raise RuntimeError("by a fault of ours")
+            super().__init__(*args, **kwargs)
+
+    async with running(file) as made:
+        write(file, "new")
+        await made.apply(confirm=0.1)
+        monkeypatch.setattr(module, "Control", Unlucky)
+        await eventually(lambda: now(made) == ["old"])
+        assert Unlucky.tries == 2
+        assert made.status()["on_trial"] is False
