@@ -1,5 +1,5 @@
 """Announcing: BIRD's control socket and configuration, the policy, and what the kernel needs.
 
-The parts that decide are pure (`levels`, `policy`, `replies`, `protocols`, `render`); `client`,
-`announcer`, `emergency`, `files` and `kernel` act.
+The parts that decide are pure (`levels`, `policy`, `replies`, `protocols`, `render`, `filters`);
+`client`, `announcer`, `emergency`, `birdfiles`, `offline` and `kernel` act.
 """

@@ -6,6 +6,11 @@ length, from a protocol that is called like one of ours: RFC 8212, and then some
 the filters do is to add attributes. What an operator includes cannot change them, for BIRD
 refuses a second definition of a name; and `config.includes` refuses the names that would let a
 static protocol of another make pass for ours.
+
+**MED.** Between the export filter and the neighbor BIRD 2 takes the MED off a route that has been in
+an export table, where it forgets that the filter has set it (`fresh` in ``bgp_update_attrs`` and
+``rte_update_out`` of 2.0.12). From and to what goes to a "route server client" it takes and adds
+nothing, and that is what each neighbor is to it (`render`): our own AS number comes from the filter.
 """
 
 from __future__ import annotations
@@ -56,12 +61,6 @@ def export_filter(config: Config, neighbor: Neighbor, towards: Towards) -> str:
         + ("" if neighbor.keep_blackhole else f"  {_delete(BLACKHOLE)} # BLACKHOLE, RFC 7999\n")
         + "  accept;\n}\n"
     )
-
-
-# Between the export filter and a neighbor, BIRD 2 takes the MED off a route that has been in an
-# export table, where it forgets that the filter has set it (`fresh` in ``bgp_update_attrs`` and
-# ``rte_update_out``). Towards a "route server client" it adds and removes nothing, and that is what
-# each neighbor is to it (`render`): so our own AS number is added by the filter, too.
 
 
 def import_limit(config: Config, neighbor: Neighbor) -> int:
