@@ -7,10 +7,10 @@ the filters do is to add attributes. What an operator includes cannot change the
 refuses a second definition of a name; and `config.includes` refuses the names that would let a
 static protocol of another make pass for ours.
 
-**MED.** Between the export filter and the neighbor BIRD 2 takes the MED off a route that has been in
-an export table, where it forgets that the filter has set it (`fresh` in ``bgp_update_attrs`` and
-``rte_update_out`` of 2.0.12). From and to what goes to a "route server client" it takes and adds
-nothing, and that is what each neighbor is to it (`render`): our own AS number comes from the filter.
+**MED.** Between the export filter and the neighbor BIRD 2 takes the MED off a route that has been
+in an export table, where it forgets that the filter has set it (`fresh` in ``bgp_update_attrs`` and
+``rte_update_out`` of 2.0.12). A route to a "route server client" it leaves as it is, and that is
+what each neighbor is to it (`render`): our own AS number comes from the filter, too.
 """
 
 from __future__ import annotations
