@@ -28,7 +28,7 @@ EDGE, TRANSIT, REGION, USER = "lon1", "lon", "fra", "par"
 LAYOUT = Layout(
     transits=(TRANSIT,), neighbors=(), edges=(TRANSIT,), regions=(REGION,), users=(USER,)
 )
-GRACE, HEARTBEAT = 4.0, 4.0
+GRACE, HEARTBEAT = 6.0, 4.0
 GROUPS = (WEB, STATIC)
 
 HOOK = """
@@ -165,6 +165,7 @@ def test_control_ends_or_hangs(
 def test_control_runs_out_of_memory(
     lab: Lab, tmp_path: Path, say: Callable[[str], None], hooked: None
 ) -> None:
+    with_full_grace(lab)
     pid = lab.main_pid(EDGE, "control")
     with memory_limit(pid, 300 << 20), wire(lab, tmp_path) as seen:
         since = time.time()
@@ -176,7 +177,7 @@ def test_control_runs_out_of_memory(
     after = gone_after(seen, since)
     say(f"control out of memory: killed after {(ended - since) * 1000:.0f} ms, ")
     say(f"withdrawn after {after:.0f} ms")
-    assert after < (GRACE + 3) * 1000
+    assert GRACE * 1000 - 100 < after < (GRACE + 3) * 1000
 
 
 @contextmanager
@@ -237,10 +238,8 @@ def test_an_upgraded_control_takes_over_without_a_withdraw(
         taken = time.time() - since
         assert status(lab)["version"] == "99.9"
         time.sleep(GRACE + 1)
-        lab.kill(EDGE, "control", signal.SIGTERM)
-        wait_until(lambda: not lab.pids(EDGE, "control"), 5, "it has ended")
-        run_control(lab)
-        time.sleep(GRACE + 1)
+    lab.kill(EDGE, "control", signal.SIGKILL)
+    run_control(lab)
     assert quiet(seen)
     say(f"upgrade of control: taken over within {taken:.1f} s, no UPDATE")
 
