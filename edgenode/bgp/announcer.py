@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edgenode.bgp.birdfiles import BirdFiles, read_includes, read_passwords
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable, Version, check
@@ -19,16 +19,10 @@ from edgenode.bgp.filters import Towards
 from edgenode.bgp.levels import CAUTION, Level, steps
 from edgenode.bgp.names import static_pattern
 from edgenode.bgp.offline import explain
-from edgenode.bgp.protocols import (
-    Protocol,
-    Session,
-    agrees,
-    level_in_force,
-    parse_protocols,
-    sessions,
-)
+from edgenode.bgp.protocols import Protocol, level_in_force, parse_protocols
 from edgenode.bgp.render import FINGERPRINT
 from edgenode.bgp.replies import Reply
+from edgenode.bgp.standing import Status, disagreeing, stand
 from edgenode.config import Config, Group
 
 log = logging.getLogger(__name__)
@@ -36,28 +30,12 @@ log = logging.getLogger(__name__)
 RECHECK = 5.0
 """Seconds until BIRD is tried again after it refused something."""
 
+LOOK, LOOKS = 0.05, 40
+"""Seconds between two looks whether the `configure` before is done, and how many there are."""
+
 
 class NotOurConfiguration(Exception):
     """BIRD took `configure`, and still does not run with our text."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What BIRD says, beside what is wanted."""
-
-    connected: bool
-    version: str
-    """Of BIRD; empty before the first connection."""
-    problem: str
-    """Why BIRD is not as wanted, as a sentence; empty: all is well."""
-    wanted: Mapping[str, Level]
-    actual: Mapping[str, Level]
-    """By group, of the families that BIRD knows; empty without a connection."""
-    in_force: Mapping[str, bool]
-    """By group that was given a level: whether BIRD does just that, in each family."""
-    sessions: tuple[Session, ...]
-    agrees: bool
-    """Whether BIRD does exactly what is wanted."""
 
 
 def backoff(attempt: int) -> float:
@@ -206,30 +184,13 @@ class Announcer:
         seen = (self._config, reply, self._wanted)
         if self._standing is None or self._standing[0] != seen:
             # It is asked each second: thousands of rows are only read when one has changed.
-            self._standing = ((self._config, reply, self.wanted), self._stand(reply))
+            wanted = self.wanted
+            self._standing = ((self._config, reply, wanted), stand(self._config, wanted, reply))
         version = self.client.version
         return replace(
             self._standing[1],
             version=".".join(map(str, version)) if version else "",
             problem=self.problem,
-        )
-
-    def _stand(self, reply: Reply | None) -> Status:
-        """How things stand by a reply to `show protocols`."""
-        rows = parse_protocols(reply) if reply else {}
-        return Status(
-            connected=reply is not None,
-            version="",
-            problem="",
-            wanted=self.wanted,
-            actual={n: level_in_force(g, rows) for n, g in self._groups.items()} if rows else {},
-            in_force={
-                name: agrees(self._groups[name], level, rows)
-                for name, level in self._wanted.items()
-                if rows
-            },
-            sessions=sessions(self._config.bgp.neighbors, rows),
-            agrees=reply is not None and not self._disagreeing(rows),
         )
 
     @property
@@ -276,6 +237,7 @@ class Announcer:
             rows = await self._protocols()
             found = {name: level_in_force(group, rows) for name, group in self._groups.items()}
             await self._have_checked(files, found | self._wanted)
+            await self._until_idle()
             if self._over:
                 return False  # what the other one has withdrawn meanwhile is not in our text
             try:
@@ -293,6 +255,17 @@ class Announcer:
                 )
             log.info("BIRD runs with the new configuration")
             return True
+
+    async def _until_idle(self) -> None:
+        """Wait for the end of a reconfiguration under way: as long as a session that left is being
+        closed. BIRD would queue the next text, and bring it in force with the levels of *now* after
+        the commands that follow it: a group withdrawn meanwhile would be back. Raises BirdError.
+        """
+        for _ in range(LOOKS):
+            if "Reconfiguration in progress" not in (await self.client.ask("show status")).text:
+                return
+            await asyncio.sleep(LOOK)
+        raise BirdError("configure", 5, "the one before is not in force yet: it is tried again")
 
     async def _present_files(self) -> BirdFiles:
         """With what is wanted now of `degrade_towards`; under the lock."""
@@ -318,11 +291,18 @@ class Announcer:
 
         Raises what `configure_running` raises.
         """
+        # What is to be withdrawn waits for no file, no disk and no `configure`.
+        await self._correct(withdraws_only=True)
         await self.configure_running()
+        await self._correct()
+
+    async def _correct(self, *, withdraws_only: bool = False) -> None:
+        """Tell BIRD again what it does not do. Raises BirdError, BirdUnavailable."""
         rows = await self._protocols()
         commands = [
             command
             for name in self._disagreeing(rows)
+            if not withdraws_only or self._wanted[name] is Level.WITHDRAWN
             for command in _commands(self._groups[name], self._wanted[name])
         ]
         if commands:
@@ -381,11 +361,7 @@ class Announcer:
         return not reply.failed and reply.text.strip() == files.fingerprint
 
     def _disagreeing(self, rows: Mapping[str, Protocol]) -> list[str]:
-        return [
-            name
-            for name, level in self._wanted.items()
-            if not agrees(self._groups[name], level, rows)
-        ]
+        return disagreeing(self._groups, self._wanted, rows)
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:

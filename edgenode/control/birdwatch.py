@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from edgenode.bgp.announcer import Announcer, Status
+from edgenode.bgp.announcer import Announcer
+from edgenode.bgp.standing import Status
 from edgenode.control.orders import Orders
 
 LOOK = 1.0

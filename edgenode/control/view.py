@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgenode import __version__
-from edgenode.bgp.announcer import Status
 from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
+from edgenode.bgp.standing import Status
 from edgenode.config import Config
 from edgenode.control.neighbors import Proof
 from edgenode.health.risefall import Verdict

@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 from edgenode.bgp import announcer
-from edgenode.bgp.client import BirdClient, BirdUnavailable
+from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
+from edgenode.bgp.files import FileError
 from edgenode.bgp.levels import Level
 from edgenode.bgp.replies import Reply
 from edgenode.config import Config
@@ -65,13 +66,16 @@ class Obedient:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.when_asked_to_check: Callable[[], None] = lambda: None
+        self.says = {"eval": b"0000 another text\n"}
+        """By the first words of a command."""
 
     def submit(self, commands: Sequence[str]) -> list[asyncio.Future[Reply]]:
         self.told += commands
         futures = []
-        for _ in commands:
+        for command in commands:
+            raw = next((r for c, r in self.says.items() if command.startswith(c)), b"0000 \n")
             futures.append(asyncio.get_running_loop().create_future())
-            futures[-1].set_result(Reply(0, b"0000 another text\n"))
+            futures[-1].set_result(Reply(int(raw.splitlines()[-1][:4]), raw))
         return futures
 
     async def ask(self, command: str) -> Reply:
@@ -79,14 +83,22 @@ class Obedient:
             self.when_asked_to_check()
         return await self.submit([command])[0]
 
+    async def ask_all(self, commands: Sequence[str]) -> list[Reply]:
+        return [await self.ask(command) for command in commands]
+
+
+def beside(config: Config, path: Path) -> Config:
+    """With BIRD's file in a directory of the test."""
+    bgp = config.bgp.model_copy(update={"config": path / "bird.conf"})
+    return config.model_copy(update={"bgp": bgp})
+
 
 async def test_an_announcer_that_was_followed_by_another_configures_no_more(
     config: Config, tmp_path: Path
 ) -> None:
     """In the middle of it, too: its text would bring back what the other one has withdrawn."""
     bird = Obedient()
-    beside = config.bgp.model_copy(update={"config": tmp_path / "bird.conf"})
-    config = config.model_copy(update={"bgp": beside})
+    config = beside(config, tmp_path)
     client = cast(BirdClient, bird)
     first = announcer.Announcer(config, client, passwords={})
     second = announcer.Announcer(config, client, passwords={})
@@ -104,3 +116,36 @@ async def test_an_announcer_that_was_followed_by_another_configures_no_more(
         await second.configure_running()
     assert bird.told.count("configure") == 1
     assert second.wanted == {name: Level.WITHDRAWN}
+
+
+async def test_a_configure_is_not_queued_behind_another(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queued text has its levels, and comes after the withdraws that followed it."""
+    monkeypatch.setattr(announcer, "LOOK", 0.001)
+    bird = Obedient()
+    bird.says["show status"] = b"1000-BIRD 2.0.12\n0013 Reconfiguration in progress\n"
+    tried = announcer.Announcer(beside(config, tmp_path), cast(BirdClient, bird), passwords={})
+    with pytest.raises(BirdError, match="not in force yet"):
+        await tried.configure_running()
+    assert "configure" not in bird.told
+    del bird.says["show status"]
+    with pytest.raises(announcer.NotOurConfiguration):
+        await tried.configure_running()
+    assert bird.told.count("configure") == 1
+
+
+async def test_a_withdraw_waits_for_no_configuration(config: Config, tmp_path: Path) -> None:
+    """What BIRD was not told while it was away, though its files cannot be written."""
+    bird = Obedient()
+    bird.says["show protocols"] = (
+        b"1002-web_v4_normal Static     master4    up     13:03:34.940\n"
+        b" dns_v4_degraded Static     master4    up     13:03:34.940\n0000 \n"
+    )
+    nowhere = beside(config, tmp_path / "not" / "there")
+    tried = announcer.Announcer(nowhere, cast(BirdClient, bird), passwords={})
+    tried._wanted = {"web": Level.WITHDRAWN, "dns": Level.NORMAL}
+    with pytest.raises(FileError):
+        await tried.reconcile()
+    assert 'disable "web_v?_normal"' in bird.told
+    assert 'enable "dns_v?_normal"' not in bird.told
