@@ -60,6 +60,8 @@ class Announcer:
         """
         self.client = client
         self.problem = ""
+        self.settled = asyncio.Event()
+        """Set once BIRD was brought to this configuration, with all levels as wanted."""
         self._config = config
         self._groups = {group.name: group for group in config.groups}
         self._towards: Towards = frozenset(towards)
@@ -316,6 +318,7 @@ class Announcer:
             try:
                 await self.reconcile()
                 self.problem = ""
+                self.settled.set()
                 log.info("BIRD is as wanted (%s)", self.client.socket)
                 await self._mend_files()
             except (BirdError, FileError, NotOurConfiguration) as error:

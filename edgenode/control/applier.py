@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 PROVEN = 10.0
 """Seconds of decisions after which a text that was not on trial has proved itself."""
 LOOK = 0.25
+TAKEN = 3.0
+"""Seconds that BIRD is given to take it up, before whoever asked is told that it has not yet."""
 ENDING = 0.5
 """Seconds that what ran before may take to end: no heart beats meanwhile."""
 
@@ -151,6 +153,7 @@ class Applier:
                 self._problem, confirm = "", None
             else:
                 await self._apply(wanted, changes, confirm)
+                notes += await self._not_taken(wanted.announcer)
         return {
             "difference": changes,
             "notes": notes,
@@ -234,6 +237,15 @@ class Applier:
         else:
             self._prove_later()
             self._say(f"{self._path} was applied, {len(changes)} changes")
+
+    async def _not_taken(self, announcer: Announcer) -> list[str]:
+        """What there is to say where BIRD has parsed it, and yet does not run with it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(announcer.settled.wait(), TAKEN)
+        if announcer.settled.is_set():
+            return []
+        why = announcer.problem or f"it has not answered within {TAKEN:g} s"
+        return [f"BIRD has not taken it yet, and will be told again: {why}"]
 
     async def _undo(self, _: Trial, before: Running, why: str) -> None:
         failed = self._running.text

@@ -61,6 +61,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "prepare", lambda group: None)
     monkeypatch.setattr(module, "PROVEN", 0.3)
     monkeypatch.setattr(module, "LOOK", 0.02)
+    monkeypatch.setattr(module, "TAKEN", 0.05)
 
 
 @pytest.fixture
@@ -125,6 +126,7 @@ async def test_a_trial_that_nobody_confirms(file: Path) -> None:
         write(file, "new")
         answer = await made.apply(confirm=0.3)
         assert '+ groups[new].checks: ["web"]' in answer["difference"]
+        assert "BIRD has not taken it yet" in answer["notes"][0]
         assert now(made) == ["new"]
         assert made.status()["on_trial"] is True
         assert next_start(file) == ["old"], "killed now, it is not run again"
