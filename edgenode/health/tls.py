@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 RECORD = 16 * 1024 + 512
 """Bytes that are read at a time: a record and its frame (RFC 8446, 5.2)."""
 
+MOST = 256 * 1024
+"""Bytes that a handshake, or a portion of data, may take: OpenSSL takes tickets without end, and as
+long as there is something to read nothing else has its turn, the timeout neither."""
+
 DAY = 86400.0
 
 T = TypeVar("T")
@@ -157,6 +161,7 @@ class TlsStream:
 
     async def _pump(self, step: Callable[[], T], at_end: T | None = None) -> T:
         loop = asyncio.get_running_loop()
+        taken = 0
         while True:
             try:
                 result = step()
@@ -174,7 +179,10 @@ class TlsStream:
                 await self._flush()
                 return result
             await self._flush()
+            if taken > MOST:
+                raise ProbeFailedError(f"{self._what}: {taken} bytes of TLS, and nothing in them")
             if data := await loop.sock_recv(self._sock, RECORD):
+                taken += len(data)
                 self._incoming.write(data)
             else:
                 self._incoming.write_eof()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from edgenode.config import Endpoint, HttpCheck, TlsCheck
 from edgenode.config.certificates import server_name
+from edgenode.health import tls as tls_module
 from edgenode.health.http import HttpProbe
-from edgenode.health.observation import Observation
-from edgenode.health.tls import DAY, TlsClient, age_warning
+from edgenode.health.observation import Observation, ProbeFailedError
+from edgenode.health.tls import DAY, TlsClient, TlsStream, age_warning
 from edgenode.health.tlsprobe import TlsProbe
 from tests.unit.health.certificates import Authority, serving
 
@@ -229,3 +231,25 @@ def test_there_is_a_warning_unless_a_certificate_is_good_for_long(
 ) -> None:
     good = begins <= now < ends and ends - now >= patience
     assert (age_warning(begins, ends, now, patience) == "") is good
+
+
+async def test_bytes_that_come_to_nothing_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is something to read nothing else has its turn: no timeout ends that."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        stream = TlsStream(ours, "TLS with x")
+        monkeypatch.setattr(tls_module, "MOST", 50_000)
+        steps = 0
+
+        def step() -> bytes:
+            nonlocal steps
+            steps += 1
+            if steps < 100:  # else it would go on for ever
+                theirs.send(bytes(10_000))
+                raise ssl.SSLWantReadError
+            return b"late"
+
+        with pytest.raises(ProbeFailedError, match="bytes of TLS, and nothing in them"):
+            await stream._pump(step)
+        assert steps < 10
