@@ -108,7 +108,10 @@ class BirdClient:
         except BaseException:
             link.abort("given up while connecting")
             raise
-        self._link = link
+        if self._link is not None and self._link.open:
+            link.abort("another one was there first")  # both would answer, and one never end
+        else:
+            self._link = link
         return version
 
     def submit(self, commands: Iterable[str]) -> list[asyncio.Future[Reply]]:

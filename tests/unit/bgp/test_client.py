@@ -30,6 +30,8 @@ class FakeBird:
         self.answer: Answer = lambda command: b"0000 \n"
         self.commands: list[str] = []
         self.largest = 0
+        self.there = 0
+        """Connections that have not ended."""
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -44,6 +46,13 @@ class FakeBird:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
+        self.there += 1
+        try:
+            await self._answer(reader, writer)
+        finally:
+            self.there -= 1
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(self.greeting)
         while data := await reader.read(65536):
             self.largest = max(self.largest, len(data))
@@ -76,6 +85,15 @@ async def test_commands_are_answered_in_their_order(bird: FakeBird) -> None:
     assert [reply.text for reply in replies] == [f"c{i}" for i in range(50)]
     await client.close()
     assert not client.connected
+
+
+async def test_two_that_connect_at_once_share_one_connection(bird: FakeBird) -> None:
+    client = BirdClient(bird.path)
+    await asyncio.gather(client.connect(), client.connect())
+    assert client.connected
+    await client.ask("show status")
+    await asyncio.sleep(0.05)
+    assert bird.there == 1
 
 
 async def test_commands_go_out_in_bursts_that_bird_can_hold(bird: FakeBird) -> None:
