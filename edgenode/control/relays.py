@@ -22,13 +22,17 @@ class Relays:
     """`report` and `away` tell it what happens, `tick` that time passes."""
 
     def __init__(self) -> None:
+        self.trouble = ""
+        """Why users are not served, as a sentence; empty: as far as is known they are."""
         self._ticked: float | None = None
         self.away()
 
     def away(self) -> None:
-        """There is no connection to steering: whether it serves is told by its checks alone."""
-        self.trouble = ""
-        """Why users are not served, as a sentence; empty: as far as is known they are."""
+        """There is no connection to steering: whether it serves is told by its checks alone.
+
+        One that hung and was killed for it serves nobody yet: what was known of it holds until it
+        reports again, or for as long as its checks may take to tell.
+        """
         self._there = False
         self._silent = 0.0
         self._hung: float | None = None
@@ -48,9 +52,11 @@ class Relays:
         """A round of decisions is made at `now`, in seconds of the monotonic clock."""
         passed = 0.0 if self._ticked is None else min(now - self._ticked, STEP)
         self._ticked = now
-        if not self._there:
-            return
         self._silent += passed
+        if not self._there:
+            if self._silent >= SILENT:
+                self.trouble = ""
+            return
         if self._hung is not None:
             self._hung += passed
         if self._silent >= SILENT:

@@ -58,6 +58,8 @@ def test_a_steering_that_stands_still() -> None:
     live(relays, 1, now)
     assert "hangs" in relays.trouble
     relays.away()
+    now = live(relays, SILENT - 1, now)
+    assert "hangs" in relays.trouble, "it was killed for that, and its checks may not know yet"
     live(relays, 60, now)
     assert relays.trouble == ""
 
