@@ -35,6 +35,8 @@ class Wishes:
         self._by_group: dict[str, tuple[Intent, ...]] = {}
         self._unsaved: dict[Key, Intent] = {}
         """What holds though the disk has not taken it."""
+        self._lifted: dict[Key, Intent] = {}
+        """Pauses that have ended though the disk has them still."""
         self._disk = asyncio.Lock()
         self._problem = ""
         self.maintenance_file = maintenance_file
@@ -88,6 +90,7 @@ class Wishes:
             intents = self.form(intents.values())
             await asyncio.to_thread(self._store.put, *intents.values())
             self._unsaved = _without(self._unsaved, intents)
+            self._lifted = {k: i for k, i in self._lifted.items() if k not in intents}
             # What was imposed while the disk was busy is newer.
             self._set({**self._present, **intents, **self._unsaved})
 
@@ -97,7 +100,14 @@ class Wishes:
             gone = {key: self._present[key] for key in keys if key in self._present}
             if not gone:
                 return []
-            await asyncio.to_thread(self._store.clear, *gone)
+            try:
+                await asyncio.to_thread(self._store.clear, *gone)
+            except StateError:
+                # The end of a pause waits for no disk: no check withdraws anything before.
+                self._lifted |= {k: i for k, i in gone.items() if i.kind is IntentKind.PAUSED}
+                self._unsaved = _without(self._unsaved, self._lifted)
+                self._set(_without(self._present, self._lifted))
+                raise
             # These alone: a withdraw may have come in the place of one meanwhile.
             self._unsaved = _without(self._unsaved, gone)
             self._set(_without(self._present, gone))
@@ -132,12 +142,15 @@ class Wishes:
         """The disk with us, and we with the disk. Raises StateError."""
         async with self._disk:
             try:
+                if lifted := dict(self._lifted):
+                    await asyncio.to_thread(self._store.clear, *lifted)
+                    self._lifted = _without(self._lifted, lifted)
                 if unsaved := dict(self._unsaved):
                     await asyncio.to_thread(self._store.put, *unsaved.values())
                     self._unsaved = _without(self._unsaved, unsaved)
             finally:
                 stored = await asyncio.to_thread(self._store.all)
-                self._set({**stored, **self._unsaved})
+                self._set({**_without(stored, self._lifted), **self._unsaved})
 
     async def _end(self) -> None:
         """Forget what is over. Raises StateError."""

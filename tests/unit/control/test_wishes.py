@@ -23,6 +23,11 @@ def wanted(kind: IntentKind, *groups: str, reason: str = "") -> list[Intent]:
 class FullDisk(Intents):
     full = True
 
+    def clear(self, *keys: Key) -> None:
+        if self.full:
+            raise StateError("the disk is full")
+        super().clear(*keys)
+
     def put(self, *intents: Intent) -> None:
         if self.full:
             raise StateError("the disk is full")
@@ -175,3 +180,24 @@ async def test_a_withdraw_that_comes_while_another_is_stored_holds(tmp_path: Pat
     await wishes.save(degraded)  # formed before the withdraw: it has been overtaken
     await wishes.look()
     assert wishes.present == withdraw == Intents(tmp_path).all()
+
+
+async def test_a_pause_ends_though_the_disk_is_full(tmp_path: Path) -> None:
+    pause = Intent(NODE, IntentKind.PAUSED, 1.0, "checker is wrong")
+    Intents(tmp_path).put(pause, Intent("web", WITHDRAWN, 1.0, "fire"))
+    store = FullDisk(tmp_path)
+    wishes = Wishes(store)
+    with pytest.raises(StateError):
+        await wishes.forget([pause.key, WEB])
+    assert wishes.paused is None
+    assert wishes.of("web"), "but nothing is announced that the next control would withdraw"
+    await wishes.look()
+    assert wishes.paused is None
+    again = Intent(NODE, IntentKind.PAUSED, 2.0, "wrong again")
+    wishes.impose({again.key: again})
+    store.full = False
+    await wishes.look()
+    assert wishes.paused == again == Intents(tmp_path).all()[again.key]
+    await wishes.forget([again.key])
+    await wishes.look()
+    assert Intents(tmp_path).all().keys() == {WEB}
