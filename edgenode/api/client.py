@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+BEGIN_BY = "X-Edgenode-Begin-By"
+"""Header: by when, on the kernel's monotonic clock, control may still begin with a request."""
 
 
 class ApiError(Exception):
@@ -17,18 +21,31 @@ class ControlAway(Exception):
     """Nobody answers on the admin socket; the text says where and what to do."""
 
 
-def call(path: Path, method: str, route: str, body: Any = None, timeout: float = 5.0) -> Any:
+def call(
+    path: Path,
+    method: str,
+    route: str,
+    body: Any = None,
+    timeout: float = 5.0,
+    even_late: bool = False,
+) -> Any:
     """One request; the decoded JSON of the answer.
 
-    `path` is the socket, `timeout` in seconds. Raises ControlAway, ApiError.
+    `path` is the socket, `timeout` in seconds. A control that hangs and goes on later does what was
+    asked only if `even_late`: else a release that its operator saw fail would undo what was
+    withdrawn since. Raises ControlAway, ApiError.
     """
-    return asyncio.run(_call(path, method, route, body, timeout))
+    headers = {} if even_late else {BEGIN_BY: f"{time.monotonic() + timeout / 2:.3f}"}
+    return asyncio.run(_call(path, method, route, body, timeout, headers))
 
 
-async def _call(path: Path, method: str, route: str, body: Any, timeout: float) -> Any:
+async def _call(
+    path: Path, method: str, route: str, body: Any, timeout: float, headers: dict[str, str]
+) -> Any:
     async with aiohttp.ClientSession(
         connector=aiohttp.UnixConnector(path=str(path)),
         timeout=aiohttp.ClientTimeout(total=timeout),
+        headers=headers,
     ) as session:
         try:
             async with session.request(method, f"http://control{route}", json=body) as response:
@@ -39,9 +56,10 @@ async def _call(path: Path, method: str, route: str, body: Any, timeout: float) 
                 "it hangs, see its log"
             ) from None
         except aiohttp.ClientConnectorError as error:
+            denied = isinstance(error.os_error, PermissionError)
             raise ControlAway(
                 f"edgenode control cannot be reached on {path} ({error.os_error.strerror}): "
-                "does it run, and are you root?"
+                f"{'are you root?' if denied else 'start it, or see its log'}"
             ) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise ControlAway(f"edgenode control broke off on {path}: {error}") from None

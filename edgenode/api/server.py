@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from prometheus_client import generate_latest
 
+from edgenode.api.client import BEGIN_BY
 from edgenode.api.metrics import CONTENT_TYPE, registry
 from edgenode.api.requests import Request, parse
 from edgenode.config import Endpoint
@@ -61,7 +62,7 @@ def admin_app(node: Callable[[], Node]) -> web.Application:
 
     Routes: ``GET /v1/status``, ``GET /v1/why/GROUP``, ``POST /v1/intent`` (see `requests`).
     """
-    app = web.Application(client_max_size=64 * 1024)
+    app = web.Application(client_max_size=64 * 1024, middlewares=[_in_time])
 
     async def status(_: web.Request) -> web.Response:
         await node().refresh()
@@ -99,6 +100,22 @@ def admin_app(node: Callable[[], Node]) -> web.Application:
         ]
     )
     return app
+
+
+@web.middleware
+async def _in_time(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """What lay in the socket while we hung was given up by whoever asked: it is not done now."""
+    try:
+        late = time.monotonic() > float(request.headers.get(BEGIN_BY, "inf"))
+    except ValueError:
+        return _error(400, f"the request is not right: {BEGIN_BY} is a number of seconds")
+    if not late:
+        return await handler(request)
+    if request.method != "GET":
+        log.warning("%s is not done: it came while control hung, and was given up", request.path)
+    return _error(408, "control hung when this was asked: nothing was changed")
 
 
 def _error(status: int, sentence: str) -> web.Response:

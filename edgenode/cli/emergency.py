@@ -54,7 +54,8 @@ def withdraw_everything(
         )
     # All that control has: the file may name others, which it would refuse, or not all of them.
     about = {"reason": reason, "author": by, "until": until}
-    control = _try_control(found, {"groups": [NODE], "kind": "withdrawn", "force": True, **about})
+    body = {"groups": [NODE], "kind": "withdrawn", "force": True, **about}
+    control = _try_control(found, body, even_late=True)
 
     def human() -> None:
         if not failures:
@@ -159,12 +160,13 @@ def _forget_pause(found: Essentials) -> list[str]:
     return []
 
 
-def _try_control(found: Essentials, body: Mapping[str, Any]) -> str:
+def _try_control(found: Essentials, body: Mapping[str, Any], even_late: bool = False) -> str:
     """`told`, or why not."""
     from edgenode.api.client import ApiError, ControlAway, call
 
+    socket = places.control_socket(found.run_dir)
     try:
-        call(places.control_socket(found.run_dir), "POST", "/v1/intent", body, timeout=2.0)
+        call(socket, "POST", "/v1/intent", body, timeout=2.0, even_late=even_late)
     except (ControlAway, ApiError) as error:
         return str(error)
     return "told"

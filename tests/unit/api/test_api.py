@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,27 @@ def test_what_a_release_ends() -> None:
     assert ended(groups=("web",), neighbor="transit") == [1]
     assert ended(groups=("web", "static", NODE)) == [0, 1, 2, 4]
     assert ended(groups=(NODE,), only=IntentKind.PAUSED) == [3]
+
+
+async def test_what_was_asked_while_control_hung_is_not_done_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    node, path = FakeNode(), tmp_path / "control.sock"
+    stop = await serve_unix(admin_app(lambda: node), path)
+    body = {"groups": ["web"], "kind": None}
+    # Each blocks the loop that is to serve it, and so gives up first.
+    with pytest.raises(ControlAway, match="it hangs"):
+        in_thread(call, path, "POST", "/v1/intent", body, 0.2)
+    with pytest.raises(ControlAway, match="it hangs"):
+        in_thread(call, path, "POST", "/v1/intent", body | {"kind": "withdrawn"}, 0.2, True)
+    await asyncio.sleep(0.2)
+    assert [request.kind for request in node.requests] == [IntentKind.WITHDRAWN]
+    await stop()
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result(10)
 
 
 def test_control_away_is_one_sentence(tmp_path: Path) -> None:
