@@ -215,9 +215,12 @@ class ExaBgp(Speaker):
         self.spawn(self.NEEDS, str(config), **environment)
 
     def routes(self) -> dict[str, Seen]:
-        found: dict[str, Seen] = {}
+        by_session: dict[str, dict[str, Seen]] = {}
         for message in self._heard():
+            if "neighbor" not in message:
+                continue  # of ExaBGP itself
             neighbor = message["neighbor"]
+            found = by_session.setdefault(neighbor["address"]["peer"], {})
             if message["type"] == "state" and neighbor["state"] == "down":
                 found.clear()
             update = neighbor.get("message", {}).get("update", {})
@@ -229,7 +232,7 @@ class ExaBgp(Speaker):
                     for route in routes:
                         if "nlri" in route:
                             found[route["nlri"]] = _exabgp(update["attribute"])
-        return found
+        return {prefix: seen for found in by_session.values() for prefix, seen in found.items()}
 
     def _heard(self) -> Iterator[Any]:
         path = self.directory / "heard.json"
