@@ -28,8 +28,13 @@ def withdraw_all(socket_path: Path, *, timeout: float = 5.0) -> tuple[str, ...]:
     try:
         greeting, *disabled, after = _converse(socket_path, commands, timeout)
     except (OSError, ProtocolError) as error:
+        if isinstance(error, PermissionError):
+            raise BirdUnavailable(
+                f"BIRD could not be told on {socket_path} ({error.strerror}): are you root?"
+            ) from error
+        why = (isinstance(error, OSError) and error.strerror) or error
         raise BirdUnavailable(
-            f"BIRD could not be told on {socket_path} ({error}): "
+            f"BIRD could not be told on {socket_path} ({why}): "
             "if it still runs and must be silent at once, stop BIRD itself"
         ) from error
     parse_version(greeting)

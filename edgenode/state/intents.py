@@ -158,6 +158,12 @@ class Intents:
                 ).fetchall()
         except FileNotFoundError:
             return [], []
+        except PermissionError as error:
+            # To be told to remove the file would be the wrong advice.
+            raise StateError(
+                f"the operators' intents in {self._path} cannot be read ({error.strerror}): "
+                "are you root, or the user that control is?"
+            ) from None
         except (OSError, sqlite3.Error) as error:
             raise StateError(
                 f"the operators' intents in {self._path} cannot be read ({_why(error)}): look at "

@@ -72,6 +72,10 @@ def newest(state_dir: Path, count: int, wanted: Wanted = Wanted()) -> list[Event
             rows = connection.execute(query, (*values, count)).fetchall()
     except FileNotFoundError:
         raise StateError(f"there is no history in {path}: edgenode control writes it") from None
+    except PermissionError as error:
+        raise StateError(
+            f"the history in {path} cannot be read ({error.strerror}): are you root?"
+        ) from None
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"the history in {path} cannot be read ({error})") from None
     return [Event(*row) for row in reversed(rows)]
