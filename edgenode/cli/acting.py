@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgenode import places
+from edgenode.api.requests import LONGEST
 from edgenode.cli.options import EXIT_USAGE, console, errors, fail, show
 from edgenode.cli.times import parse_time
 from edgenode.config import Config
@@ -21,8 +22,24 @@ Groups = Annotated[
     list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups of the configuration.")
 ]
 All = Annotated[bool, typer.Option("--all", help="All groups.")]
+
+
+def _reason(text: str) -> str:
+    """On one line, and cut where control would cut it: it keeps what the command stores as it is.
+
+    Otherwise the two would differ, and be heeded one after the other.
+    """
+    return one_line(text)[:LONGEST].strip()
+
+
 Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Kept, and shown by `status` and `why`.")
+    str,
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        help="Kept, and shown by `status` and `why`.",
+        callback=_reason,
+    ),
 ]
 Author = Annotated[
     str,
@@ -55,7 +72,7 @@ DONE_WITHIN = 2.0
 def author(given: str) -> str:
     """Who asks: as told, else whoever became root by sudo, else the login name."""
     if name := given or os.environ.get("SUDO_USER"):
-        return one_line(name)
+        return one_line(name)[:LONGEST].strip()
     try:
         return os.getlogin()
     except OSError:  # there is no terminal

@@ -13,7 +13,6 @@ from edgenode import places
 from edgenode.cli.acting import Author, For, Reason, Until, author, end
 from edgenode.cli.options import AsJson, ConfigPath, config_path, console, errors, fail, show
 from edgenode.config import Essentials, read_essentials
-from edgenode.logs import one_line
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,7 +30,6 @@ def withdraw_everything(
     from edgenode.state import NODE, Intent, IntentKind
 
     found = read_essentials(path)
-    reason = one_line(reason)
     failures = []
     known: tuple[str, ...] = ()
     try:
@@ -48,14 +46,14 @@ def withdraw_everything(
     ]
     if found.problem:
         failures.append(
-            f"{found.problem}: BIRD was told on {found.bird_socket}, and the groups that are known "
-            f"({', '.join(names) or 'none'}) are stored in {found.state_dir}, as far as that could "
-            "be read, and by default"
+            f"{found.problem}: the socket {found.bird_socket} and the state in {found.state_dir} "
+            "are what could be read, or the defaults, and the groups that are known are "
+            f"{', '.join(names) or 'none'}"
         )
     # All that control has: the file may name others, which it would refuse, or not all of them.
     about = {"reason": reason, "author": by, "until": until}
     body = {"groups": [NODE], "kind": "withdrawn", "force": True, **about}
-    control = _try_control(found, body, even_late=True)
+    control, _ = _try_control(found, body, even_late=True)
 
     def human() -> None:
         if not failures:
@@ -96,11 +94,12 @@ def pause(
     """
     from edgenode.state import NODE, Intent, IntentKind
 
-    path, reason = config_path(context, config), one_line(reason)
+    path = config_path(context, config)
     who, moment = author(by), end(lasting, until)
     intent = Intent(NODE, IntentKind.PAUSED, time.time(), reason, until=moment, author=who)
     body = {"groups": [NODE], "kind": "paused", "reason": reason, "author": who, "until": moment}
-    _node(path, body, [intent], "paused: announcements are held as they are", as_json)
+    stored = "the pause is stored, and holds when control is back"
+    _node(path, body, [intent], "paused: announcements are held as they are", stored, as_json)
 
 
 def resume(
@@ -113,26 +112,38 @@ def resume(
         edgenode resume
     """
     body = {"groups": ["*"], "kind": None, "only": "paused", "author": author(by)}
-    _node(config_path(context, config), body, [], "resumed: checks and regions decide", as_json)
+    path, done = config_path(context, config), "resumed: checks and regions decide"
+    _node(path, body, [], done, "no pause holds when control is back", as_json)
 
 
 def _node(
-    path: Path, body: Mapping[str, Any], store: Sequence[Any], done: str, as_json: bool
+    path: Path,
+    body: Mapping[str, Any],
+    store: Sequence[Any],
+    done: str,
+    stored: str,
+    as_json: bool,
 ) -> None:
-    """On the disk first, which a control that hangs reads when it is back; then control."""
+    """A pause on the disk first, which a control that hangs reads when it is back; then control.
+
+    Its end the other way round: who ended it is known to a control that lives by being told.
+    """
     found = read_essentials(path)
-    failures = _store(found, store) if store else _forget_pause(found)
-    control = _try_control(found, body)
+    failures = _store(found, store)
+    control, notes = _try_control(found, body)
     if control == "told":
         failures = []  # it holds, and control goes on trying to store it
+    elif not store:
+        failures = _forget_pause(found)
 
     def human() -> None:
         if not failures:
-            console.print(done, markup=False)
+            console.print(done if control == "told" else stored, markup=False)
+        for note in notes:
+            errors.print(f"edgenode: note: {note}", markup=False)
         if control != "told":
-            note = "stored for the control that comes next; until then the lifeline alone decides"
-            told = f"{control}; {note}" if not failures else control
-            errors.print(f"edgenode: note: {told}", markup=False)
+            meanwhile = "" if failures else "; until then the lifeline alone decides"
+            errors.print(f"edgenode: note: {control}{meanwhile}", markup=False)
 
     show({"failures": failures, "control": control}, as_json, human)
     if failures:
@@ -143,6 +154,8 @@ def _store(found: Essentials, intents: Sequence[Any]) -> list[str]:
     """What went wrong."""
     from edgenode.state import Intents, StateError
 
+    if not intents:
+        return []  # and no directory is made where none of ours may be
     try:
         Intents(places.control_state(found.state_dir)).put(*intents)
     except StateError as error:
@@ -160,13 +173,15 @@ def _forget_pause(found: Essentials) -> list[str]:
     return []
 
 
-def _try_control(found: Essentials, body: Mapping[str, Any], even_late: bool = False) -> str:
-    """`told`, or why not."""
+def _try_control(
+    found: Essentials, body: Mapping[str, Any], even_late: bool = False
+) -> tuple[str, Sequence[str]]:
+    """`told`, or why not; and what control has to say about it."""
     from edgenode.api.client import ApiError, ControlAway, call
 
     socket = places.control_socket(found.run_dir)
     try:
-        call(socket, "POST", "/v1/intent", body, timeout=2.0, even_late=even_late)
+        answer = call(socket, "POST", "/v1/intent", body, timeout=2.0, even_late=even_late)
     except (ControlAway, ApiError) as error:
-        return str(error)
-    return "told"
+        return str(error), []
+    return "told", answer.get("notes", [])

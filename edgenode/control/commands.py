@@ -14,7 +14,7 @@ from edgenode.bgp.levels import Level
 from edgenode.control.intent import words
 from edgenode.control.lastsite import guarded, refuse_last
 from edgenode.control.wishes import Wishes
-from edgenode.state import Intent, IntentKind
+from edgenode.state import NODE, Intent, IntentKind, StateError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,12 @@ class Commands:
         """What there is to say about it. Raises LastSite, StateError."""
         return await (self._release(request) if request.kind is None else self._intend(request))
 
+    async def begin(self) -> None:
+        """Note what is wanted at our start: with control dead nobody noted what was stored."""
+        for intent in self.wishes.present.values():
+            self.note("intent", intent.group, f"{words(intent)}, found at the start")
+        await self.look()
+
     async def watch(self) -> None:
         """Look again and again, until cancelled."""
         reminded_at = -REMINDER
@@ -71,7 +77,8 @@ class Commands:
         if not request.force:
             names = guarded(fresh.values(), self.levels())
             notes += refuse_last(await self.others(names) if names else {})
-        if request.kind in (IntentKind.WITHDRAWN, IntentKind.PAUSED):
+        imposed = request.kind in (IntentKind.WITHDRAWN, IntentKind.PAUSED)
+        if imposed:
             self.wishes.impose(fresh)  # these wait for no disk
         if request.kind is IntentKind.WITHDRAWN:
             # Whether it seems withdrawn or not, and before anything else is known of the node.
@@ -80,6 +87,10 @@ class Commands:
             self.note("intent", intent.group, words(intent))
         try:
             await self.wishes.save(fresh)
+        except StateError as error:
+            if not imposed:
+                raise
+            raise StateError(f"it holds, but only while this control lives: {error}") from None
         finally:
             self.decide()
         return notes + await self._tell_filters()
@@ -95,8 +106,16 @@ class Commands:
         if request.force:
             self.waive(request.groups)
         self.decide()
-        nothing = [] if gone or request.force else ["there was nothing to release"]
+        nothing = [] if gone or request.force else [self._nothing(request)]
         return nothing + await self._tell_filters()
+
+    def _nothing(self, request: Request) -> str:
+        """Why a release ended nothing."""
+        if request.only is IntentKind.PAUSED:
+            return "there was no pause"
+        if any(intent.kind is not IntentKind.PAUSED for intent in self.wishes.of(NODE)):
+            return "it is wanted of the node as a whole: edgenode release --all ends that"
+        return "there was nothing to release"
 
     async def _tell_filters(self) -> list[str]:
         problem = await self.degrade_towards()

@@ -149,7 +149,7 @@ class Control:
 
     async def _start(self) -> None:
         """What stands on the lifeline is taken over, and what stands without it in any case."""
-        await self._commands.look()  # a node that boots in maintenance announces nothing first
+        await self._commands.begin()  # a node that boots in maintenance announces nothing first
         held = await self._lifeline_held()
         found = await self._found(held)
         held = held and bool(self._lifeline.held)  # BIRD may have taken longer than the grace

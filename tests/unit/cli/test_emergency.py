@@ -23,8 +23,8 @@ def test_with_control_dead_a_pause_is_stored_and_said_to_hold_little(
 ) -> None:
     shown = edgenode(*PAUSE, "--for", "1h", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout == "paused: announcements are held as they are\n"
-    assert "stored for the control that comes next; until then the lifeline" in shown.stderr
+    assert shown.stdout == "the pause is stored, and holds when control is back\n"
+    assert "until then the lifeline alone decides" in shown.stderr
     stored = paused(tmp_path)
     assert stored
     assert (stored.author, stored.reason) == ("ann", "checker is wrong")

@@ -68,11 +68,19 @@ async def test_a_withdraw_goes_out_before_the_disk_is_asked(tmp_path: Path) -> N
     assert node.wishes.of("web")[0].kind is WITHDRAWN, "and it holds all the same"
 
 
+async def test_what_was_stored_while_control_was_dead_is_noted_at_its_start(tmp_path: Path) -> None:
+    Intents(tmp_path).put(Intent("web", WITHDRAWN, 5.0, "fire", author="ann"))
+    node = Node(tmp_path)
+    await node.commands.begin()
+    assert node.done == ["note web: withdrawn by ann (fire), found at the start"]
+
+
 async def test_a_pause_holds_on_a_full_disk_and_a_drain_is_refused(tmp_path: Path) -> None:
     node = Node(tmp_path, full=True)
-    for kind, groups in ((IntentKind.PAUSED, (NODE,)), (DRAINED, ("web",))):
-        with pytest.raises(StateError):
-            await node.commands.heed(Request(groups, kind))
+    with pytest.raises(StateError, match=r"it holds, but only while this control lives: the disk"):
+        await node.commands.heed(Request((NODE,), IntentKind.PAUSED))
+    with pytest.raises(StateError, match=r"^the disk is full"):
+        await node.commands.heed(Request(("web",), DRAINED))
     assert node.wishes.paused
     assert node.wishes._by_group.keys() == {NODE}
 
@@ -120,6 +128,15 @@ async def test_a_release_says_what_it_ended(tmp_path: Path) -> None:
     node.done.clear()
     assert await node.commands.heed(Request(("web",), None, author="bob", force=True)) == []
     assert node.done == ["note web: drained ended by bob", "waive web", "decide"]
+
+
+async def test_a_release_that_ends_nothing_says_what_would(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    said = await node.commands.heed(Request((NODE,), None, only=IntentKind.PAUSED))
+    assert said == ["there was no pause"]
+    await node.commands.heed(Request((NODE,), IntentKind.MAINTENANCE, force=True))
+    (said_of_web,) = await node.commands.heed(Request(("web",), None))
+    assert "edgenode release --all ends that" in said_of_web
 
 
 async def test_what_stays_withdrawn_is_said(tmp_path: Path) -> None:
