@@ -245,11 +245,13 @@ class Announcer:
             try:
                 # No await between the text and the command: a level that is given later has its
                 # own commands behind `configure`, one that was given earlier is in the text.
-                files.write(found | self._wanted, self.client.version)
+                # So nothing here waits for the disk, or a withdraw would.
+                files.write(found | self._wanted, self.client.version, lasting=False)
                 (future,) = self.client.submit(["configure"])
                 check("configure", await future, self.client.socket)
             finally:
-                self.write_config()
+                files.write({}, self.client.version, lasting=False)
+            await asyncio.to_thread(files.sync)
             if not await self._runs(files):
                 raise NotOurConfiguration(
                     f"BIRD was reconfigured and does not use {self._config.bgp.config}: "
@@ -280,7 +282,7 @@ class Announcer:
         """Have BIRD parse it. Raises BirdError, in the words of the operator's files."""
         candidate = files.candidate
         try:
-            files.write(levels, self.client.version, candidate)
+            files.write(levels, self.client.version, candidate, lasting=False)
             await self.client.ask(f'configure check "{candidate}"')
         except BirdError as error:
             text = explain(error.text, self._config, candidate)

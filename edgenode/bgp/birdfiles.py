@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from edgenode.bgp.client import Version
-from edgenode.bgp.files import BIRD_GROUP, FileError, keep, remove
+from edgenode.bgp.files import BIRD_GROUP, FileError, keep, remove, sync
 from edgenode.bgp.filters import Towards
 from edgenode.bgp.levels import Level
 from edgenode.bgp.render import (
@@ -80,25 +80,38 @@ class BirdFiles:
         return self.path.with_name(f"{self.path.stem}-candidate{self.path.suffix}")
 
     def write(
-        self, levels: Mapping[str, Level], version: Version | None, path: Path | None = None
+        self,
+        levels: Mapping[str, Level],
+        version: Version | None,
+        path: Path | None = None,
+        *,
+        lasting: bool = True,
     ) -> None:
         """All files, with the groups at these levels, where they are not so yet.
 
-        What the configuration includes is there before the configuration. Raises FileError.
+        What the configuration includes is there before the configuration. `lasting`: it waits for
+        the disk; else that is for `sync`. Raises FileError.
         """
         path = path or self.path
         if self.passwords:
             text = render_secrets(self.config, self.passwords)
-            keep(secrets_file(path), text, mode=0o640, group=BIRD_GROUP)
+            keep(secrets_file(path), text, mode=0o640, group=BIRD_GROUP, lasting=lasting)
         for position, text in enumerate(self.includes):
-            keep(include_file(path, position), _COPY + text, mode=0o640, group=BIRD_GROUP)
+            copy = include_file(path, position)
+            keep(copy, _COPY + text, mode=0o640, group=BIRD_GROUP, lasting=lasting)
         text = render(
             self.config, levels, self.fingerprint, towards=self.towards, version=version, path=path
         )
-        keep(path, text, mode=0o644)
+        keep(path, text, mode=0o644, lasting=lasting)
         if not self.passwords:
             remove(secrets_file(path), OURS)
         _remove_copies(path, len(self.includes))
+
+    def sync(self) -> None:
+        """Wait until what `write` wrote is on the disk. Raises FileError."""
+        copies = [include_file(self.path, position) for position in range(len(self.includes))]
+        for path in (secrets_file(self.path), *copies, self.path):
+            sync(path)
 
     def remove_candidate(self) -> None:
         """What `write` made at `candidate`. Raises FileError."""

@@ -16,10 +16,12 @@ class FileError(Exception):
     """A file could not be written; the text is a sentence for the operator."""
 
 
-def write_atomically(path: Path, text: str, *, mode: int, group: str | None = None) -> None:
+def write_atomically(
+    path: Path, text: str, *, mode: int, group: str | None = None, lasting: bool = True
+) -> None:
     """Replace `path` by a file with this text, this mode and, where it exists, this group.
 
-    Raises FileError.
+    `lasting`: it is on the disk when this returns, which may take long. Raises FileError.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -30,7 +32,8 @@ def write_atomically(path: Path, text: str, *, mode: int, group: str | None = No
                 if (gid := _gid(group)) is not None and gid != os.stat(descriptor).st_gid:
                     os.fchown(descriptor, -1, gid)
                 os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
+                if lasting:
+                    os.fsync(descriptor)
             os.replace(name, path)
         except BaseException:
             os.unlink(name)
@@ -42,13 +45,29 @@ def write_atomically(path: Path, text: str, *, mode: int, group: str | None = No
         ) from error
 
 
-def keep(path: Path, text: str, *, mode: int, group: str | None = None) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk, if it is there at all. Raises FileError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise FileError(f"{path} may not be on the disk ({error.strerror})") from error
+
+
+def keep(
+    path: Path, text: str, *, mode: int, group: str | None = None, lasting: bool = True
+) -> None:
     """`write_atomically`, unless the file is there with this text, this mode and this group."""
     if _read_or_none(path) == text:
         there = path.stat()
         if stat.S_IMODE(there.st_mode) == mode and _gid(group) in (None, there.st_gid):
             return
-    write_atomically(path, text, mode=mode, group=group)
+    write_atomically(path, text, mode=mode, group=group, lasting=lasting)
 
 
 def remove(path: Path, beginning: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -149,3 +151,16 @@ async def test_a_withdraw_waits_for_no_configuration(config: Config, tmp_path: P
         await tried.reconcile()
     assert 'disable "web_v?_normal"' in bird.told
     assert 'enable "dns_v?_normal"' not in bird.told
+
+
+async def test_a_withdraw_waits_for_no_disk_while_bird_is_configured(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited_in: list[threading.Thread] = []
+    monkeypatch.setattr(os, "fsync", lambda _: waited_in.append(threading.current_thread()))
+    bird = cast(BirdClient, Obedient())
+    tried = announcer.Announcer(beside(config, tmp_path), bird, passwords={})
+    with pytest.raises(announcer.NotOurConfiguration):
+        await tried.configure_running()
+    assert waited_in, "but it is on the disk in the end"
+    assert threading.main_thread() not in waited_in
