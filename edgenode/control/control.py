@@ -223,8 +223,7 @@ class Control:
             self._relays.away()
 
     def _on_proof(self, group: str, proof: Proof) -> None:
-        if proof.whole:
-            self._decider.drains.proven(group, time.monotonic())
+        self._decider.proven(group, proof)
         self._note("proof", group, proof.text())
 
     def _on_lifeline(self, held: bool) -> None:

@@ -119,6 +119,12 @@ class Decider:
             if level is not Level.DRAINED:
                 self.drains.over(name)
 
+    def proven(self, name: str, proof: Proof) -> None:
+        """What the neighbors were sent was looked at."""
+        # That they were sent a degraded route says nothing about a drain that comes later.
+        if proof.whole and proof.level is Level.DRAINED:
+            self.drains.proven(name, time.monotonic())
+
     def lifeline(self, held: bool, levels: Mapping[str, Level]) -> None:
         """Whether the device is there that the announcements hang on: with it they come and go,
         whatever was decided, and upstreams count that like any other change."""

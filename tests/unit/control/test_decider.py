@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from edgenode.bgp.levels import Level
 from edgenode.config import Config
 from edgenode.control.decider import Decider
+from edgenode.control.neighbors import Proof
 from edgenode.control.wishes import Wishes
 from edgenode.health.risefall import State
 from edgenode.state import NODE, Intent, IntentKind, Intents
+from edgenode.steering.report import Report, ServiceReport
 
 UP, DOWN, UNKNOWN = State.UP, State.DOWN, State.UNKNOWN
 NORMAL, DEGRADED, WITHDRAWN = Level.NORMAL, Level.DEGRADED, Level.WITHDRAWN
@@ -45,7 +48,7 @@ class World:
 
     def decide(self, **states: State) -> Level:
         self.states |= states
-        decision = self.decider.decision(self.group, self.states, lambda _: None, self.level)
+        decision = self.decider.decision(self.group, self.states, lambda _: True, self.level)
         self.decider.moved({"web": self.level}, {"web": decision.level})
         self.level, self.reasons = decision.level, decision.reasons
         return self.level
@@ -131,3 +134,25 @@ def test_without_a_device_nothing_is_announced_and_nothing_costs(tmp_path: Path)
     for state in (UP, DOWN, UP, DOWN, UP):
         world.decide(proxy=state)
     assert world.penalty == 0
+
+
+async def test_a_degraded_group_without_users_is_drained_before_it_is_withdrawn(
+    tmp_path: Path,
+) -> None:
+    raw = configuration().model_dump(mode="json", exclude_unset=True)
+    raw["bgp"]["drain_idle"] = "0s"
+    service = {"name": "app", "group": "web", "listen": ["203.0.113.1:443"], "port": 80}
+    raw["services"] = [service]
+    raw["groups"][0]["addresses"] = ["203.0.113.1"]
+    world = World(tmp_path, Config.model_validate(raw))
+    idle = Report(at=0.0, services={"app": ServiceReport()})
+    world.decide()
+    assert world.decide(a=DOWN, b=DOWN, c=DOWN) is DEGRADED
+    world.decider.drains.report(idle, time.monotonic())
+    world.decider.proven("web", Proof(DEGRADED, 0.0, {}, ("transit",)))
+    drain = Intent("web", IntentKind.DRAINED, time.time(), "")
+    await world.wishes.save({drain.key: drain})
+    assert world.decide() is Level.DRAINED
+    assert world.decide() is Level.DRAINED, "nobody was seen to have been told"
+    world.decider.proven("web", Proof(Level.DRAINED, 0.0, {}, ("transit",)))
+    assert world.decide() is WITHDRAWN
