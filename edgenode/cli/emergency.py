@@ -32,10 +32,12 @@ def withdraw_everything(
     found = read_essentials(path)
     failures = []
     known: tuple[str, ...] = ()
+    at_bird = f"BIRD was told on {found.bird_socket}"
     try:
         known = withdraw_all(found.bird_socket)
     except (BirdUnavailable, BirdError) as error:
         failures.append(str(error))
+        at_bird = f"BIRD was looked for on {found.bird_socket}"
     names = list(dict.fromkeys([*found.groups, *known]))
     now, kind = time.time(), IntentKind.WITHDRAWN
     # The disk may be full: that must not have come before BIRD.
@@ -46,9 +48,9 @@ def withdraw_everything(
     ]
     if found.problem:
         failures.append(
-            f"{found.problem}: the socket {found.bird_socket} and the state in {found.state_dir} "
-            "are what could be read, or the defaults, and the groups that are known are "
-            f"{', '.join(names) or 'none'}"
+            f"{found.problem}: {at_bird}, and the groups that are known "
+            f"({', '.join(names) or 'none'}) are for {found.state_dir}, as far as that could be "
+            "read, and by default"
         )
     # All that control has: the file may name others, which it would refuse, or not all of them.
     about = {"reason": reason, "author": by, "until": until}
