@@ -53,7 +53,8 @@ def context(options: Files) -> ssl.SSLContext:
             # Without a password of ours OpenSSL would ask for one on the terminal.
             made.load_cert_chain(options.client_certificate, options.client_key, password="")
         except OSError as error:
-            named = f"{options.client_certificate} and {options.client_key}"
+            files = (options.client_certificate, options.client_key)
+            named = " and ".join(str(path) for path in files if path is not None)
             what = "a certificate and its key (PEM, not encrypted)"
             raise ValueError(f"{named} {_why(error, what)}") from None
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgenode.config.errors import ConfigError, KeyPath, Problem
 from edgenode.config.locate import index, line_of
 from edgenode.config.schema import Config
 
+_AT = re.compile(r"at line (\d+)")
 _CHECK_TYPES = {"tcp", "tls", "http", "dns", "exec"}
 
 
@@ -44,7 +46,9 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(source, [Problem((), f"is no TOML: {error}")]) from None
+        at = _AT.search(str(error))
+        line = int(at[1]) if at else None
+        raise ConfigError(source, [Problem((), f"is no TOML: {error}", line=line)]) from None
     except RecursionError:
         raise ConfigError(source, [Problem((), "is no TOML for us: nested too deeply")]) from None
     lines = index(text)
@@ -112,12 +116,22 @@ def _key(loc: tuple[int | str, ...]) -> KeyPath:
 
 def _sentence(key: KeyPath, kind: str, message: str, context: Any, value: object) -> str:
     match kind:
+        case "extra_forbidden" if key[-1] in _known_keys(key):
+            # Of a check, whose kinds have keys of their own.
+            return "is no key of this type; see docs/configuration.md"
         case "extra_forbidden":
             near = difflib.get_close_matches(str(key[-1]), _known_keys(key), 1, 0.6)
             known = f'did you mean "{near[0]}"?' if near else _known_sentence(key)
             return f"unknown key; {known}"
         case "missing":
             return "is missing"
+        case "tuple_type":
+            return f"{_shown(value)} is not right: write a list, with [ and ] around it"
+        case "model_type":
+            keys = ", ".join(_known_keys((*key, "")))
+            return (
+                f"{_shown(value)} is not right: write a table, {{ KEY = … }}, with keys of {keys}"
+            )
         case "too_short":
             return "is empty: write at least one"
         case "value_error":

@@ -152,6 +152,7 @@ def test_a_refused_value_does_not_echo_through_the_rules() -> None:
 
 def test_no_toml_and_no_file_are_one_sentence(tmp_path: Path) -> None:
     assert "is no TOML" in problems("node = [")[0]
+    assert ":2: is no TOML" in problems("a = 1\nb = 2 3")[0]
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "absent.toml")
 
