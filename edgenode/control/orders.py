@@ -71,4 +71,6 @@ class Orders:
 
     def seen_to_agree(self, asked_at: float) -> None:
         """BIRD, asked at a moment, did all that it had been told: no word of what came later."""
-        self._unconfirmed = {n: at for n, at in self._unconfirmed.items() if at >= asked_at}
+        # In place: the orders before may still wait for an answer, and look there.
+        for name in [name for name, at in self._unconfirmed.items() if at < asked_at]:
+            del self._unconfirmed[name]

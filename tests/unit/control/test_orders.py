@@ -107,3 +107,13 @@ async def test_under_another_configuration_nothing_is_given_again_or_forgotten()
     assert after.withdraw_since is not None, "of a group that is configured no more"
     await announcer.answer(0, True)
     assert after.withdraw_since is None
+
+
+async def test_an_answer_to_the_orders_before_counts_for_those_after() -> None:
+    old, given = orders()
+    _, after = orders()
+    given.give({"a": Level.WITHDRAWN})
+    after.succeed(given)
+    after.seen_to_agree(0.0)
+    await old.answer(0, True)
+    assert after.withdraw_since is None
