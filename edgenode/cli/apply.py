@@ -99,14 +99,23 @@ def apply(
     show(answer, as_json, human)
 
 
-def confirm(context: typer.Context, config: ConfigPath = None) -> None:
-    """Keep the configuration that is on trial, from now on and over restarts."""
-    _call(context, config, "confirm", {})
+def confirm(context: typer.Context, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """Keep the configuration that is on trial, from now on and over restarts.
+
+    Exit status 1 where none is on trial, or it could not be kept.
+    """
+    answer = _call(context, config, "confirm", {})
+    show(answer, as_json, lambda: console.print("Kept, from now on and over restarts."))
 
 
-def undo(context: typer.Context, config: ConfigPath = None) -> None:
-    """End the trial: the configuration from before it runs again, at once."""
-    _call(context, config, "undo", {})
+def undo(context: typer.Context, config: ConfigPath = None, as_json: AsJson = False) -> None:
+    """End the trial: the configuration from before it runs again, at once.
+
+    The file stays as it is: mend it, or `edgenode apply` would take it up again. Exit status 1
+    where none is on trial.
+    """
+    answer = _call(context, config, "undo", {})
+    show(answer, as_json, lambda: console.print("Undone: what was before the trial runs again."))
 
 
 def _call(context: typer.Context, config: Any, route: str, body: dict[str, Any]) -> Any:

@@ -9,9 +9,24 @@ from typing import Annotated
 import typer
 
 from edgenode import places
-from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.cli.options import (
+    EXIT_USAGE,
+    AsJson,
+    ConfigPath,
+    console,
+    errors,
+    fail,
+    load_config,
+    show,
+)
 from edgenode.cli.times import parse_past
 from edgenode.config import Config
+
+KINDS = (
+    *("group", "check", "service", "intent", "waiting", "proof", "neighbor", "lifeline", "heart"),
+    *("bird", "mesh", "configuration", "control"),
+)
+"""Of events, as control's parts note them."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,8 +55,7 @@ def history(
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="Of this kind: group, check, service, intent, waiting, proof, neighbor, lifeline, "
-            "heart, bird, control; may be given again.",
+            help=f"Of this kind: {', '.join(KINDS)}; may be given again.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -64,6 +78,8 @@ def history(
         start = None if since is None else parse_past(since, time.time())
     except ValueError as error:
         fail(f"--since: {error}", EXIT_USAGE)
+    if unknown := sorted(set(kinds or ()) - set(KINDS)):
+        fail(f"no such kind: {', '.join(unknown)}; there are: {', '.join(KINDS)}", EXIT_USAGE)
     wanted = Wanted(start, tuple(kinds or ()), _subjects(loaded, groups or []))
     try:
         events = newest(places.control_state(loaded.node.state_dir), count, wanted)
@@ -71,6 +87,11 @@ def history(
         fail(str(error))
 
     def human() -> None:
+        if not events:
+            errors.print("edgenode: note: nothing such is in the history", markup=False)
+            if strange := sorted(set(groups or ()) - {group.name for group in loaded.groups}):
+                what = f"the configuration has no group {', '.join(strange)}"
+                errors.print(f"edgenode: note: {what}", markup=False)
         for event in events:
             at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
             console.print(f"{at}  {event.kind:9} {event.subject}: {event.text}", markup=False)

@@ -172,6 +172,13 @@ def test_history(config: Path, tmp_path: Path) -> None:
     shown = edgenode("history", "--config", str(config))
     assert "disk: down: [/] full" in shown.stdout
     assert len(json.loads(edgenode("history", "--json", "--config", str(config)).stdout)) == 1
+    shown = edgenode("history", "--group", "wbe", "--config", str(config))
+    assert (shown.returncode, shown.stdout) == (0, "")
+    assert "nothing such" in shown.stderr
+    assert "has no group wbe" in shown.stderr
+    shown = edgenode("history", "--kind", "chek", "--config", str(config))
+    assert shown.returncode == 2
+    assert "no such kind: chek; there are: group, check" in shown.stderr
     (tmp_path / "state" / "control" / "history.sqlite").write_bytes(b"damaged" * 500)
     shown = edgenode("history", "--config", str(config))
     assert shown.returncode == 1

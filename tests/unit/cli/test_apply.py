@@ -31,3 +31,10 @@ def test_the_digest_is_of_the_text_as_it_is(config: Path, tmp_path: Path) -> Non
         shown = edgenode("apply", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
     assert told == [{"digest": digest(text), "confirm": None, "dry_run": False}]
+
+
+def test_what_became_of_a_trial_is_said(config: Path, tmp_path: Path) -> None:
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: {}):
+        assert edgenode("confirm", "--config", str(config)).stdout.startswith("Kept")
+        assert edgenode("undo", "--config", str(config)).stdout.startswith("Undone")
+        assert edgenode("undo", "--json", "--config", str(config)).stdout == "{}\n"
