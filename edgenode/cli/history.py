@@ -89,9 +89,9 @@ def history(
     def human() -> None:
         if not events:
             errors.print("edgenode: note: nothing such is in the history", markup=False)
-            if strange := sorted(set(groups or ()) - {group.name for group in loaded.groups}):
-                what = f"the configuration has no group {', '.join(strange)}"
-                errors.print(f"edgenode: note: {what}", markup=False)
+        if strange := sorted(set(groups or ()) - {group.name for group in loaded.groups}):
+            what = f"the configuration has no group {', '.join(strange)}"
+            errors.print(f"edgenode: note: {what}", markup=False)
         for event in events:
             at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
             console.print(f"{at}  {event.kind:9} {event.subject}: {event.text}", markup=False)
