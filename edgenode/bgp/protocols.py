@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from edgenode.bgp.levels import CAUTION, STANDING, Level
 from edgenode.bgp.names import session_name, static_name
@@ -41,6 +42,7 @@ class Session:
     state: str
     """The state of RFC 4271 (``Established``, ``Active``, …), or ``absent``: not in BIRD."""
     since: str = ""
+    """In UTC, as ISO 8601 has it."""
     error: str = ""
     """Why it last ended, in BIRD's words."""
 
@@ -72,7 +74,16 @@ def _session(neighbor: str, row: Protocol | None) -> Session:
     if row is None:
         return Session(neighbor, "absent")
     state, _, error = row.info.partition(" ")
-    return Session(neighbor, state or row.state.capitalize(), row.since, error.strip())
+    return Session(neighbor, state or row.state.capitalize(), _utc(row.since), error.strip())
+
+
+def _utc(since: str) -> str:
+    """BIRD tells the time of the machine's own zone, which is ours; all else is told in UTC."""
+    try:
+        local = datetime.fromisoformat(since)
+    except ValueError:
+        return since
+    return f"{local.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def families(group: Group) -> tuple[int, ...]:

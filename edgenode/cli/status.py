@@ -25,6 +25,12 @@ _COLOURS = {
 }
 
 
+LIFELINE_AWAY = (
+    "the lifeline is away: start edgenode lifeline; "
+    'until then only groups with on_control_loss = "keep" are announced'
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the subcommands."""
     app.command(rich_help_panel="Looking")(status)
@@ -60,7 +66,7 @@ def _print(answer: Mapping[str, Any]) -> None:
             f"  BIRD {bird['version'] or '?'} ",
             _yes(bird["connected"], "connected", "away"),
             ", lifeline ",
-            _yes(lifeline["held"], "held", "released"),
+            _yes(lifeline["held"], "held", "released" if lifeline["connected"] else "away"),
             ", steering ",
             _yes(steering["connected"], "connected", "away"),
         )
@@ -144,7 +150,7 @@ def _print_intents(intents: Sequence[Mapping[str, Any]]) -> None:
 
 def _problems(answer: Mapping[str, Any]) -> list[str]:
     """What is wrong beyond the tables, in sentences."""
-    steering = answer["steering"]
+    steering, lifeline = answer["steering"], answer["lifeline"]
     report = steering["report"] or {}
     relays = report.get("relays", [])
     hung = sum(not relay["healthy"] for relay in relays)
@@ -156,9 +162,10 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         f"{configuration['confirm_within_s']:.0f} s: `edgenode confirm` keeps it",
         answer["bird"]["problem"],
         answer["mesh"]["problem"],
-        answer["lifeline"]["no_beat"] and f"no heartbeat: {answer['lifeline']['no_beat']}",
-        answer["lifeline"]["silent_s"] > 3
-        and f"the lifeline has not answered for {answer['lifeline']['silent_s']:.0f} s: "
+        not lifeline["connected"] and LIFELINE_AWAY,
+        lifeline["no_beat"] and f"no heartbeat: {lifeline['no_beat']}",
+        lifeline["silent_s"] > 3
+        and f"the lifeline has not answered for {lifeline['silent_s']:.0f} s: "
         "it would not withdraw if control died; restart it",
         steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
         (lost := answer.get("history", {}).get("lost", 0))

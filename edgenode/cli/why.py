@@ -11,7 +11,7 @@ import typer
 
 from edgenode import places
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
-from edgenode.cli.status import told
+from edgenode.cli.status import LIFELINE_AWAY, told
 from edgenode.cli.times import shown, spell
 from edgenode.config import Config
 
@@ -89,6 +89,10 @@ def lines(answer: Mapping[str, Any], now: float) -> Iterator[str]:
     yield f"{group['name']} ({' '.join(group['prefixes'])}): {_standing(answer, now)}"
     if answer["paused"]:
         yield f"  PAUSED     {told(answer['paused'])}: nothing moves by itself"
+    if not group["in_force"] and (problem := answer["bird"]["problem"]):
+        yield f"  BIRD       {problem}"
+    if not answer["lifeline"]["connected"]:
+        yield f"  LIFELINE   {LIFELINE_AWAY}"
     for reason in group["reasons"]:
         yield f"  because    {reason}"
     yield from _neighbors(answer)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -43,12 +44,18 @@ def test_rows(rows: dict[str, Protocol]) -> None:
     assert rows["dns_v4_normal"].info == ""
 
 
-def test_sessions(config: Config, rows: dict[str, Protocol]) -> None:
-    up, down = sessions(config.bgp.neighbors, rows)
-    assert up == Session("transit", "Established", "2026-01-01T05:33:49")
+def test_sessions(
+    config: Config, rows: dict[str, Protocol], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        up, down = sessions(config.bgp.neighbors, rows)
+    time.tzset()
+    assert up == Session("transit", "Established", "2025-12-31T20:33:49Z")
     assert up.established
     assert down == Session(
-        "transit-6", "Active", "2026-01-01 05:33:49", "Socket: Connection refused"
+        "transit-6", "Active", "2025-12-31T20:33:49Z", "Socket: Connection refused"
     )
     assert not down.established
     assert sessions(config.bgp.neighbors, {})[0].state == "absent"

@@ -161,6 +161,15 @@ def test_a_check_that_cannot_be_made_is_told_of(config: Path, tmp_path: Path) ->
     assert "check disk cannot be made, and stays up for now: exec-runner is away" in shown.stdout
 
 
+def test_a_lifeline_that_is_away_is_told_of(config: Path, tmp_path: Path) -> None:
+    lifeline = {"held": False, "connected": False, "silent_s": 0.0, "no_beat": None}
+    answer = fakes.status(lifeline=lifeline)
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
+        shown = edgenode("status", "--config", str(config))
+    assert "lifeline away" in shown.stdout
+    assert "! the lifeline is away: start edgenode lifeline" in shown.stdout
+
+
 def test_history(config: Path, tmp_path: Path) -> None:
     shown = edgenode("history", "--config", str(config))
     assert shown.returncode == 1

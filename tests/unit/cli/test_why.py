@@ -30,6 +30,8 @@ def answer(**changes: Any) -> dict[str, Any]:
     return {
         "group": group | changes.pop("group", {}),
         "paused": None,
+        "bird": {"problem": ""},
+        "lifeline": {"connected": True},
         "intents": [],
         "rules": [rule | {"level": "withdrawn", "standing": "whole"} | changes.pop("rule", {})],
         "checks": [{"name": "nginx", "state": "up", "reason": "200"}],
@@ -63,6 +65,14 @@ def test_an_announced_group() -> None:
         "  damping    penalty 1000 of 6000",
         "  to change  withdrawn as soon as nginx is down",
     ]
+
+
+def test_why_bird_does_not_do_what_was_decided() -> None:
+    away = {"bird": {"problem": "BIRD is away"}, "lifeline": {"connected": False}}
+    first, bird, lifeline, *_ = said(group={"in_force": False}, **away)
+    assert "DOES NOT DO SO YET" in first
+    assert bird == "  BIRD       BIRD is away"
+    assert "start edgenode lifeline" in lifeline
 
 
 def test_a_warning_is_said_beside_what_is_well() -> None:
