@@ -340,7 +340,7 @@ class Announcer:
                 if self._over:
                     return
                 files.remove_candidate()
-                files.write({}, self.client.version)
+                self.write_config()
             except FileError as error:
                 log.warning("%s", error)
 

@@ -52,12 +52,6 @@ def asked(intents: Iterable[Intent], now: float, drain: Drain, previous: Level) 
     return Asked(level, tuple(reasons))
 
 
-def draining(intents: Iterable[Intent]) -> Intent | None:
-    """The drain that is, or was, under way: the one that began first."""
-    found = [intent for intent in intents if intent.kind in _DRAINING]
-    return min(found, key=lambda intent: intent.since, default=None)
-
-
 def ended(intents: Iterable[Intent], now: float) -> list[Intent]:
     """Those whose time is over."""
     return [intent for intent in intents if intent.until is not None and intent.until <= now]
