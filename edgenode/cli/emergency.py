@@ -40,11 +40,16 @@ def withdraw_everything(
         at_bird = f"BIRD was looked for on {found.bird_socket}"
     names = list(dict.fromkeys([*found.groups, *known]))
     now, kind = time.time(), IntentKind.WITHDRAWN
-    # The disk may be full: that must not have come before BIRD.
+    # All that control has: the file may name others, which it would refuse, or not all of them.
+    about = {"reason": reason, "author": by, "until": until}
+    body = {"groups": [NODE], "kind": "withdrawn", "force": True, **about}
+    control, _ = _try_control(found, body, even_late=True)
+    # The disk may be full, or hang: that must not have come before BIRD, nor before a control
+    # that lives, which would soon give BIRD its announcements back.
     intents = [Intent(name, kind, now, reason, until=until, author=by) for name in names]
     failures += [
         f"{problem}: a control that lives, or comes back, may announce again"
-        for problem in _store(found, intents)
+        for problem in _store(found, _not_yet_withdrawn(found, intents))
     ]
     if found.problem:
         failures.append(
@@ -52,10 +57,6 @@ def withdraw_everything(
             f"({', '.join(names) or 'none'}) are for {found.state_dir}, as far as that could be "
             "read, and by default"
         )
-    # All that control has: the file may name others, which it would refuse, or not all of them.
-    about = {"reason": reason, "author": by, "until": until}
-    body = {"groups": [NODE], "kind": "withdrawn", "force": True, **about}
-    control, _ = _try_control(found, body, even_late=True)
 
     def human() -> None:
         if not failures:
@@ -163,6 +164,18 @@ def _store(found: Essentials, intents: Sequence[Any]) -> list[str]:
     except StateError as error:
         return [str(error)]
     return []
+
+
+def _not_yet_withdrawn(found: Essentials, intents: Sequence[Any]) -> Sequence[Any]:
+    """Those that control has not stored itself."""
+    from edgenode.state import Intents, StateError
+
+    try:
+        there = Intents(places.control_state(found.state_dir)).all()
+    except StateError:
+        return intents
+    known = {key: (intent.kind, intent.until) for key, intent in there.items()}
+    return [intent for intent in intents if known.get(intent.key) != (intent.kind, intent.until)]
 
 
 def _forget_pause(found: Essentials) -> list[str]:

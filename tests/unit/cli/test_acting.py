@@ -41,8 +41,14 @@ def test_withdrawing_all(config: Path, tmp_path: Path) -> None:
 
     def answer(body: Any) -> dict[str, Any]:
         told.append(body)
+        assert heard, "BIRD is first"
+        # What control has stored is not stored over; and before it, no disk was waited for.
+        store = Intents(tmp_path / "state" / "control")
+        assert store.all() == {}
+        store.put(by_control)
         return fakes.status()
 
+    by_control = Intent("web", IntentKind.WITHDRAWN, 1.0, "fire", author="control")
     with (
         fakes.bird(tmp_path / "bird.ctl", heard),
         fakes.control(tmp_path / "run" / "control" / "control.sock", answer),
@@ -52,7 +58,16 @@ def test_withdrawing_all(config: Path, tmp_path: Path) -> None:
     assert shown.stdout == "withdrawn: web, static, web-a\n"
     assert heard == [*DISABLES, "show protocols"]
     assert kinds(tmp_path) == dict.fromkeys(["web", "static", "web-a"], IntentKind.WITHDRAWN)
+    assert Intents(tmp_path / "state" / "control").all()["web", ""] == by_control
     assert [body["groups"] for body in told] == [["*"]], "control may run with another text"
+
+
+def test_withdrawing_all_outlasts_a_withdraw_with_an_end(config: Path, tmp_path: Path) -> None:
+    store = Intents(tmp_path / "state" / "control")
+    store.put(Intent("web", IntentKind.WITHDRAWN, 1.0, "for a while", until=time.time() + 60))
+    with fakes.bird(tmp_path / "bird.ctl", []):
+        assert edgenode(*ALL, str(config)).returncode == 0
+    assert store.all()["web", ""].until is None
 
 
 @pytest.mark.parametrize(
