@@ -11,7 +11,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgenode import places
-from edgenode.api.requests import LONGEST
 from edgenode.cli.options import EXIT_USAGE, console, errors, fail, show
 from edgenode.cli.times import parse_time
 from edgenode.config import Config
@@ -24,11 +23,13 @@ Groups = Annotated[
 All = Annotated[bool, typer.Option("--all", help="All groups.")]
 
 
-def _reason(text: str) -> str:
-    """On one line, and cut where control would cut it: it keeps what the command stores as it is.
+def _kept(text: str) -> str:
+    """A reason or an author on one line, and cut where control would cut it.
 
-    Otherwise the two would differ, and be heeded one after the other.
+    Else what the command stores and what it tells control would differ, and be heeded in turn.
     """
+    from edgenode.api.requests import LONGEST
+
     return one_line(text)[:LONGEST].strip()
 
 
@@ -38,7 +39,7 @@ Reason = Annotated[
         "--reason",
         metavar="TEXT",
         help="Kept, and shown by `status` and `why`.",
-        callback=_reason,
+        callback=_kept,
     ),
 ]
 Author = Annotated[
@@ -72,7 +73,7 @@ DONE_WITHIN = 2.0
 def author(given: str) -> str:
     """Who asks: as told, else whoever became root by sudo, else the login name."""
     if name := given or os.environ.get("SUDO_USER"):
-        return one_line(name)[:LONGEST].strip()
+        return _kept(name)
     try:
         return os.getlogin()
     except OSError:  # there is no terminal
@@ -89,7 +90,9 @@ def end(lasting: str | None, until: str | None) -> float | None:
         fail("say --for or --until, not both", EXIT_USAGE)
     try:
         if lasting is not None:
-            return now + parse_duration(lasting)
+            if not (seconds := parse_duration(lasting)):
+                fail(f"--for {lasting} is over at once: nothing was changed", EXIT_USAGE)
+            return now + seconds
         if until is None:
             return None
         moment = parse_time(until, now, future=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Annotated
@@ -99,3 +100,9 @@ def run() -> None:
         app()
     except BrokenPipeError:
         os._exit(141)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # What was to be done is done before it is told.
+        os.write(2, f"edgenode: the output could not be written: {error.strerror}\n".encode())
+        os._exit(1)

@@ -72,6 +72,7 @@ def history(
         edgenode history --kind group --kind intent -n 20
     """
     from edgenode.state import StateError, Wanted, newest
+    from edgenode.state.journal import MAX_EVENTS
 
     loaded = load_config(context, config, check_secrets=False)
     try:
@@ -82,7 +83,8 @@ def history(
         fail(f"no such kind: {', '.join(unknown)}; there are: {', '.join(KINDS)}", EXIT_USAGE)
     wanted = Wanted(start, tuple(kinds or ()), _subjects(loaded, groups or []))
     try:
-        events = newest(places.control_state(loaded.node.state_dir), count, wanted)
+        state = places.control_state(loaded.node.state_dir)
+        events = newest(state, min(count, MAX_EVENTS), wanted)
     except StateError as error:
         fail(str(error))
 

@@ -188,7 +188,8 @@ def _changes(answer: Mapping[str, Any]) -> Iterator[str]:
         elif intent["group"] == "*":
             yield f"edgenode release --all{end}"
         else:
-            yield f"edgenode release {group['name']}{end}"
+            only = f" --neighbor {intent['neighbor']}" if intent["neighbor"] else ""
+            yield f"edgenode release {group['name']}{only}{end}"
     broken = [rule for rule in answer["rules"] if rule["standing"] != "whole"]
     for rule in broken:
         yield _mending(rule)

@@ -200,6 +200,8 @@ def test_history(config: Path, tmp_path: Path) -> None:
     assert (shown.returncode, shown.stdout) == (0, "")
     assert "nothing such" in shown.stderr
     assert "has no group wbe" in shown.stderr
+    shown = edgenode("history", "-n", "9" * 20, "--config", str(config))
+    assert "disk: down: [/] full" in shown.stdout
     shown = edgenode("history", "--kind", "chek", "--config", str(config))
     assert shown.returncode == 2
     assert "no such kind: chek; there are: group, check" in shown.stderr
@@ -253,6 +255,7 @@ def test_what_is_said_goes_to_control(config: Path, tmp_path: Path) -> None:
         (("drain", "wbe"), "no such group: wbe"),
         (("drain", "web", "--until", "tomorrow"), "write a time such as"),
         (("drain", "web", "--for", "2 hours"), "write a duration"),
+        (("drain", "web", "--for", "0s"), "--for 0s is over at once"),
         (("drain", "web", "--for", "1h", "--until", "12:00"), "not both"),
         (("history", "--since", "yesterday"), "how long ago"),
     ],

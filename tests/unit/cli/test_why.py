@@ -106,6 +106,7 @@ def test_what_waits_says_how_long_and_how_not_to() -> None:
     ("wanted", "remedy"),
     [
         (intent("drained"), "edgenode release web"),
+        (intent("degraded", neighbor="transit"), "edgenode release web --neighbor transit"),
         (intent("drained", until=NOW), "edgenode release web, or 2027-01-15 08:00:00 UTC"),
         (intent("maintenance", group="*"), "edgenode release --all"),
         (intent("maintenance", group="*", author="the file /x"), "remove /x"),
