@@ -22,6 +22,13 @@ PACKAGES = (
     "openssh-server",
     "procps",
     "python3",
+    "python3-venv",
+    "systemd",
+    "systemd-sysv",
+    "wireguard-go",
+    "wireguard-tools",
+)
+LIBRARIES = (
     "python3-aiohttp",
     "python3-cryptography",
     "python3-dnspython",
@@ -32,17 +39,15 @@ PACKAGES = (
     "python3-re2",
     "python3-rich",
     "python3-typer",
-    "python3-venv",
-    "systemd",
-    "systemd-sysv",
-    "wireguard-go",
-    "wireguard-tools",
 )
+"""What the image takes from Debian 13. Debian 12 has them too old, or not at all: a host with it
+gets wheels from the playbook."""
 
 
 def debian(release: str = "trixie") -> Path:
     """The tree of a Debian release, from the apt sources of this machine. About 30 s when new."""
-    what = hashlib.sha256(" ".join((release, *PACKAGES)).encode()).hexdigest()[:12]
+    packages = PACKAGES + (LIBRARIES if release == "trixie" else ())
+    what = hashlib.sha256(" ".join((release, *packages)).encode()).hexdigest()[:12]
     tree = CACHE / f"{release}-{what}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w") as lock:
@@ -53,7 +58,7 @@ def debian(release: str = "trixie") -> Path:
             subprocess.run(
                 [
                     *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt"),
-                    *(f"--include={','.join(PACKAGES)}", release, str(draft), "-"),
+                    *(f"--include={','.join(packages)}", release, str(draft), "-"),
                 ],
                 input=_sources(release),
                 text=True,

@@ -57,9 +57,9 @@ def test_nothing_hides_a_name_of_ours(before: list[str], after: list[str]) -> No
 
 @pytest.mark.parametrize("piece", ["a", "_", "edgenode", '"', "/*", "# x\n", "_v4_", '"x"'])
 def test_the_longest_text_takes_no_time(piece: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     complain(piece * (MAX_SIZE // len(piece)))
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 10  # what grows with the square takes minutes
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
