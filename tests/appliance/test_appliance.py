@@ -6,7 +6,7 @@ Run by `./run test-appliance`; the tests are in the order of an appliance's life
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield found
 
 
-def say(text: str) -> None:
-    """To the terminal, whatever pytest captures: figures are part of the result."""
-    with open("/dev/stderr", "a") as terminal:  # "w" would empty a log that it goes to
-        print(f"\n  {text}", file=terminal)
+Say = Callable[[str], None]
 
 
-def test_it_boots_and_waits_for_provisioning(site: Site) -> None:
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> Say:
+    """Past what pytest captures: figures are part of the result."""
+
+    def speak(text: str) -> None:
+        with capfd.disabled():
+            print(f"\n  {text}", flush=True)
+
+    return speak
+
+
+def test_it_boots_and_waits_for_provisioning(site: Site, say: Say) -> None:
     took = site.vm.wait_for_ssh()
     say(f"power on to SSH: {took:.0f} s ({site.vm.accelerator})")
     site.vm.until(
@@ -58,7 +66,7 @@ def test_it_boots_and_waits_for_provisioning(site: Site) -> None:
     assert locked.strip() == "0", "an account has a password"
 
 
-def test_the_playbook_provisions_it(site: Site) -> None:
+def test_the_playbook_provisions_it(site: Site, say: Say) -> None:
     started = time.monotonic()
     run = site.fleet.play(timeout=1500.0)
     assert run.code == 0, run.output
@@ -91,7 +99,7 @@ def test_the_end_of_control_leaves_tunnel_and_steering(site: Site) -> None:
     assert after == pids
 
 
-def test_a_dead_proxy_is_withdrawn(site: Site) -> None:
+def test_a_dead_proxy_is_withdrawn(site: Site, say: Say) -> None:
     started = time.monotonic()
     site.vm.run("systemctl stop --no-block edgenode-steering")
     site.wait_announced(timeout=60.0)
@@ -100,7 +108,7 @@ def test_a_dead_proxy_is_withdrawn(site: Site) -> None:
     site.wait_announced(PREFIX)
 
 
-def test_a_reboot_keeps_state_and_announces_again(site: Site) -> None:
+def test_a_reboot_keeps_state_and_announces_again(site: Site, say: Say) -> None:
     before = site.vm.run("cat /var/lib/edgenode/control/wireguard.pub /var/etc/ssh/*.pub")
     site.vm.run("systemctl reboot", check=False)
     site.wait_announced(timeout=120.0)
@@ -113,13 +121,13 @@ def test_a_reboot_keeps_state_and_announces_again(site: Site) -> None:
     say(site.vm.run("systemd-analyze | head -1").strip())
 
 
-def test_what_is_inside(site: Site) -> None:
+def test_what_is_inside(site: Site, say: Say) -> None:
     """Read-only, closed, small: the machine's state, by testinfra over SSH."""
     with inside(site.fleet.router):
-        look_inside(site.vm.inside())
+        look_inside(site.vm.inside(), say)
 
 
-def look_inside(host: Any) -> None:
+def look_inside(host: Any, say: Say) -> None:
     for name in ("control", "lifeline", "steering", "exec", "mesh", "firewall"):
         assert host.service(f"edgenode-{name}").is_running, name
     for name in ("bird", "ssh", "systemd-timesyncd", "systemd-networkd"):
