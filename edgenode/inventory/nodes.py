@@ -22,16 +22,7 @@ from edgenode.inventory.logins import not_keys
 
 PREFIX = "edgenode_"
 
-TABLES = (
-    "bgp",
-    "lifeline",
-    "groups",
-    "checks",
-    "services",
-    "steering",
-    "metrics",
-    "firewall",
-)
+TABLES = ("bgp", "lifeline", "groups", "checks", "services", "steering", "metrics", "firewall")
 """Tables of edgenode.toml that a variable of the same name holds as they are."""
 
 COMMON = ("name", "mesh", "public_key", "authorized_keys")
