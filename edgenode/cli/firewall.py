@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import sys
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ import typer
 
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
 from edgenode.config import Config
+from edgenode.config.firewall import lets_in
 from edgenode.config.schema import Firewall
 from edgenode.config.values import Network, parse_duration
 from edgenode.firewall.client import ssh_client
@@ -183,10 +183,4 @@ def _lets_in(management: Iterable[Network], operator: str, client: str) -> bool:
     """Whether SSH from there may be let in, as far as can be told."""
     if re.search(r"^[^#\n]*\bdport\b[^#\n]*\b(22|ssh)\b", operator, re.MULTILINE):
         return True  # by whom is nft's to know: the trial finds out
-    try:
-        address = ipaddress.ip_address(client.split("%")[0])
-    except ValueError:
-        return True
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in net for net in management if net.version == address.version)
+    return lets_in(management, client)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address, ip_address
 
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.schema import Config, Firewall
@@ -44,6 +45,17 @@ def _management(config: Config, firewall: Firewall) -> Iterator[Problem]:
         elif any(_within(network, other) for other in allowed):
             what = f"{network} is behind the mesh, where no SSH is let in: name other networks"
             yield Problem(key, what, depends=("mesh", "peers"))
+
+
+def lets_in(management: Iterable[Network], client: str) -> bool:
+    """Whether an SSH client, as sshd writes its address, comes from one of the networks."""
+    try:
+        address = ip_address(client.split("%")[0])
+    except ValueError:
+        return True  # sshd says UNKNOWN where it does not know
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in net for net in management if net.version == address.version)
 
 
 def _closed(config: Config) -> Iterator[Problem]:

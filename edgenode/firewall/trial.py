@@ -195,7 +195,6 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         durable.replace(path, text, 0o600)
     except OSError as error:
         raise FirewallError(f"{path} cannot be written ({error.strerror}): run as root") from None

@@ -57,7 +57,8 @@ class File:
 
 def left_behind(want: Iterable[str], placed: str) -> list[str]:
     """Paths that runs before this one placed, a line each, and that the inventory has no more."""
-    return [path for path in placed.splitlines() if path and path not in {*want}]
+    wanted = {*want}
+    return [path for path in placed.splitlines() if path and path not in wanted]
 
 
 LOOK = "stat --printf '%n\\t%a\\t%U\\t%G\\n' -- {0}; sha1sum -- {0}"

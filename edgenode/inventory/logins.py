@@ -6,8 +6,8 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 
+from edgenode.config.firewall import lets_in
 from edgenode.config.values import parse_network
 
 _KEY = re.compile(
@@ -50,7 +50,7 @@ def locked_out(
     """
     connection, *methods = login.splitlines() or [""]
     client = connection.split(" ")[0].split("%")[0]
-    if client and management is not None and not _lets_in(management, client):
+    if client and management is not None and not lets_in(map(parse_network, management), client):
         yield (
             f"edgenode_firewall.management has no network with {client}, where this connection "
             "comes from: add it"
@@ -69,13 +69,3 @@ def locked_out(
                         "edgenode_authorized_keys has not the key of this connection "
                         f"({kind} …{blob[-12:]}): add it"
                     )
-
-
-def _lets_in(management: Sequence[str], client: str) -> bool:
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return True  # sshd says UNKNOWN where it does not know
-    address = getattr(address, "ipv4_mapped", None) or address
-    networks = [parse_network(text) for text in management]
-    return any(address.version == net.version and address in net for net in networks)

@@ -96,9 +96,7 @@ def running(directory: Path, image: Path) -> Iterator[Site]:
 
 def _worker(fleet: Fleet, worker: Machine, vm: Vm) -> None:
     plain.wire(fleet.router, worker, WORKER)
-    ssh = worker.files / "root/.ssh"
-    ssh.mkdir(parents=True, mode=0o700)
-    (ssh / "authorized_keys").write_text(vm.key.with_suffix(".pub").read_text())
+    plain.let_in(worker, vm.key.with_suffix(".pub"))
     (worker.files / "srv").mkdir(exist_ok=True)
     (worker.files / "srv/index.html").write_text("hello from fra\n")
     worker.start()
@@ -139,18 +137,10 @@ def _inventory(fleet: Fleet, vm: Vm) -> None:
                 }
             ],
             "edgenode_checks": [
-                {"name": "steering", "type": "tcp", "target": "203.0.113.1:443"},
+                plain.STEERING_CHECK,
                 {"name": "disk", "type": "exec", "command": ["/bin/true"], "timeout": "20s"},
             ],
-            "edgenode_services": [
-                {
-                    "name": "web",
-                    "group": "web",
-                    "listen": ["203.0.113.1:443"],
-                    "port": 8080,
-                    "proxy_protocol": "none",
-                }
-            ],
+            "edgenode_services": [plain.WEB_SERVICE],
             # An emulated machine takes half a minute to start control again: no withdraw for that.
             "edgenode_lifeline": {"grace": "60s"},
             # Ansible comes through QEMU's own network.
@@ -158,19 +148,7 @@ def _inventory(fleet: Fleet, vm: Vm) -> None:
             "edgenode_verify_timeout": 300,
         },
         f"host_vars/{EDGE}.yml": {
-            "edgenode_bgp": {
-                "asn": 64700,
-                "router_id": "198.51.100.161",
-                "drain_time": "1s",
-                "neighbors": [
-                    {"name": "router", "address": plain.router_address(EDGE), "asn": 64601}
-                ],
-            },
-            "edgenode_mesh": {
-                "addresses": [plain.MESH[EDGE]],
-                "endpoint": f"{plain.address(EDGE)}:51820",
-                "keepalive": "5s",
-            },
+            **plain.edge_variables(EDGE),
             "edgenode_network_files": {
                 "10-uplink.network": (
                     f"[Match]\nMACAddress={DATA_MAC}\n\n"
@@ -179,16 +157,8 @@ def _inventory(fleet: Fleet, vm: Vm) -> None:
                 )
             },
         },
-        f"host_vars/{WORKER}.yml": {
-            "edgenode_mesh": {
-                "addresses": [plain.MESH[WORKER]],
-                "endpoint": f"{plain.address(WORKER)}:51820",
-                "keepalive": "5s",
-            }
-        },
+        f"host_vars/{WORKER}.yml": plain.worker_variables(WORKER),
     }
     for path, content in variables.items():
         fleet.write(path, content)
-    secret = {"edgenode_secrets": {"spare.md5": "a-secret-word"}}
-    fleet.write("group_vars/edges/vault.yml", secret)
-    fleet.encrypt("group_vars/edges/vault.yml")
+    fleet.write_secret()

@@ -31,6 +31,15 @@ MESH = {"lon1": "198.51.100.193", "ams1": "198.51.100.194", "fra-1": "198.51.100
 
 RELEASES = {"lon1": "trixie", "ams1": "bookworm", "fra-1": "trixie"}
 
+WEB_SERVICE = {
+    "name": "web",
+    "group": "web",
+    "listen": ["203.0.113.1:443"],
+    "port": 8080,
+    "proxy_protocol": "none",
+}
+STEERING_CHECK = {"name": "steering", "type": "tcp", "target": "203.0.113.1:443"}
+
 VENV = PROJECT / ".venv-ansible" / "bin"
 
 
@@ -126,6 +135,12 @@ class Fleet:
             env=self.environment(),
         )
 
+    def write_secret(self) -> None:
+        """The edges' secret, by Ansible Vault."""
+        path = "group_vars/edges/vault.yml"
+        self.write(path, {"edgenode_secrets": {"spare.md5": "a-secret-word"}})
+        self.encrypt(path)
+
     @contextmanager
     def altered(self, path: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
         """The inventory with one file changed, for a while."""
@@ -209,9 +224,7 @@ def _keys(fleet: Fleet, trees: Mapping[str, Path]) -> None:
 
 
 def _prepare(fleet: Fleet, machine: Machine, host: str) -> None:
-    ssh = machine.files / "root/.ssh"
-    ssh.mkdir(parents=True, mode=0o700)
-    (ssh / "authorized_keys").write_text((fleet.directory / "id.pub").read_text())
+    let_in(machine, fleet.directory / "id.pub")
     # As on the image: a session knows the key that opened it.
     sshd = machine.files / "etc/ssh/sshd_config.d"
     sshd.mkdir(parents=True)
@@ -222,6 +235,13 @@ def _prepare(fleet: Fleet, machine: Machine, host: str) -> None:
         wants.mkdir(parents=True)
         (units / "wireguard-go.service").write_text(WIREGUARD_GO)
         (wants / "wireguard-go.service").symlink_to("../wireguard-go.service")
+
+
+def let_in(machine: Machine, public_key: Path) -> None:
+    """Whoever has the key may log in as root."""
+    ssh = machine.files / "root/.ssh"
+    ssh.mkdir(parents=True, mode=0o700)
+    (ssh / "authorized_keys").write_text(public_key.read_text())
 
 
 def wire(router: str, machine: Machine, host: str) -> None:
@@ -294,55 +314,43 @@ def _inventory(fleet: Fleet) -> None:
                 },
             ],
             "edgenode_checks": [
-                {"name": "steering", "type": "tcp", "target": "203.0.113.1:443"},
+                STEERING_CHECK,
                 {"name": "disk", "type": "exec", "command": ["/bin/true"]},
             ],
-            "edgenode_services": [
-                {
-                    "name": "web",
-                    "group": "web",
-                    "listen": ["203.0.113.1:443"],
-                    "port": 8080,
-                    "proxy_protocol": "none",
-                }
-            ],
+            "edgenode_services": [WEB_SERVICE],
             "edgenode_firewall": {"management": ["198.51.100.0/24"]},
             "edgenode_verify_timeout": 60,
         },
     )
-    secret = {"edgenode_secrets": {"spare.md5": "a-secret-word"}}
-    fleet.write("group_vars/edges/vault.yml", secret)
-    fleet.encrypt("group_vars/edges/vault.yml")
-    for number, host in enumerate(EDGES):
-        fleet.write(
-            f"host_vars/{host}.yml",
-            {
-                "edgenode_bgp": {
-                    "asn": 64700,
-                    "router_id": f"198.51.100.{161 + number}",
-                    "drain_time": "1s",
-                    "neighbors": [
-                        {"name": "router", "address": router_address(host), "asn": 64601}
-                    ],
-                },
-                "edgenode_mesh": {
-                    "addresses": [MESH[host]],
-                    "endpoint": f"{address(host)}:51820",
-                    "keepalive": "5s",
-                },
-            },
-        )
+    fleet.write_secret()
+    for host in EDGES:
+        fleet.write(f"host_vars/{host}.yml", edge_variables(host))
     for host in WORKERS:
-        fleet.write(
-            f"host_vars/{host}.yml",
-            {
-                "edgenode_mesh": {
-                    "addresses": [MESH[host]],
-                    "endpoint": f"{address(host)}:51820",
-                    "keepalive": "5s",
-                }
-            },
-        )
+        fleet.write(f"host_vars/{host}.yml", worker_variables(host))
+
+
+def edge_variables(host: str) -> dict[str, Any]:
+    """What an edge has of its own: its session with the router, its place in the mesh."""
+    return {
+        "edgenode_bgp": {
+            "asn": 64700,
+            "router_id": f"198.51.100.{161 + [*EDGES].index(host)}",
+            "drain_time": "1s",
+            "neighbors": [{"name": "router", "address": router_address(host), "asn": 64601}],
+        },
+        **worker_variables(host),
+    }
+
+
+def worker_variables(host: str) -> dict[str, Any]:
+    """A host's place in the mesh, which is all that a worker has of its own."""
+    return {
+        "edgenode_mesh": {
+            "addresses": [MESH[host]],
+            "endpoint": f"{address(host)}:51820",
+            "keepalive": "5s",
+        }
+    }
 
 
 def wheels() -> None:
