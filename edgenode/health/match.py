@@ -19,6 +19,15 @@ class Matcher:
     def __str__(self) -> str:
         return self._text
 
+    def settled(self, text: bytes | bytearray, seen: int) -> bool:
+        """Whether it is there, whatever follows; the first `seen` bytes were looked at before.
+
+        A part is. A pattern may not match any more once its line goes on: "^ok$", and "okay".
+        """
+        if self._part is None:
+            return False
+        return text.find(self._part, max(0, seen - len(self._part) + 1)) >= 0
+
     def __call__(self, text: bytes) -> bool:
         """Whether it is there."""
         if self._pattern is not None:

@@ -31,8 +31,10 @@ RECORD = 16 * 1024 + 512
 """Bytes that are read at a time: a record and its frame (RFC 8446, 5.2)."""
 
 MOST = 256 * 1024
-"""Bytes that a handshake, or a portion of data, may take: OpenSSL takes tickets without end, and as
-long as there is something to read nothing else has its turn, the timeout neither."""
+"""Bytes that a handshake, or a portion of data, may take: OpenSSL takes tickets without end."""
+
+SILENCE = 0.2
+"""Seconds, at least, in which a target has to refuse us after a handshake of TLS 1.3."""
 
 DAY = 86400.0
 
@@ -142,9 +144,42 @@ class TlsStream:
         """Of the protocol: "TLSv1.3"."""
         return self._tls.version() or "TLS"
 
+    async def accepted(self, patience: float) -> None:
+        """Whether the target takes us, after the handshake. Raises ProbeFailedError, OSError.
+
+        Under TLS 1.3 our handshake is over before the target has seen our certificate, or that we
+        have none (RFC 8446, 4.4.2.4). One that refuses sends an alert, or just closes. One that
+        takes us sends session tickets or its data, or is silent, for `patience` seconds then.
+        """
+        if self.version != "TLSv1.3":
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while True:
+                    waiting = self._incoming.pending
+                    try:
+                        if self._tls.read(1):
+                            return
+                        break
+                    except ssl.SSLWantReadError:
+                        if waiting:
+                            return  # a ticket
+                    except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                        break
+                    except ssl.SSLError as error:
+                        raise ProbeFailedError(f"{self._what}: {explain(error)}") from None
+                    await self._fill()
+            raise ProbeFailedError(
+                f"{self._what}: closed right after the handshake: does it want a certificate of us?"
+            )
+
     async def send(self, data: bytes) -> None:
         """Raises ProbeFailedError, OSError."""
-        await self._pump(lambda: self._tls.write(data))
+        try:
+            await self._pump(lambda: self._tls.write(data))
+        except ConnectionError:
+            await self._pump(lambda: self._tls.read(1))  # an alert says why it does not listen
+            raise
 
     async def receive(self, size: int) -> bytes:
         """Nothing at the end, with or without close_notify: the framing inside tells what lacks.
@@ -160,7 +195,6 @@ class TlsStream:
         await self._flush()
 
     async def _pump(self, step: Callable[[], T], at_end: T | None = None) -> T:
-        loop = asyncio.get_running_loop()
         taken = 0
         while True:
             try:
@@ -181,11 +215,17 @@ class TlsStream:
             await self._flush()
             if taken > MOST:
                 raise ProbeFailedError(f"{self._what}: {taken} bytes of TLS, and nothing in them")
-            if data := await loop.sock_recv(self._sock, RECORD):
-                taken += len(data)
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
+            taken += await self._fill()
+
+    async def _fill(self) -> int:
+        """Bytes that came in; 0: it is the end."""
+        await asyncio.sleep(0)  # what is there already is read without a turn for anybody else
+        data = await asyncio.get_running_loop().sock_recv(self._sock, RECORD)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+        return len(data)
 
     async def _flush(self) -> None:
         if data := self._outgoing.read():

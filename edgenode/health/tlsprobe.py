@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 
 from edgenode.config import TlsCheck, certificates
 from edgenode.health import sockets
 from edgenode.health.observation import Observation, ProbeFailedError, Success, observe
-from edgenode.health.streams import drain
-from edgenode.health.tls import TlsClient, TlsStream
-
-GOODBYE = 0.2
-"""Seconds that a target gets to close: a proxy that meets our RST instead would log it."""
+from edgenode.health.streams import drain, part
+from edgenode.health.tls import SILENCE, TlsClient, TlsStream
 
 
 class TlsProbe:
@@ -29,13 +27,17 @@ class TlsProbe:
             stream = TlsStream(sock, self._what)
             observation = await observe(self._attempt(sock, stream), self._timeout, self._what)
             if observation.ok:
-                await drain(stream, min(GOODBYE, self._timeout - observation.duration))
+                await part(drain(stream), self._timeout - observation.duration)
             return observation
 
     async def _attempt(self, sock: socket.socket, stream: TlsStream) -> Success:
+        started = time.monotonic()
         await sockets.connect(sock, self._target)
         try:
             certificate = await stream.handshake(self._client)
+            # What it takes so far are two round trips; its answer to our certificate takes one.
+            took = time.monotonic() - started
+            await stream.accepted(min(max(SILENCE, 2 * took), (self._timeout - took) / 2))
             await stream.say_goodbye()
         except OSError as error:
             if error.errno in sockets.OWN_FAULT or error.errno is None:

@@ -32,10 +32,14 @@ async def probe(values: dict[str, Any]) -> Any:
     return await probe_of(check_of.validate_python(usual | values), Path("-"))()
 
 
-async def test_https_with_a_client_certificate(nginx: StartNginx, authority: Authority) -> None:
+async def test_https_with_a_client_certificate(
+    nginx: StartNginx, authority: Authority, tmp_path: Path
+) -> None:
     shown, ours = authority.issue("www.example.net"), authority.issue("edge")
-    clients = f"ssl_client_certificate {authority.file}; ssl_verify_client on;"
-    proxy = nginx(options="ssl", http=ssl(shown) + clients)
+    clients = (
+        f"ssl_client_certificate {authority.file}; ssl_verify_client on; ssl_protocols TLSv1.3;"
+    )
+    proxy = nginx(options="ssl", http=ssl(shown) + clients + "ssl_protocols TLSv1.3;")
     values: dict[str, Any] = {
         "type": "http",
         "url": f"https://{proxy.endpoint}/health",
@@ -51,6 +55,15 @@ async def test_https_with_a_client_certificate(nginx: StartNginx, authority: Aut
     for _ in range(20):
         seen = await probe(values | keys)
         assert (seen.ok, seen.warning) == (True, ""), seen.reason
+    stranger = Authority(tmp_path, "stranger").issue("edge")
+    theirs = {"client_certificate": stranger.certificate, "client_key": stranger.key}
+    assert (await probe(values | theirs)).reason.endswith("status 400")
+    # nginx lets every handshake end well, and says what it misses in HTTP alone.
+    alone = {"type": "tls", "target": proxy.endpoint, "server_name": "www.example.net"}
+    for options in ({}, keys, theirs):
+        seen = await probe(alone | {"ca_file": authority.file} | options)
+        assert seen.reason == f"TLS with {proxy.endpoint}: TLSv1.3"
+        assert seen.ok
     seen = await probe(values | keys | {"body": {"regex": "^OK$"}})
     assert 'the body must match "^OK$"' in seen.reason
     await asyncio.sleep(0.1)

@@ -88,10 +88,17 @@ def _general(name: str) -> x509.GeneralName:
 
 @contextlib.contextmanager
 def serving(
-    shown: Issued, answer: bytes = b"", *, clients: Path | None = None
+    shown: Issued,
+    answer: bytes = b"",
+    *,
+    clients: Path | None = None,
+    tickets: int = 2,
+    closes: bool = False,
 ) -> Iterator[tuple[Endpoint, list[str | None]]]:
-    """A TLS server that answers what it is sent; and the server names that it was asked for."""
+    """A TLS server that answers what it is sent, or `closes` after the handshake; and the server
+    names that it was asked for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = tickets
     context.load_cert_chain(shown.certificate, shown.key)
     asked: list[str | None] = []
     context.sni_callback = lambda _, name, __: asked.append(name)
@@ -108,7 +115,7 @@ def serving(
                 return
             plain.settimeout(5)
             with contextlib.suppress(OSError), context.wrap_socket(plain, True) as tls:
-                if tls.recv(4096):
+                if not closes and tls.recv(4096):
                     tls.sendall(answer)
 
     thread = threading.Thread(target=serve, daemon=True)
