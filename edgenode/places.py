@@ -51,6 +51,11 @@ def steering_table(state_dir: Path) -> Path:
     return state_dir / "steering" / "steering-table.json"
 
 
+def exec_state(state_dir: Path) -> Path:
+    """A directory: the texts of the configuration that exec-runner has read."""
+    return state_dir / "exec"
+
+
 class InUse(OSError):
     """Another process answers on the socket."""
 

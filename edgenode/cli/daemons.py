@@ -103,13 +103,16 @@ def exec_runner(
     """Run the operators' exec checks and hooks for control, as a user that may do nothing else.
 
     Control asks for a check or hook by its name; the command is the one in this process's
-    configuration, which is read again when the file changes. While it is away no exec check changes
-    its state, and after 30 s of that control counts as blind.
+    configuration, which is read again when the file changes. Where that is damaged, what it has
+    read before serves, as it does for control. While it is away no exec check changes its state,
+    and after 30 s of that control counts as blind.
     """
-    loaded = load_config(context, config, check_secrets=False)
     logs.to_stderr(verbose)
     from edgenode.health.execrunner import main
 
-    status = main(config_path(context, config), loaded)
+    try:
+        status = main(config_path(context, config))
+    except ConfigError as error:
+        refuse_config(error)
     logs.flush()
     raise typer.Exit(status)

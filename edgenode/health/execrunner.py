@@ -16,6 +16,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,12 +24,14 @@ from pathlib import Path
 from typing import Protocol
 
 from edgenode import logs
-from edgenode.config import Config, ConfigError, ExecCheck, load
+from edgenode.config import Config, ConfigError, ExecCheck, loads, read_essentials
+from edgenode.config.load import read
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import FACTS, version
+from edgenode.health.kept import Kept
 from edgenode.health.observation import printable
 from edgenode.notify import Notifier
-from edgenode.places import InUse, exec_socket, listen
+from edgenode.places import InUse, exec_socket, exec_state, listen
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +55,26 @@ HOOKS_AT_ONCE = 8
 class Commands:
     """The commands of the configuration file, which is read again when it has changed.
 
-    A file that has become wrong changes nothing: control, too, goes on with what it has. And
-    control may run with an older text of the file, before the new one is applied, or after it was
-    undone: it says which version of a check it means.
+    A file that has become wrong, or is at the start, changes nothing: control, too, goes on with
+    what it has had. And control may run with an older text of the file, before the new one is
+    applied, or after it was undone: it says which version of a check it means. So what was read is
+    kept for the next start.
     """
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, kept: Kept) -> None:
+        """Raises ConfigError (of the file) where no text is of use."""
         self._path = path
+        self._kept = kept
         self._mark = _mark(path)
         self._versions: dict[tuple[str, str], ExecProbe] = {}
-        self._take(config)
+        last = self._recall()
+        try:
+            last = self._read()
+        except ConfigError as error:
+            if last is None:
+                raise
+            log.error("the configuration is wrong, the one that was read last serves: %s", error)
+        self.run_dir = last.node.run_dir
 
     def probe(self, name: str, version: str = "") -> ExecProbe | None:
         """What runs the check of this name, in this version if that was ever read, else as it is
@@ -88,11 +101,26 @@ class Commands:
         if mark != self._mark:
             self._mark = mark
             try:
-                config = load(self._path, check_secrets=False)
+                self._read()
             except ConfigError as error:
                 log.error("the configuration is wrong now, the old one serves: %s", error)
-                return
-            self._take(config)
+
+    def _read(self) -> Config:
+        text = read(self._path)
+        config = loads(text, self._path, check_secrets=False)
+        self._take(config)
+        # No check waits for the disk.
+        threading.Thread(target=self._kept.keep, args=(text,), name="keep", daemon=True).start()
+        return config
+
+    def _recall(self) -> Config | None:
+        """Know what was read before us; the last of it."""
+        last = None
+        for text in self._kept.texts():
+            with contextlib.suppress(ConfigError):  # written for another edgenode
+                last = loads(text, check_secrets=False)
+                self._take(last)
+        return last
 
     def _take(self, config: Config) -> None:
         self._hooks = {hook.name: hook for hook in config.hooks}
@@ -222,15 +250,16 @@ def question(raw: bytes) -> Question:
     return Question(str(name), {f"EDGENODE_{k.upper()}": printable(v) for k, v in pairs})
 
 
-def main(path: Path, config: Config) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status."""
-    status = asyncio.run(_main(path, config))
+def main(path: Path) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status. Raises ConfigError."""
+    commands = Commands(path, Kept(exec_state(read_essentials(path).state_dir)))
+    status = asyncio.run(_main(commands))
     logs.flush()
     return status
 
 
-async def _main(path: Path, config: Config) -> int:
-    address = exec_socket(config.node.run_dir)
+async def _main(commands: Commands) -> int:
+    address = exec_socket(commands.run_dir)
     try:
         listener = listen(address, BACKLOG)
     except InUse:
@@ -241,7 +270,7 @@ async def _main(path: Path, config: Config) -> int:
         return 1
     notifier = Notifier()
     loop = asyncio.get_running_loop()
-    serving = loop.create_task(Runner(Commands(path, config)).serve(listener))
+    serving = loop.create_task(Runner(commands).serve(listener))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.cancel)
     notifier.ready()

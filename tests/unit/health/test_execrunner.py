@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from edgenode.config import ExecCheck, load
+from edgenode.config import ConfigError, ExecCheck, load
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import RunnerProbe, version
 from edgenode.health.execrunner import BACKLOG, Commands, Runner
+from edgenode.health.kept import Kept
 from edgenode.places import listen
 from tests.unit.config.test_config import GOOD
 from tests.unit.health.fixed import Fixed
@@ -159,7 +160,11 @@ def start(config: Path) -> subprocess.Popen[str]:
 
 
 def write_config(path: Path, script: str) -> None:
-    text = GOOD.replace('name = "lon1"', f'name = "lon1"\nrun_dir = "{path.parent}/run"', 1)
+    text = GOOD.replace(
+        'name = "lon1"',
+        f'name = "lon1"\nrun_dir = "{path.parent}/run"\nstate_dir = "{path.parent}"',
+        1,
+    )
     text = text.replace('["steering"]', '["steering", "disk"]', 1)
     check = f'\n[[checks]]\nname = "disk"\ntype = "exec"\ncommand = ["sh", "-c", "{script}"]\n'
     path.write_text(text.replace("\n[[checks]]", check + "\n[[checks]]", 1))
@@ -173,7 +178,7 @@ def test_a_control_that_runs_with_an_older_text_gets_the_older_command(tmp_path:
         return next(version(c) for c in load(path).checks if isinstance(c, ExecCheck))
 
     first = disk("echo first")
-    commands = Commands(path, load(path))
+    commands = Commands(path, Kept(tmp_path / "exec"))
     before = commands.probe("disk", first)
     second = disk("echo second, and longer")
     assert commands.probe("disk", first) is before
@@ -184,6 +189,36 @@ def test_a_control_that_runs_with_an_older_text_gets_the_older_command(tmp_path:
     assert commands.probe("disk", first) is before, "undone, the check is there again"
     assert commands.probe("disk") is None
     assert commands.probe("gone", first) is None
+
+
+def test_what_was_read_before_serves_where_the_file_is_damaged_at_the_start(tmp_path: Path) -> None:
+    path, kept = tmp_path / "edgenode.toml", Kept(tmp_path / "exec")
+    versions = []
+    for script in ("echo first", "echo second"):
+        write_config(path, script)
+        kept.keep(path.read_text())
+        versions += [version(c) for c in load(path).checks if isinstance(c, ExecCheck)]
+    path.write_text("damaged")
+    commands = Commands(path, Kept(tmp_path / "exec"))
+    assert commands.run_dir == tmp_path / "run"
+    assert commands.probe("disk") is commands.probe("disk", versions[1])
+    assert commands.probe("disk", versions[0]) not in (None, commands.probe("disk"))
+    with pytest.raises(ConfigError, match="is no TOML"):
+        Commands(path, Kept(tmp_path / "none"))
+
+
+def test_only_the_newest_texts_are_kept_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edgenode.health.kept.MOST", 3)
+    kept = Kept(tmp_path / "exec")
+    assert kept.texts() == []
+    for text in "abacddda":
+        kept.keep(text)
+    assert kept.texts() == ["c", "d", "a"]
+    (tmp_path / "file").write_text("")
+    Kept(tmp_path / "file" / "exec").keep("a")
+    assert "could not be kept" in caplog.text
 
 
 async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(
@@ -214,3 +249,10 @@ async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(
             assert not path.exists()
         finally:
             process.kill()
+    config.write_text(config.read_text() + "damaged")
+    with start(config) as again:
+        try:
+            await eventually(path.is_socket)
+            assert "did not end" in (await RunnerProbe(path, "disk", 5.0)()).reason
+        finally:
+            again.kill()
