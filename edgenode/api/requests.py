@@ -9,8 +9,8 @@ from typing import Any
 
 from edgenode.state import NODE, Intent, IntentKind, Key
 
-LONGEST = 2000
-"""Characters of a reason or an author."""
+LONGEST = 200
+"""Characters of a reason or an author: they are shown wherever it is told how a group stands."""
 
 
 class RequestError(ValueError):
@@ -83,6 +83,10 @@ def parse(body: Any, groups: Iterable[str], neighbors: Iterable[str]) -> Request
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"the request is not right: {error!r}") from None
+    length = len(str(body.get("reason", "")))
+    if length > LONGEST and request.kind not in (IntentKind.WITHDRAWN, IntentKind.PAUSED):
+        # These hold at once, and are not refused for their words.
+        raise RequestError(f"the reason has {length} characters: say it in {LONGEST}")
     groups = tuple(groups)
     _exists("group", set(request.groups) - {NODE}, groups)
     if NODE in request.groups and request.kind is IntentKind.WITHDRAWN:

@@ -12,12 +12,15 @@ just one session, for nobody sends a route back to where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from edgenode.bgp.routes import Route
 from edgenode.config import Neighbor
+
+SHOWN = 5
+"""Prefixes that a sentence names, of however many."""
 
 
 class Outlook(StrEnum):
@@ -43,6 +46,8 @@ class Judgement:
 
     outlook: Outlook
     text: str
+    why: str = ""
+    """Why it is not known, if it is not."""
 
 
 def another_site(route: Route, view: View, asn: int, neighbors: Iterable[Neighbor]) -> bool:
@@ -92,6 +97,11 @@ def _judge(prefix: str, views: list[View], seen: Mapping[str, set[str]]) -> Judg
             f"{view.neighbor.name} {view.problem or 'tells nothing of other sites'}"
             for view in asked
         )
-    return Judgement(
-        Outlook.UNKNOWN, f"whether another site announces {prefix} is not known: {why}"
-    )
+    return Judgement(Outlook.UNKNOWN, not_known([prefix], why), why)
+
+
+def not_known(prefixes: Sequence[str], why: str) -> str:
+    """One sentence for all of them."""
+    more = f" and {len(prefixes) - SHOWN} more" if len(prefixes) > SHOWN else ""
+    shown = ", ".join(prefixes[:SHOWN]) + more
+    return f"whether another site announces {shown} is not known: {why}"

@@ -11,26 +11,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from edgenode import places
-from edgenode.cli.options import EXIT_USAGE, console, errors, fail, show
+from edgenode.cli.options import EXIT_USAGE, console, errors, fail, meant_by, show
 from edgenode.cli.times import parse_time
 from edgenode.config import Config
 from edgenode.config.values import parse_duration
 from edgenode.logs import one_line
 
 Groups = Annotated[
-    list[str] | None, typer.Argument(metavar="[GROUP]...", help="Groups of the configuration.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[GROUP|PREFIX]...",
+        help="Groups of the configuration; a prefix stands for the group that it is of.",
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="All groups.")]
-
-
-def _kept(text: str) -> str:
-    """A reason or an author on one line, and cut where control would cut it.
-
-    Else what the command stores and what it tells control would differ, and be heeded in turn.
-    """
-    from edgenode.api.requests import LONGEST
-
-    return one_line(text)[:LONGEST].strip()
 
 
 Reason = Annotated[
@@ -39,7 +33,7 @@ Reason = Annotated[
         "--reason",
         metavar="TEXT",
         help="Kept, and shown by `status` and `why`.",
-        callback=_kept,
+        callback=lambda text: one_line(text).strip(),
     ),
 ]
 Author = Annotated[
@@ -73,7 +67,7 @@ DONE_WITHIN = 2.0
 def author(given: str) -> str:
     """Who asks: as told, else whoever became root by sudo, else the login name."""
     if name := given or os.environ.get("SUDO_USER"):
-        return _kept(name)
+        return cut(name)
     try:
         return os.getlogin()
     except OSError:  # there is no terminal
@@ -81,6 +75,26 @@ def author(given: str) -> str:
             return pwd.getpwuid(os.getuid()).pw_name
         except KeyError:
             return str(os.getuid())
+
+
+def cut(text: str) -> str:
+    """On one line, and as long as control takes it.
+
+    Else what the command stores and what it tells control would differ, and be heeded in turn.
+    """
+    from edgenode.api.requests import LONGEST
+
+    return one_line(text).strip()[:LONGEST]
+
+
+def bounded(reason: str) -> str:
+    """A reason that status has room for; exit status 2 where it has not."""
+    from edgenode.api.requests import LONGEST
+
+    if len(reason) > LONGEST:
+        what = f"--reason has {len(reason)} characters, and status has room for {LONGEST}"
+        fail(f"{what}: nothing was changed, say it shorter", EXIT_USAGE)
+    return reason
 
 
 def end(lasting: str | None, until: str | None) -> float | None:
@@ -112,9 +126,11 @@ def chosen(config: Config, groups: Sequence[str] | None, everything: bool) -> li
         return known
     if not groups:
         fail(f"name the groups, or say --all; there are: {', '.join(known)}", EXIT_USAGE)
-    if unknown := [name for name in groups if name not in known]:
-        fail(f"no such group: {', '.join(unknown)}; there are: {', '.join(known)}", EXIT_USAGE)
-    return list(dict.fromkeys(groups))
+    meant = meant_by(config, groups)
+    if unknown := [subject for subject in groups if meant[subject] not in known]:
+        what = "group, and no prefix of one" if any("/" in each for each in unknown) else "group"
+        fail(f"no such {what}: {', '.join(unknown)}; there are: {', '.join(known)}", EXIT_USAGE)
+    return list(dict.fromkeys(meant.values()))
 
 
 def tell(config: Config, body: dict[str, Any], as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from edgenode import places
-from edgenode.cli.acting import Author, For, Reason, Until, author, end
+from edgenode.cli.acting import Author, For, Reason, Until, author, cut, end
 from edgenode.cli.options import AsJson, ConfigPath, config_path, console, errors, fail, show
 from edgenode.config import Essentials, read_essentials
 
@@ -29,14 +29,17 @@ def withdraw_everything(
     from edgenode.bgp.emergency import withdraw_all
     from edgenode.state import NODE, Intent, IntentKind
 
+    reason = cut(reason)
     found = read_essentials(path)
     failures = []
     known: tuple[str, ...] = ()
+    reached = True
     at_bird = f"BIRD was told on {found.bird_socket}"
     try:
         known = withdraw_all(found.bird_socket)
     except (BirdUnavailable, BirdError) as error:
         failures.append(str(error))
+        reached = False
         at_bird = f"BIRD was looked for on {found.bird_socket}"
     names = list(dict.fromkeys([*found.groups, *known]))
     now, kind = time.time(), IntentKind.WITHDRAWN
@@ -47,10 +50,11 @@ def withdraw_everything(
     # The disk may be full, or hang: that must not have come before BIRD, nor before a control
     # that lives, which would soon give BIRD its announcements back.
     intents = [Intent(name, kind, now, reason, until=until, author=by) for name in names]
+    unsaved = _store(found, _not_yet_withdrawn(found, intents))
     failures += [
-        f"{problem}: a control that lives, or comes back, may announce again"
-        for problem in _store(found, _not_yet_withdrawn(found, intents))
+        f"{problem}: a control that lives, or comes back, may announce again" for problem in unsaved
     ]
+    stored = [] if unsaved else names
     if found.problem:
         failures.append(
             f"{found.problem}: {at_bird}, and the groups that are known "
@@ -63,8 +67,12 @@ def withdraw_everything(
             console.print(f"withdrawn: {', '.join(names)}", markup=False)
         if control != "told":
             errors.print(f"edgenode: note: {control}", markup=False)
+        if stored and not reached:
+            what = "the withdraw is stored, and holds when BIRD or control is back, until a release"
+            errors.print(f"edgenode: note: {what}: {', '.join(stored)}", markup=False)
 
-    show({"groups": names, "failures": failures, "control": control}, as_json, human)
+    told = {"groups": names, "stored": stored, "failures": failures, "control": control}
+    show(told, as_json, human)
     if failures:
         fail("; ".join(failures))
 
@@ -97,7 +105,7 @@ def pause(
     """
     from edgenode.state import NODE, Intent, IntentKind
 
-    path = config_path(context, config)
+    path, reason = config_path(context, config), cut(reason)
     who, moment = author(by), end(lasting, until)
     intent = Intent(NODE, IntentKind.PAUSED, time.time(), reason, until=moment, author=who)
     body = {"groups": [NODE], "kind": "paused", "reason": reason, "author": who, "until": moment}

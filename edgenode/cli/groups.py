@@ -16,7 +16,9 @@ from edgenode.cli.acting import (
     Reason,
     Until,
     author,
+    bounded,
     chosen,
+    cut,
     end,
     tell,
 )
@@ -173,7 +175,8 @@ def withdraw(
         return
     loaded = load_config(context, config, check_secrets=False)
     body = {"groups": chosen(loaded, groups, everything), "kind": "withdrawn", "force": force}
-    tell(loaded, body | _about(reason, by, lasting, until), as_json)
+    # It is not refused for its words.
+    tell(loaded, body | _about(cut(reason), by, lasting, until), as_json)
 
 
 def release(
@@ -216,7 +219,7 @@ def release(
 
 
 def _about(reason: str, by: str, lasting: str | None, until: str | None) -> dict[str, Any]:
-    return {"reason": reason, "author": author(by), "until": end(lasting, until)}
+    return {"reason": bounded(reason), "author": author(by), "until": end(lasting, until)}
 
 
 def _neighbor(config: Config, name: str) -> None:

@@ -17,6 +17,7 @@ from edgenode.cli.options import (
     errors,
     fail,
     load_config,
+    meant_by,
     show,
 )
 from edgenode.cli.times import parse_past
@@ -46,7 +47,7 @@ def history(
         list[str] | None,
         typer.Option(
             "--group",
-            metavar="NAME",
+            metavar="GROUP|PREFIX",
             help="Of this group, and of what it hangs on; may be given again.",
         ),
     ] = None,
@@ -75,13 +76,14 @@ def history(
     from edgenode.state.journal import MAX_EVENTS
 
     loaded = load_config(context, config, check_secrets=False)
+    groups = list(meant_by(loaded, groups or ()).values())
     try:
         start = None if since is None else parse_past(since, time.time())
     except ValueError as error:
         fail(f"--since: {error}", EXIT_USAGE)
     if unknown := sorted(set(kinds or ()) - set(KINDS)):
         fail(f"no such kind: {', '.join(unknown)}; there are: {', '.join(KINDS)}", EXIT_USAGE)
-    wanted = Wanted(start, tuple(kinds or ()), _subjects(loaded, groups or []))
+    wanted = Wanted(start, tuple(kinds or ()), _subjects(loaded, groups))
     try:
         state = places.control_state(loaded.node.state_dir)
         events = newest(state, min(count, MAX_EVENTS), wanted)
@@ -91,7 +93,7 @@ def history(
     def human() -> None:
         if not events:
             errors.print("edgenode: note: nothing such is in the history", markup=False)
-        if strange := sorted(set(groups or ()) - {group.name for group in loaded.groups}):
+        if strange := sorted(set(groups) - {group.name for group in loaded.groups}):
             what = f"the configuration has no group {', '.join(strange)}"
             errors.print(f"edgenode: note: {what}", markup=False)
         for event in events:

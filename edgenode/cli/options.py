@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -59,6 +61,23 @@ def refuse_config(error: ConfigError) -> NoReturn:
     for line in error.lines():
         errors.print(line, markup=False)
     raise typer.Exit(EXIT_USAGE) from None
+
+
+def meant_by(config: Config, subjects: Iterable[str]) -> dict[str, str]:
+    """The groups that names or prefixes stand for; a name stays as it is, and so does a prefix of
+    no group. What a prefix brings with it is said."""
+    meant = {}
+    for subject in subjects:
+        meant[subject] = subject
+        with contextlib.suppress(ValueError):
+            network = ip_network(subject) if "/" in subject else None
+            for group in config.groups:
+                if network in group.prefixes:
+                    meant[subject] = group.name
+                    every = " ".join(map(str, group.prefixes))
+                    what = f"{subject} stands for its group {group.name} ({every})"
+                    errors.print(f"edgenode: note: {what}", markup=False)
+    return meant
 
 
 def show(data: Any, as_json: bool, human: Callable[[], None]) -> None:

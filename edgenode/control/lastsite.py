@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from edgenode.api.server import LastSite
-from edgenode.bgp.lastsite import Judgement, Outlook
+from edgenode.bgp.lastsite import Judgement, Outlook, not_known
 from edgenode.bgp.levels import Level
 from edgenode.state import NODE, Intent, IntentKind
 
@@ -25,10 +25,12 @@ def guarded(intents: Iterable[Intent], levels: Mapping[str, Level]) -> list[str]
 
 
 def refuse_last(known: Mapping[str, Judgement]) -> list[str]:
-    """What is not known, as notes. Raises LastSite where something is the last as far as known."""
+    """What is not known, as one note. Raises LastSite where something is the last as far as known;
+    `known` is by prefix."""
     if last := [each.text for each in known.values() if each.outlook is Outlook.LAST]:
         raise LastSite(
             f"{'; '.join(last)}. Nothing was changed: say --force if their users are to have "
             "nowhere else to go"
         )
-    return [each.text for each in known.values() if each.outlook is Outlook.UNKNOWN]
+    unknown = {p: each.why for p, each in known.items() if each.outlook is Outlook.UNKNOWN}
+    return [not_known(list(unknown), "; ".join(dict.fromkeys(unknown.values())))] if unknown else []

@@ -155,6 +155,7 @@ def test_status_and_intents_go_through(node: FakeNode, tmp_path: Path) -> None:
         ({"groups": ["*"], "kind": "drained"}, "name groups"),
         ({"groups": ["web"], "kind": "paused"}, "only the node"),
         ({"groups": ["web"], "kind": "drained", "reason": "the last"}, "nowhere to go"),
+        ({"groups": ["web"], "kind": "drained", "reason": "x" * 201}, "say it in 200"),
         ([], "not right"),
     ],
 )

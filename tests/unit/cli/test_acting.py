@@ -253,6 +253,13 @@ def test_what_is_said_goes_to_control(config: Path, tmp_path: Path) -> None:
     [
         (("degrade", "web", "--neighbor", "transit"), "no such neighbor: transit; there are: tra"),
         (("drain", "wbe"), "no such group: wbe"),
+        (
+            ("drain", "web", "198.51.100.0/24"),
+            "no such group, and no prefix of one: 198.51.100.0/24",
+        ),
+        (("drain", "203.0.113.0"), "no such group: 203.0.113.0"),
+        (("drain", "web", "--reason", "x" * 201), "--reason has 201 characters"),
+        (("maintenance", "--all", "--reason", "\n" * 150), "--reason has 300 characters"),
         (("drain", "web", "--until", "tomorrow"), "write a time such as"),
         (("drain", "web", "--for", "2 hours"), "write a duration"),
         (("drain", "web", "--for", "0s"), "--for 0s is over at once"),
@@ -266,6 +273,38 @@ def test_wrong_usage_is_one_sentence_and_status_2(
     shown = edgenode(*arguments, "--config", str(config))
     assert shown.returncode == 2, shown.stderr
     assert complaint in " ".join(shown.stderr.split())
+
+
+def test_a_prefix_stands_for_its_group_and_that_is_said(config: Path, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    def answer(body: Any) -> dict[str, Any]:
+        told.append(body)
+        return fakes.status()
+
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", answer):
+        shown = edgenode("drain", "2001:DB8:113::/48", "web", "--config", str(config))
+        long = ("--reason", "x" * 300, "--config", str(config))
+        assert edgenode("withdraw", "192.0.2.0/24", *long).returncode == 0
+    drain, withdraw = (body for body in told if body)
+    assert (shown.returncode, drain["groups"]) == (0, ["web"]), shown.stderr
+    what = "2001:DB8:113::/48 stands for its group web (203.0.113.0/24 2001:db8:113::/48)"
+    assert what in shown.stderr
+    assert withdraw["groups"] == ["static"]
+    assert len(withdraw["reason"]) == 200, "a withdraw is not refused for its words"
+
+
+def test_withdrawing_all_while_bird_is_dead_says_what_will_hold(
+    config: Path, tmp_path: Path
+) -> None:
+    shown = edgenode(*ALL, str(config))
+    assert shown.returncode == 1
+    assert "BIRD could not be told" in shown.stderr
+    assert "is stored, and holds when BIRD or control is back, until a release" in shown.stderr
+    assert "web, static" in shown.stderr
+    assert kinds(tmp_path) == dict.fromkeys(["web", "static"], IntentKind.WITHDRAWN)
+    told = json.loads(edgenode(*ALL, str(config), "--json").stdout)
+    assert told["stored"] == ["web", "static"]
 
 
 def test_history_of_a_group_has_what_it_hangs_on(config: Path, tmp_path: Path) -> None:
@@ -283,6 +322,10 @@ def test_history_of_a_group_has_what_it_hangs_on(config: Path, tmp_path: Path) -
     shown = edgenode("history", "--group", "web", "--since", "1h", "--config", str(config))
     told = [line.rpartition(": ")[2] for line in shown.stdout.splitlines()]
     assert told == ["check of steering", "group of web", "intent of *"]
+    shown = edgenode(
+        "history", "--group", "203.0.113.0/24", "--since", "1h", "--config", str(config)
+    )
+    assert [line.rpartition(": ")[2] for line in shown.stdout.splitlines()] == told
     shown = edgenode("history", "--group", "web", "--kind", "group", "--config", str(config))
     assert "long ago" in shown.stdout
 

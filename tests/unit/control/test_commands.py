@@ -45,7 +45,8 @@ class Node:
 
     async def others(self, groups: Iterable[str]) -> Mapping[str, Judgement]:
         self.done.append(f"look {' '.join(groups)}")
-        return {"192.0.2.0/24": Judgement(self.outlook, "192.0.2.0/24 …")}
+        known = Judgement(self.outlook, "192.0.2.0/24 …", "transit tells nothing")
+        return {f"192.0.{number}.0/24": known for number in range(7)}
 
     def give(self, levels: Mapping[str, Level]) -> None:
         self.done.append("give " + " ".join(f"{n} {level}" for n, level in levels.items()))
@@ -111,7 +112,10 @@ async def test_who_takes_nothing_away_is_not_asked(tmp_path: Path) -> None:
 
 async def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     node = Node(tmp_path, Outlook.UNKNOWN)
-    assert await node.commands.heed(Request(("web",), DRAINED)) == ["192.0.2.0/24 …"]
+    assert await node.commands.heed(Request(("web",), DRAINED)) == [
+        "whether another site announces 192.0.0.0/24, 192.0.1.0/24, 192.0.2.0/24, 192.0.3.0/24, "
+        "192.0.4.0/24 and 2 more is not known: transit tells nothing"
+    ]
 
 
 async def test_a_filter_that_bird_did_not_take_is_said(tmp_path: Path) -> None:
