@@ -228,6 +228,8 @@ class Control:
 
     def _on_lifeline(self, held: bool) -> None:
         self._note("lifeline", self.config.lifeline.device, "held" if held else "released")
+        if self._settled:
+            self._decider.lifeline(held, self._orders.levels)
 
     # -- decisions --------------------------------------------------------------------------
 

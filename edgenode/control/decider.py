@@ -45,6 +45,8 @@ class Decider:
         self._waiting: set[str] = set()
         self._since: dict[str, float] = {}
         self._held = False
+        self._let_go: set[str] = set()
+        """Groups that went with the lifeline's device."""
         self.change(config)
 
     def change(self, config: Config) -> None:
@@ -108,7 +110,10 @@ class Decider:
     def start(self, found: Mapping[str, Level], held: bool) -> None:
         """What was taken over, and whether the lifeline held its device then."""
         self._held = held
-        self.ledger.start(found)
+        how = "BIRD announces it no more" if held else "the lifeline's device is gone"
+        for name, level in self.ledger.start(found).items():
+            text = f"{Level.WITHDRAWN}: while control was away, and {level} before that: {how}"
+            self._note("group", name, text)
 
     def moved(self, before: Mapping[str, Level], after: Mapping[str, Level]) -> None:
         """Groups were given other levels."""
@@ -128,10 +133,21 @@ class Decider:
     def lifeline(self, held: bool, levels: Mapping[str, Level]) -> None:
         """Whether the device is there that the announcements hang on: with it they come and go,
         whatever was decided, and upstreams count that like any other change."""
-        if held is not self._held:
-            self._held = held
-            for name, level in levels.items():
-                self.ledger.announced(name, self._on_the_wire(name, level))
+        if held is self._held:
+            return
+        before = {name: self._on_the_wire(name, level) for name, level in levels.items()}
+        self._held = held
+        for name, level in levels.items():
+            after = self._on_the_wire(name, level)
+            self.ledger.announced(name, after)
+            if not held and after is not before[name]:
+                self._let_go.add(name)
+                self._note("group", name, f"{after}: the lifeline's device is gone")
+            elif held and name in self._let_go and after is not before[name]:
+                # What was decided in the meantime was noted then, if anything was.
+                self._note("group", name, f"{after}: the lifeline's device is there again")
+        if held:
+            self._let_go.clear()
 
     def _on_the_wire(self, name: str, level: Level) -> Level:
         kept = self._held or self._groups[name].on_control_loss == "keep"

@@ -44,14 +44,18 @@ class Ledger:
         """The configuration is another one; what is known of groups that stay is kept."""
         self._groups = {group.name: group for group in groups}
 
-    def start(self, found: Mapping[str, Level]) -> None:
-        """What is announced at the start. A group that no longer is was withdrawn without us:
-        by the lifeline, or with the machine."""
+    def start(self, found: Mapping[str, Level]) -> dict[str, Level]:
+        """What is announced at the start. Groups that no longer are were withdrawn without us, by
+        the lifeline or with the machine; at which level they were."""
+        gone: dict[str, Level] = {}
         for name in self._groups:
             after = found.get(name, Level.WITHDRAWN)
             if after is Level.WITHDRAWN:
+                if (before := self._levels.get(name, after)) is not after:
+                    gone[name] = before
                 self.announced(name, after)
             self._levels[name] = after
+        return gone
 
     def wait(self, name: str, before: Level, after: Level) -> Wait:
         """How long a group must stay at a level until it may go to another."""

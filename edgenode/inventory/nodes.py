@@ -39,7 +39,7 @@ TABLES = (
 COMMON = ("name", "mesh", "public_key", "authorized_keys")
 FILES = ("secrets", "network_files", "firewall_includes")
 """Mappings of files by name."""
-EDGE = (*TABLES, *FILES, "extra_peers", "extra_regions", "neighbors_down")
+EDGE = (*TABLES, *FILES, "maintenance_file", "extra_peers", "extra_regions", "neighbors_down")
 WORKER = ("region",)
 OWN = ("bgp", "mesh", "region")
 """What a host has of its own, and no host has that is neither an edge nor a worker."""
@@ -87,6 +87,8 @@ class Node:
     login: tuple[str, int] = ("", 22)
     """Where Ansible reaches it."""
     region: str = ""
+    maintenance_file: Any = None
+    """A key of [node], which `check-config` judges; None: it has none."""
     mesh: Mapping[str, Any] | None = None
     addresses: tuple[Address, ...] = ()
     """Mesh addresses."""
@@ -200,6 +202,7 @@ class _Reader:
                 int(self._variables.get("ansible_port") or 22),
             ),
             region=region,
+            maintenance_file=self._variables.get("edgenode_maintenance_file"),
             mesh=mesh,
             addresses=addresses,
             endpoint=self._endpoint(mesh or {}),

@@ -18,6 +18,8 @@ def configuration(fleet: Fleet, host: str, keys: Mapping[str, str]) -> dict[str,
     """
     node = fleet.of(host)
     document: dict[str, Any] = {"node": {"name": node.name}}
+    if node.maintenance_file is not None:
+        document["node"]["maintenance_file"] = node.maintenance_file
     document.update(node.tables)
     includes = [INCLUDES + name for name in node.files["firewall_includes"]]
     if includes and isinstance(firewall := document.get("firewall"), Mapping):
@@ -56,8 +58,8 @@ def variable_of(fleet: Fleet, host: str, key: str) -> tuple[str, str]:
                 return workers[int(match[2])].host, "edgenode_mesh.addresses"
             return workers[0].host, "edgenode_region"
         return host, f"edgenode_extra_regions[{number - len(names_of_regions)}]"
-    if key.startswith("node.name"):
-        return host, "edgenode_name"
+    if key.startswith("node."):
+        return host, f"edgenode_{key.removeprefix('node.')}"
     return host, f"edgenode_{key}"
 
 

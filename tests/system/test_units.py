@@ -140,6 +140,20 @@ def test_a_reload_takes_up_the_file_and_says_what_is_wrong(node: Node) -> None:
     assert node.outside.seen(WEB) == seen, "no route moved"
 
 
+def test_what_bird_would_refuse_is_not_written(node: Node) -> None:
+    """Its parser runs in the unit's sandbox, with the secrets beside it."""
+    toml, written = "/etc/edgenode/edgenode.toml", "/var/lib/edgenode/bird/bird.conf"
+    before = node.machine.run(f"cat {written}")
+    node.machine.write("/etc/edgenode/more.conf", "\nprotocol nonsense;\n")
+    include = 'router_id = "198.51.100.2"\ninclude = ["/etc/edgenode/more.conf"]'
+    node.machine.write(toml, CONFIG.replace('router_id = "198.51.100.2"', include))
+    node.machine.run("systemctl restart edgenode-render", check=False)
+    assert "BIRD refuses it: /etc/edgenode/more.conf:2" in node.machine.journal(50)
+    assert node.machine.run(f"cat {written}") == before
+    node.machine.write(toml, CONFIG)
+    node.machine.run("systemctl restart edgenode-render")
+
+
 def test_a_hung_control_is_started_anew(node: Node) -> None:
     before = node.machine.main_pid(service("control"))
     node.machine.run("systemctl kill -s STOP edgenode-control")

@@ -269,6 +269,8 @@ def test_a_kept_group_stays_when_control_is_lost(
         )
         run_control(lab)
         lab.wait_announced(EDGE, WEB)
+        assert "while control was away, and normal before" in last_groups(lab, "web")
+        assert "while control was away" not in last_groups(lab, "static")
         died = lab.kill(EDGE, "nginx")
         lab.wait_withdrawn(EDGE, STATIC, timeout=5)
         say(f"and its proxy dies under the next control: within {time.time() - died:.2f} s")
@@ -277,6 +279,12 @@ def test_a_kept_group_stays_when_control_is_lost(
             lab.start(EDGE, "nginx")
         file.write_text(text)
         assert lab.edgenode(EDGE, "apply").returncode == 0
+
+
+def last_groups(lab: Lab, group: str) -> str:
+    """What the history has last of a group's levels."""
+    told = lab.edgenode(EDGE, "history", "--group", group, "--kind", "group", "-n", "3")
+    return str(told.stdout)
 
 
 def with_full_grace_of_web(lab: Lab) -> None:
@@ -297,6 +305,8 @@ def test_the_lifeline_is_killed(lab: Lab, tmp_path: Path, say: Callable[[str], N
     after = max(gone_after(seen, since, group) for group in GROUPS)
     say(f"SIGKILL of the lifeline: withdrawn after {after:.1f} ms")
     assert after < 500
+    gone = "withdrawn: the lifeline's device is gone"
+    wait_until(lambda: gone in last_groups(lab, "web"), 3, "it is in the history")
     lab.start(EDGE, "lifeline")
 
 

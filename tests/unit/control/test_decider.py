@@ -14,7 +14,8 @@ from edgenode.control.decider import Decider
 from edgenode.control.neighbors import Proof
 from edgenode.control.wishes import Wishes
 from edgenode.health.risefall import State
-from edgenode.state import NODE, Intent, IntentKind, Intents
+from edgenode.state import NODE, Intent, IntentKind, Intents, Penalties
+from edgenode.state.penalties import Row, present_moment
 from edgenode.steering.report import Report, ServiceReport
 
 UP, DOWN, UNKNOWN = State.UP, State.DOWN, State.UNKNOWN
@@ -119,13 +120,32 @@ def test_what_the_lifeline_takes_away_is_on_the_account(world: World) -> None:
     world.decider.lifeline(False, {"web": NORMAL})
     world.decider.lifeline(True, {"web": NORMAL})
     assert world.penalty == pytest.approx(2000, abs=5)
+    assert world.notes == [
+        "group: withdrawn: the lifeline's device is gone",
+        "group: normal: the lifeline's device is there again",
+    ]
+
+
+def test_what_the_lifeline_took_while_control_was_away_is_noted(tmp_path: Path) -> None:
+    penalties = Penalties(tmp_path)
+    at = present_moment()
+    assert penalties.put([Row("web", 0.0, None, "drained", at)])
+    notes: list[str] = []
+    wishes = Wishes(Intents(tmp_path))
+    decider = Decider(configuration(), wishes, penalties, lambda *note: notes.append(note[2]))
+    decider.start({}, held=False)
+    why = "the lifeline's device is gone"
+    assert notes == [f"withdrawn: while control was away, and drained before that: {why}"]
+    decider.start({}, held=False)
+    assert len(notes) == 1, "it is known now"
 
 
 def test_a_group_that_is_kept_stands_without_the_lifeline(tmp_path: Path) -> None:
     world = World(tmp_path, configuration(on_control_loss="keep"))
     world.decide()
     world.decider.lifeline(False, {"web": NORMAL})
-    assert world.penalty == 0
+    world.decider.lifeline(True, {"web": NORMAL})
+    assert (world.penalty, world.notes) == (0, [])
 
 
 def test_without_a_device_nothing_is_announced_and_nothing_costs(tmp_path: Path) -> None:

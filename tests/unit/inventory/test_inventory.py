@@ -79,12 +79,14 @@ def keys(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 def test_a_right_inventory_gives_configurations_that_check_config_takes(tmp_path: Path) -> None:
     found = hosts()
+    found["lon1"]["edgenode_maintenance_file"] = "/etc/edgenode/maintenance"
     assert said(found) == []
     fleet, _ = read(found)
     text = inventory.dumps(inventory.configuration(fleet, "lon1", keys(found)))
     file = tmp_path / "edgenode.toml"
     file.write_text(text)
     config = load(file, check_secrets=False)
+    assert config.node.maintenance_file == Path("/etc/edgenode/maintenance")
     assert config.mesh
     assert [(peer.name, str(peer.endpoint)) for peer in config.mesh.peers] == [
         ("ams1", "198.51.100.2:51820"),
@@ -341,6 +343,7 @@ def test_the_firewalls_files_are_included_behind_those_that_the_node_has() -> No
     ("key", "where"),
     [
         ("node.name", ("lon1", "edgenode_name")),
+        ("node.maintenance_file", ("lon1", "edgenode_maintenance_file")),
         ("bgp.neighbors[0].asn", ("lon1", "edgenode_bgp.neighbors[0].asn")),
         ("mesh.peers[1].endpoint", ("fra-1", "edgenode_mesh.endpoint")),
         ("mesh.peers[2].endpoint", ("lon1", "edgenode_extra_peers[0].endpoint")),
