@@ -79,8 +79,10 @@ class Checker:
             for check in checks
         }
         for name, watch in before.items():
-            if self._watches.get(name) is not watch and (task := self._tasks.pop(name, None)):
-                task.cancel()
+            if self._watches.get(name) is not watch:
+                watch.retire()  # now: its verdicts would be those of the one after it
+                if task := self._tasks.pop(name, None):
+                    task.cancel()
         self._start()
 
     async def run(self) -> None:

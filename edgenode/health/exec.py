@@ -96,11 +96,11 @@ class ExecProbe:
             reason = f"{STARTER[0]} could not be started: {error.strerror or error}"
             return Observation(False, reason, time.monotonic() - started)
         try:
-            async with asyncio.timeout(self._timeout):
-                await run.ended
-            outcome = self._read(*run.outcome())
-        except TimeoutError:
-            timed, outcome = True, Outcome(False, f"did not end within {seconds(self._timeout)}")
+            if await run.end(self._timeout):
+                outcome = self._read(*run.outcome())
+            else:
+                timed = True
+                outcome = Outcome(False, f"did not end within {seconds(self._timeout)}")
         finally:
             await run.close()
             self._unkillable = run.process if run.process.returncode is None else None
@@ -132,8 +132,7 @@ class _Run:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        """Done when the process is dead (and not yet reaped), or wrote too much."""
+        self._ended = asyncio.Event()
         self._output = bytearray()
         self._written = 0
         self.process = subprocess.Popen(
@@ -161,8 +160,20 @@ class _Run:
         self._loop.add_reader(self._pidfd, self._on_death)
         self._loop.add_reader(self._pipe, self._read)
 
+    async def end(self, limit: float) -> bool:
+        """Wait until the process is dead (and not yet reaped), or wrote too much; whether it is so
+        within `limit` seconds.
+
+        A loop that was late finds both at once, the end of the command and that of the time: then
+        it ended.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._ended.wait()
+        return self._ended.is_set()
+
     def outcome(self) -> tuple[int | None, str]:
-        """The exit status and the first line of output, once `ended` is done.
+        """The exit status and the first line of output, once it is at its end.
 
         None and the reason where it did not end by itself.
         """
@@ -198,11 +209,7 @@ class _Run:
         self._loop.remove_reader(self._pidfd)  # it stays readable
         self._read()  # what was written just before the end
         self._dead.set()
-        self._end()
-
-    def _end(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
+        self._ended.set()
 
     def _read(self) -> None:
         if self._pipe.closed:
@@ -216,7 +223,7 @@ class _Run:
         if not data or self._written > FLOOD:
             self._loop.remove_reader(self._pipe)
         if self._written > FLOOD:
-            self._end()
+            self._ended.set()
 
 
 def _first_line(output: bytes | bytearray) -> str:

@@ -18,7 +18,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -67,14 +68,18 @@ class Commands:
         self._kept = kept
         self._mark = _mark(path)
         self._versions: dict[tuple[str, str], ExecProbe] = {}
-        last = self._recall()
+        before = kept.texts()
+        for text in before:
+            self._know(exec_checks(text))
         try:
-            last = self._read()
+            config = self._read()
         except ConfigError as error:
-            if last is None:
+            if (last := _last(before)) is None:
                 raise
             log.error("the configuration is wrong, the one that was read last serves: %s", error)
-        self.run_dir = last.node.run_dir
+            config = last
+            self._take(config)
+        self.run_dir = config.node.run_dir
 
     def probe(self, name: str, version: str = "") -> ExecProbe | None:
         """What runs the check of this name, in this version if that was ever read, else as it is
@@ -113,25 +118,37 @@ class Commands:
         threading.Thread(target=self._kept.keep, args=(text,), name="keep", daemon=True).start()
         return config
 
-    def _recall(self) -> Config | None:
-        """Know what was read before us; the last of it."""
-        last = None
-        for text in self._kept.texts():
-            with contextlib.suppress(ConfigError):  # written for another edgenode
-                last = loads(text, check_secrets=False)
-                self._take(last)
-        return last
-
     def _take(self, config: Config) -> None:
         self._hooks = {hook.name: hook for hook in config.hooks}
-        self._probes = {}
-        for check in config.checks:
-            if isinstance(check, ExecCheck):
-                self._probes[check.name] = probe = _probe(check)
-                self._versions.pop((check.name, version(check)), None)
-                self._versions[check.name, version(check)] = probe
+        self._probes = self._know([c for c in config.checks if isinstance(c, ExecCheck)])
+
+    def _know(self, checks: Sequence[ExecCheck]) -> dict[str, ExecProbe]:
+        probes = {}
+        for check in checks:
+            probes[check.name] = probe = _probe(check)
+            self._versions.pop((check.name, version(check)), None)
+            self._versions[check.name, version(check)] = probe
         for oldest in list(self._versions)[:-VERSIONS]:
             del self._versions[oldest]
+        return probes
+
+
+def exec_checks(text: str) -> list[ExecCheck]:
+    """Those of a text that was right once. Not the rest: to judge it takes a second if it is long,
+    and a start reads many texts."""
+    try:
+        every = tomllib.loads(text).get("checks", ())
+        return [ExecCheck.model_validate(each) for each in every if each.get("type") == "exec"]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _last(texts: Sequence[str]) -> Config | None:
+    """What the newest of use says; None: none is (they may be of another edgenode)."""
+    for text in reversed(texts):
+        with contextlib.suppress(ConfigError):
+            return loads(text, check_secrets=False)
+    return None
 
 
 class Finds(Protocol):

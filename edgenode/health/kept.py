@@ -17,7 +17,7 @@ from edgenode import durable
 
 log = logging.getLogger(__name__)
 
-MOST = 16
+MOST = 8
 """Texts that are kept: the newest."""
 
 

@@ -115,8 +115,12 @@ class Watch:
                 interval = fast if self._state.in_doubt else usual
                 at = next_probe(origin, interval, jitter, time.monotonic(), random.random())
         finally:
-            self._running = False
-            self._set_wire()
+            self.retire()
+
+    def retire(self) -> None:
+        """Let go of the tripwire; what `run` is at gives no verdict once that is cancelled."""
+        self._running = False
+        self._set_wire()
 
     async def _poll(self) -> None:
         proofs, stalled = self._proofs, self._meter.total()

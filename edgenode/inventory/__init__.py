@@ -16,7 +16,15 @@ from edgenode.inventory.nodes import (
     unknown_variables,
 )
 from edgenode.inventory.overlaps import overlaps
-from edgenode.inventory.progress import REASON, Expected, expected, left_drained, unmet
+from edgenode.inventory.progress import (
+    REASON,
+    Expected,
+    Waiting,
+    expected,
+    left_drained,
+    unmet,
+    waiting,
+)
 from edgenode.inventory.render import configuration, placeholder_key, variable_of
 from edgenode.inventory.software import release
 from edgenode.inventory.toml import dumps
@@ -30,6 +38,7 @@ __all__ = [
     "Node",
     "Problem",
     "Role",
+    "Waiting",
     "configuration",
     "dumps",
     "expected",
@@ -47,4 +56,5 @@ __all__ = [
     "unknown_variables",
     "unmet",
     "variable_of",
+    "waiting",
 ]

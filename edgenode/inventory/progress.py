@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 REASON = "changed by the playbook"
@@ -66,16 +66,44 @@ def left_drained(status: Mapping[str, Any] | None) -> tuple[str, ...]:
     return tuple(group["name"] for group in (status["groups"] if status else ()) if _is_ours(group))
 
 
-Phase = Literal["drained", "changed", "announced"]
+@dataclass(frozen=True)
+class Waiting:
+    """Groups that nothing keeps from being announced but time: `damping` or `hold_down`."""
+
+    seconds: float
+    """Until the last of them is announced."""
+    why: tuple[str, ...]
+    """A sentence for each."""
+
+
+def waiting(want: Expected, status: Mapping[str, Any] | None) -> Waiting:
+    """What the node itself says how long it waits, and for what. An upstream would hide a prefix
+    that comes and goes as often as a playbook is run, for longer than that."""
+    found = [
+        group
+        for group in (status["groups"] if status else ())
+        if group["name"] in want.again and group.get("waits")
+    ]
+    return Waiting(
+        max((group["waits"]["s"] for group in found), default=0.0),
+        tuple(f"group {group['name']} {group['reasons'][0]}" for group in found),
+    )
+
+
+Phase = Literal["drained", "changed", "released", "announced"]
 
 
 def unmet(phase: Phase, want: Expected, status: Mapping[str, Any] | None) -> list[str]:
     """What still lacks for a phase to be over, in sentences; empty: it is."""
     if status is None:
         return ["control does not answer"]
-    return list(
-        {"drained": _drained, "changed": _changed, "announced": _announced}[phase](want, status)
-    )
+    phases = {
+        "drained": _drained,
+        "changed": _changed,
+        "released": _released,
+        "announced": _announced,
+    }
+    return list(phases[phase](want, status))
 
 
 def _drained(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
@@ -107,6 +135,14 @@ def _changed(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
         state, info = states.get(name, ("gone", ""))
         if state != "Established":
             yield f"the session with {name} is {state}{f' ({info})' if info else ''}"
+
+
+def _released(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
+    """But for those that wait."""
+    left = [group for group in status["groups"] if not group.get("waits")]
+    waits = {group["name"] for group in status["groups"]} - {group["name"] for group in left}
+    again = tuple(name for name in want.again if name not in waits)
+    yield from _announced(replace(want, again=again), {**status, "groups": left})
 
 
 def _announced(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:

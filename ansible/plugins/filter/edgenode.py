@@ -180,10 +180,19 @@ def left_drained(status: str) -> list[str]:
 
 
 def unmet(status: str, phase: str, want: Mapping[str, Any]) -> list[str]:
-    """What still lacks for a phase (drained, changed, announced) to be over."""
+    """What still lacks for a phase (drained, changed, released, announced) to be over."""
+    return inventory.unmet(phase, _expected(want), _status(status))  # type: ignore[arg-type]
+
+
+def waiting(status: str, want: Mapping[str, Any]) -> dict[str, Any]:
+    """For how many seconds a node lets groups wait by itself, and why, in sentences."""
+    found = inventory.waiting(_expected(want), _status(status))
+    return {"seconds": found.seconds, "why": list(found.why)}
+
+
+def _expected(want: Mapping[str, Any]) -> inventory.Expected:
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in _plain(want).items()}
-    wanted = inventory.Expected(**plain)
-    return inventory.unmet(phase, wanted, _status(status))  # type: ignore[arg-type]
+    return inventory.Expected(**plain)
 
 
 def locked_out(login: str, firewall: Any, own_rules: Any, keys: Any) -> list[str]:
@@ -256,4 +265,5 @@ class FilterModule:
             "edgenode_restarts": restarts,
             "edgenode_expected": expected,
             "edgenode_unmet": unmet,
+            "edgenode_waiting": waiting,
         }

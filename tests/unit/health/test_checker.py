@@ -218,6 +218,22 @@ async def test_a_check_that_did_not_change_goes_on_with_its_state_and_tripwire(
         assert len(after.of("new")) == seen
 
 
+async def test_a_check_that_is_changed_is_silent_at_once(
+    listener: socket.socket, endpoint_of: EndpointOf
+) -> None:
+    values = {"type": "tcp", "target": str(endpoint_of(listener)), "interval": 60, "rise": 1}
+    before, after = Verdicts(), Verdicts()
+    async with running([check(**values)], before) as one:
+        await before.wait("c", State.UP)
+        await asyncio.sleep(0.05)
+        listener.close()  # its tripwire has not been looked at yet
+        one.on_verdict = after
+        one.change([check(**values, fall=100)])
+        await asyncio.sleep(0.1)
+        assert after.of("c") == []
+        assert one.states()["c"].state is State.UNKNOWN
+
+
 @pytest.mark.parametrize("adopted", [State.UP, State.DOWN])
 async def test_adopted_state_stands_until_observed_otherwise(
     adopted: State, listener: socket.socket, endpoint_of: EndpointOf

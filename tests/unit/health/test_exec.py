@@ -22,6 +22,14 @@ def sh(script: str, limit: float = 5.0) -> ExecProbe:
     return ExecProbe(("/bin/sh", "-c", script), limit)
 
 
+async def test_a_command_that_ended_in_time_is_no_timeout_of_a_loop_that_was_late() -> None:
+    asked = asyncio.create_task(sh("sleep 0.1; echo done", 0.3)())
+    await asyncio.sleep(0.05)
+    time.sleep(0.5)  # noqa: ASYNC251
+    seen = await asked
+    assert (seen.ok, seen.reason) == (True, "/bin/sh: done")
+
+
 async def dies(pid: int) -> bool:
     """Whether a process is dead or a zombie, within a moment: SIGKILL is not waited for."""
     for _ in range(100):

@@ -19,6 +19,7 @@ from edgenode.inventory import (
     restarts,
     tables_changed,
     unmet,
+    waiting,
 )
 from edgenode.inventory.changes import UNITS
 
@@ -200,6 +201,21 @@ def test_a_session_of_a_neighbor_that_goes_is_not_waited_for() -> None:
     before = status(group("web"))
     before["neighbors"].append({"name": "old", "state": "Established", "info": ""})
     assert expected(before, TOML).sessions == ("transit",)
+
+
+def test_a_group_that_only_waits_is_released_and_says_for_how_long() -> None:
+    want = expected(status(group("web"), group("static")), TOML + '[[groups]]\nname = "static"\n')
+    reasons = ["waits 660 s before it is normal again: upstreams", "all is up"]
+    late = group("web", "withdrawn") | {"waits": {"for": "normal", "s": 660.2}, "reasons": reasons}
+    now = status(late, group("static") | {"waits": None})
+    assert unmet("released", want, now) == []
+    assert len(unmet("announced", want, now)) == 1
+    assert waiting(want, now).seconds == 660.2
+    assert waiting(want, now).why == ("group web waits 660 s before it is normal again: upstreams",)
+    assert waiting(want, status(group("web"))).seconds == 0
+    for broken in (status(late, group("static", "withdrawn")), status(late)):
+        assert "group static" in unmet("released", want, broken)[0], "time alone mends nothing"
+    assert unmet("released", want, {**now, "lifeline": {"connected": False}}) != []
 
 
 def test_a_node_that_does_not_run_with_its_file_is_not_done() -> None:

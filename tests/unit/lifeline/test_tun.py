@@ -7,6 +7,11 @@ import pytest
 from edgenode.lifeline import tun
 
 
+def test_who_floods_the_device_does_not_keep_its_holder_busy() -> None:
+    with open("/dev/zero", "rb") as endless:
+        assert tun.drain(endless.fileno())
+
+
 def test_no_tun_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise FileNotFoundError(2, "No such file or directory")
