@@ -105,9 +105,7 @@ class Announcer:
         says why); what is wanted is kept, and is brought in force when BIRD is back. Raises
         KeyError for an unknown group.
         """
-        # The most cautious first: a withdraw does not wait behind announcements.
-        ordered = sorted(levels.items(), key=lambda item: CAUTION.index(item[1]))
-        commands = [c for name, level in ordered for c in _commands(self._groups[name], level)]
+        commands = _in_order((self._groups[name], level) for name, level in levels.items())
         self._wanted.update(levels)
         try:
             replies = self.client.submit(commands)
@@ -303,12 +301,12 @@ class Announcer:
     async def _correct(self, *, withdraws_only: bool = False) -> None:
         """Tell BIRD again what it does not do. Raises BirdError, BirdUnavailable."""
         rows = await self._protocols()
-        commands = [
-            command
+        wanted = self._wanted
+        commands = _in_order(
+            (self._groups[name], wanted[name])
             for name in self._disagreeing(rows)
-            if not withdraws_only or self._wanted[name] is Level.WITHDRAWN
-            for command in _commands(self._groups[name], self._wanted[name])
-        ]
+            if not withdraws_only or wanted[name] is Level.WITHDRAWN
+        )
         if commands:
             await self.client.ask_all(commands)
 
@@ -378,5 +376,18 @@ async def _false() -> bool:
     return False
 
 
-def _commands(group: Group, level: Level) -> Iterable[str]:
-    return (f"{verb} {static_pattern(group.name, each)}" for verb, each in steps(level))
+def _in_order(levels: Iterable[tuple[Group, Level]]) -> list[str]:
+    """The commands that bring groups to levels.
+
+    The most cautious first: a withdraw does not wait behind announcements. And of one level each
+    step for all groups before the next: with the first most of them are gone.
+    """
+    by_level: dict[Level, list[str]] = {}
+    for group, level in levels:
+        by_level.setdefault(level, []).append(group.name)
+    return [
+        f"{verb} {static_pattern(name, each)}"
+        for level in sorted(by_level, key=CAUTION.index)
+        for verb, each in steps(level)
+        for name in by_level[level]
+    ]

@@ -263,9 +263,9 @@ class _Link(asyncio.Protocol):
             self._burst += len(raw)
             self._waiting.append(future)
         if portion and self._transport is not None:
+            self._transport.write(bytes(portion))
             if self._timer is None:
                 self._watch()
-            self._transport.write(bytes(portion))
 
     def _watch(self) -> None:
         """Give the oldest unanswered command its time."""

@@ -28,6 +28,7 @@ def static_name(group: str, version: int, level: Level) -> str:
     return f"{symbol(group)}_v{version}_{level.value}"
 
 
+@lru_cache(maxsize=1 << 16)  # asked for in a withdraw's way
 def static_pattern(group: str, level: Level) -> str:
     """A pattern of BIRD's commands for a group's protocols of both families at a level.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgenode.bgp.damping import Wait
 from edgenode.bgp.levels import Level, more_cautious, most_cautious
 from edgenode.bgp.rules import Finding, Standing, judge, rules_of
 from edgenode.config import Group
+from edgenode.config.schema import Rule
 from edgenode.health.risefall import State
 
 Memory = tuple[Standing, ...]
@@ -68,15 +69,17 @@ def decide(
     previous: Level,
     asked: Asked = Asked(),
     memory: Memory = (),
+    rules: Sequence[Rule] | None = None,
 ) -> Decision:
     """The level for a group: the most cautious of what broken rules and operators ask for.
 
     `checks` holds the state of the group's checks by name (others are ignored, a missing one is
     UNKNOWN); `services_reachable` says for each service steered in this group whether a region
-    answers for it (None: no evidence); `previous` is the level in force. Without evidence that
-    would tell between two levels the group stays as near as it can to where it is.
+    answers for it (None: no evidence); `previous` is the level in force; `rules` are the group's,
+    where they are at hand. Without evidence that would tell between two levels the group stays as
+    near as it can to where it is.
     """
-    rules = rules_of(group)
+    rules = rules_of(group) if rules is None else rules
     standings = (*memory, *(Standing.OPEN for _ in rules))
     findings = [
         judge(rule, checks, standing, previous)

@@ -236,7 +236,9 @@ class Control:
     def _decide(self, groups: Iterable[Group]) -> None:
         if not self._settled or self._over:
             return
-        states = {name: verdict.state for name, verdict in self._checker.states().items()}
+        groups = tuple(groups)
+        checks = self._decider.index.checks
+        states = self._checker.states_of(name for group in groups for name in checks[group.name])
         changes: dict[str, Level] = {}
         for group in groups:
             decision = self._decision(group, states)

@@ -102,7 +102,15 @@ class Decider:
         evidence = (seen, tuple(services.values()), previous, want, memory)
         known = self._last.get(name)
         if known is None or known[0] != evidence:
-            fresh = decide(group, states, services, previous=previous, asked=want, memory=memory)
+            fresh = decide(
+                group,
+                states,
+                services,
+                previous=previous,
+                asked=want,
+                memory=memory,
+                rules=self.index.rules[name],
+            )
             known = self._last[name] = (evidence, fresh)
         self._memories[name] = known[1].memory
         return known[1]

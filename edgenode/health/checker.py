@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from edgenode.config import Check
@@ -47,6 +47,11 @@ class Checker:
     def states(self) -> Mapping[str, Verdict]:
         """Every check's present state."""
         return {name: watch.verdict for name, watch in self._watches.items()}
+
+    def states_of(self, names: Iterable[str]) -> dict[str, State]:
+        """The present states of these; what is no check is left out."""
+        watches = self._watches
+        return {name: watches[name].verdict.state for name in names if name in watches}
 
     def counters(self) -> Mapping[str, Counters]:
         """Every check's totals, for metrics."""

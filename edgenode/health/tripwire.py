@@ -19,13 +19,17 @@ RENEW = 30.0
 its last connections would else be watched instead of the new one, and be kept from ending by us."""
 
 CALM = 1.0
-"""Seconds that a tripwire must have held for its end to be looked into at once."""
+"""Seconds that a tripwire must have held for its end to be nothing unusual."""
+
+AT_ONCE = 4
+"""Ends in a row that are looked into without a pause. A dying proxy of a few processes takes two or
+three: its kernel closes connections before listeners, and one process after the other."""
 
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 5.0
-"""Between tries where tripwires end quickly, doubling: no storm of connections to a proxy that
-closes each at once. The pauses start small since a dying proxy looks like this as well; so its end
-is still seen after at most twice the time that it took to die."""
+"""Between tries where still more tripwires end quickly, doubling: no storm of connections to a
+proxy that closes each at once. The pauses start small since a dying proxy of many processes looks
+like this as well; so its end is still seen after at most twice the time that it took to die."""
 
 FIRST_RETRY = 0.01
 LONGEST_RETRY = 0.1
@@ -93,7 +97,7 @@ class Tripwire:
         A proxy that hangs, or is unreachable, is the polls' business.
         """
         self._refused_since = None
-        self._quick_ends = max(self._quick_ends, 1)
+        self._quick_ends = max(self._quick_ends, AT_ONCE)
         return self._again()
 
     def refused(self, now: float, reason: str) -> Step:
@@ -113,6 +117,6 @@ class Tripwire:
     def _again(self) -> Step:
         quick_ends = self._quick_ends
         self._quick_ends += 1
-        if quick_ends == 0:
+        if quick_ends < AT_ONCE:
             return Connect()
-        return Pause(min(FIRST_PAUSE * 2 ** min(quick_ends - 1, 30), LONGEST_PAUSE))
+        return Pause(min(FIRST_PAUSE * 2 ** min(quick_ends - AT_ONCE, 30), LONGEST_PAUSE))

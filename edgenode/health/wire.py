@@ -1,7 +1,8 @@
 """A tripwire's sockets: carries out what `tripwire.Tripwire` decides.
 
 The way from a proxy's death to `on_down` is one callback of the event loop: the held socket turns
-readable, and a local address answers the confirming connect within the same call.
+readable, and a local address answers the confirming connect within the same call. On this way
+nothing is done that can be done behind it: sockets are closed when `on_down` has returned.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Wire:
 
     `timeout`: seconds for a confirming connect that is not answered at once.
     `on_down` is called with the reason when the target is proved to be down; the wire is disarmed
-    by then.
+    then, and holds nothing any more when it returns. It must not arm the wire.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Wire:
         self._logic = Tripwire(restart_grace)
         self._held: list[socket.socket] = []
         self._trying: socket.socket | None = None
+        self._waiting = False
+        """Whether the loop watches `_trying`."""
         self._timer: asyncio.TimerHandle | None = None
         self._armed = False
         self.fired = 0
@@ -83,8 +86,10 @@ class Wire:
         if isinstance(step, Pause):
             self._pause(step.seconds)
         elif isinstance(step, Down):
-            self.disarm()
-            self._on_down(step.reason)
+            try:
+                self._on_down(step.reason)
+            finally:
+                self.disarm()
 
     def _pause(self, seconds: float) -> None:
         self._stop_timer()
@@ -105,7 +110,10 @@ class Wire:
         if result is not None:
             return self._result(result)
         loop = asyncio.get_running_loop()
-        loop.add_writer(self._trying, self._on_writable)
+        # By number, here and below: for a socket's own name, which is formed even where it is not
+        # needed, asyncio asks the kernel four times.
+        loop.add_writer(self._trying.fileno(), self._on_writable)
+        self._waiting = True
         self._timer = loop.call_later(self._timeout, self._guarded, self._on_timeout)
         return None
 
@@ -125,12 +133,15 @@ class Wire:
         if error == 0:
             self._hold()
             return self._logic.connected(now)
-        self._drop_trying()
-        if error in sockets.NOBODY_LISTENS:
+        if error not in sockets.NOBODY_LISTENS:
+            self._drop_trying()
+            return self._logic.undecided()
+        step = self._logic.refused(now, sockets.explain(self._target, error))
+        if not isinstance(step, Down):
+            self._drop_trying()
             # Connections that still stand serve nobody new: their proxy has stopped listening.
             self._drop_held()
-            return self._logic.refused(now, sockets.explain(self._target, error))
-        return self._logic.undecided()
+        return step
 
     # Holding
 
@@ -141,41 +152,46 @@ class Wire:
         its first second, and these die without a word: a new connection may still be deaf.
         """
         assert self._trying is not None
+        self._stop_waiting()
         sock, self._trying = self._trying, None
-        loop = asyncio.get_running_loop()
-        loop.remove_writer(sock)
         self._drop_held(keep=1)
         self._held.append(sock)
-        loop.add_reader(sock, self._on_readable, sock)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable, sock)
 
     def _on_readable(self, sock: socket.socket) -> None:
         try:
             # Some servers speak first, or say why they close ("408 Request Time-out").
-            if os.read(sock.fileno(), 64 * 1024):
+            if os.read(sock.fileno(), 4096):
                 return
         except BlockingIOError:
             return
         except OSError:
             pass  # RST
         self._held.remove(sock)
-        self._close(sock)
         self.fired += 1
         if self._trying is None:
             self._guarded(lambda: self._logic.ended(time.monotonic()))
+        self._close(sock)
 
     def _drop_held(self, keep: int = 0) -> None:
         while len(self._held) > keep:
             self._close(self._held.pop(0))
 
     def _drop_trying(self) -> None:
+        self._stop_waiting()
         if self._trying is not None:
-            self._close(self._trying)
+            self._trying.close()
             self._trying = None
 
-    def _close(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(sock)
-        loop.remove_writer(sock)
+    def _stop_waiting(self) -> None:
+        if self._trying is not None and self._waiting:
+            asyncio.get_running_loop().remove_writer(self._trying.fileno())
+        self._waiting = False
+
+    @staticmethod
+    def _close(sock: socket.socket) -> None:
+        """One that was held."""
+        asyncio.get_running_loop().remove_reader(sock.fileno())
         sock.close()
 
     def _stop_timer(self) -> None:

@@ -58,6 +58,17 @@ def test_a_proxy_of_many_processes_that_dies_within_moments_is_seen_to_be_gone()
     assert now - 10.0 <= 2 * (gone - 10.0) + 0.001
 
 
+def test_a_proxy_of_few_processes_that_dies_is_not_waited_for() -> None:
+    """Its kernel closes what the confirming connect was queued at: that ends as well, and is
+    looked into as soon."""
+    wire = held()
+    for now in (10.0, 10.0003, 10.0008):
+        assert wire.ended(now) == Connect()
+        wire.connected(now)
+    assert wire.ended(10.001) == Connect()
+    assert wire.refused(10.001, "refused") == Down("refused")
+
+
 def test_a_proxy_that_closes_every_connection_meets_no_storm() -> None:
     wire = held()
     now, tries = 0.0, 0
