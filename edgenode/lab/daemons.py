@@ -122,8 +122,11 @@ class Machines:
         """
         main = self.main_pid(node, daemon)
         targets = [main] if main_only else self.pids(node, daemon)
-        moment = time.time()
-        process.send(targets, sig)
+        if main_only:
+            moment = time.time()
+            process.send(targets, sig)
+        else:
+            moment = process.send_at_once(main, targets, sig)
         if sig == signal.SIGKILL:
             time.sleep(0.05)  # to look for processes is work, and may disturb what is measured
             self._reap(node, daemon, targets if main_only else None)

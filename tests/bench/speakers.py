@@ -26,9 +26,10 @@ from edgenode.lab.topology import Edge, Transit
 PEERS = Path(__file__).resolve().parents[2] / ".venv-bench" / "bin"
 """The commands of the peers' own virtual environment."""
 
-PRIORITY = -15
-"""Of everything that is compared, alike (setpriority(2)): other work on the machine disturbs
-less."""
+PRIORITY = -10
+"""Of everything that is compared, alike: other work on the machine disturbs less. A nice value, of
+processes and of their sessions (`edgenode.lab.process`). It weighs nine times as much as what is
+usual; the units of a node have ten times as much (CPUWeight=1000)."""
 
 FRR = Path("/usr/lib/frr")
 CABOUROTTE_PORT = 9013
