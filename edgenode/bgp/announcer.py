@@ -108,7 +108,7 @@ class Announcer:
         commands = _in_order((self._groups[name], level) for name, level in levels.items())
         self._wanted.update(levels)
         try:
-            replies = self.client.submit(commands)
+            replies = self.client.submit(commands, urgent=Level.WITHDRAWN in levels.values())
         except BirdUnavailable as error:
             self._complain(str(error))
             return _false()

@@ -13,13 +13,16 @@ from typing import Any
 
 from edgenode.bgp import damping
 from edgenode.bgp.damping import History, Wait
-from edgenode.bgp.levels import Level
+from edgenode.bgp.levels import Level, more_cautious
 from edgenode.config import Group
 from edgenode.config.schema import Damping
 from edgenode.state.penalties import Moment, Penalties, Row, age, present_moment
 
 AGAIN = 5.0
 """Seconds until the disk is tried again."""
+
+
+NO_WAIT = Wait()
 
 
 class Ledger:
@@ -59,8 +62,8 @@ class Ledger:
 
     def wait(self, name: str, before: Level, after: Level) -> Wait:
         """How long a group must stay at a level until it may go to another."""
-        if before is after or name in self._waived:
-            return Wait()
+        if name in self._waived or not more_cautious(before, after):
+            return NO_WAIT  # as `damping.wait` says; a withdraw does not ask it first
         group = self._groups[name]
         return damping.wait(
             self._histories.get(name, History()),

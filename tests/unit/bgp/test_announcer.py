@@ -14,7 +14,7 @@ import pytest
 from edgenode.bgp import announcer
 from edgenode.bgp.client import BirdClient, BirdError, BirdUnavailable
 from edgenode.bgp.files import FileError
-from edgenode.bgp.levels import Level
+from edgenode.bgp.levels import Level, steps
 from edgenode.bgp.replies import Reply
 from edgenode.config import Config
 
@@ -71,7 +71,9 @@ class Obedient:
         self.says = {"eval": b"0000 another text\n"}
         """By the first words of a command."""
 
-    def submit(self, commands: Sequence[str]) -> list[asyncio.Future[Reply]]:
+    def submit(
+        self, commands: Sequence[str], *, urgent: bool = False
+    ) -> list[asyncio.Future[Reply]]:
         self.told += commands
         futures = []
         for command in commands:
@@ -135,6 +137,26 @@ async def test_a_configure_is_not_queued_behind_another(
     with pytest.raises(announcer.NotOurConfiguration):
         await tried.configure_running()
     assert bird.told.count("configure") == 1
+
+
+async def test_of_many_groups_the_withdraws_are_first_and_each_step_is_taken_for_all(
+    config: Config, tmp_path: Path
+) -> None:
+    """Most are announced as normal: with the first step they are gone."""
+    web, dns = config.groups
+    third = dns.model_copy(update={"name": "mail"})
+    many = beside(config, tmp_path).model_copy(update={"groups": (web, dns, third)})
+    bird = Obedient()
+    tried = announcer.Announcer(many, cast(BirdClient, bird), passwords={})
+    levels = {"web": Level.NORMAL, "dns": Level.WITHDRAWN, "mail": Level.WITHDRAWN}
+    assert await tried.submit_levels(levels)
+    down = [
+        f'disable "{name}_v?_{level}"'
+        for level in ("normal", "degraded", "drained")
+        for name in ("dns", "mail")
+    ]
+    up = [f'{verb} "web_v?_{level}"' for verb, level in steps(Level.NORMAL)]
+    assert bird.told == down + up
 
 
 async def test_a_withdraw_waits_for_no_configuration(config: Config, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from edgenode.bgp.client import (
     BURST,
+    GIVE_WAY,
     BirdClient,
     BirdError,
     BirdRestricted,
@@ -164,6 +165,22 @@ async def test_a_reply_that_ends_in_the_middle_says_so(bird: FakeBird) -> None:
     bird.answer = lambda c: b"1002-half\n" if c == "a" else None
     with pytest.raises(BirdUnavailable, match="in the middle of a reply"):
         await client.ask_all(["a", "b"])
+
+
+async def test_a_bird_at_rest_that_is_told_something_urgent_has_the_core(
+    bird: FakeBird, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has something to do already is not waited for."""
+    slept: list[float] = []
+    monkeypatch.setattr("edgenode.bgp.client.time.sleep", slept.append)
+    client = BirdClient(bird.path)
+    await client.connect()
+    await client.ask("show status")
+    assert slept == []
+    first = client.submit(["a", "b"], urgent=True)
+    assert slept == [GIVE_WAY]
+    await asyncio.gather(*first, *client.submit(["c"], urgent=True))
+    assert slept == [GIVE_WAY]
 
 
 async def test_a_waiter_that_gives_up_does_not_shift_the_replies(bird: FakeBird) -> None:

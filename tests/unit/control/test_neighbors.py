@@ -42,7 +42,7 @@ class Bird(BirdClient):
     def connected(self) -> bool:
         return True
 
-    def submit(self, commands: object) -> list[asyncio.Future[Reply]]:
+    def submit(self, commands: object, *, urgent: bool = False) -> list[asyncio.Future[Reply]]:
         replies = []
         for command in list(commands):  # type: ignore[call-overload]
             self.asked.append(command)
