@@ -153,8 +153,8 @@ class Endpoint:
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if self.host.version == 6 else str(self.host)
-        return f"{host}:{self.port}"
+        host, port = self.address
+        return f"[{host}]:{port}" if self.host.version == 6 else f"{host}:{port}"
 
     @cached_property
     def address(self) -> tuple[str, int]:
