@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from pathlib import Path
 
@@ -61,7 +60,7 @@ class Kept:
         durable.replace(fresh, text, 0o600)
         left = [path for path in files if path not in known]
         for path in known + left[: -(MOST - 1)]:
-            os.unlink(path)
+            path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         try:
