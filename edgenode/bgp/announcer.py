@@ -153,6 +153,7 @@ class Announcer:
         self._towards = before._towards
         self._configuring = before._configuring
         before._over, self._over = True, False
+        self.settled.clear()  # of one that is gone back to, it told of the time before
 
     async def examine(self, other: Announcer) -> None:
         """Have BIRD parse what another announcer would give it; it goes on as it is.

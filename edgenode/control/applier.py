@@ -35,7 +35,10 @@ from edgenode.steering.table import Table
 log = logging.getLogger(__name__)
 
 PROVEN = 10.0
-"""Seconds of decisions after which a text that was not on trial has proved itself."""
+"""Seconds of decisions after which a text that was not on trial, and that BIRD has taken, has
+proved itself."""
+PROOF = PROVEN + 2.0
+"""Seconds that a trial waits until what it would be undone to has done so."""
 LOOK = 0.25
 TAKEN = 3.0
 """Seconds that BIRD is given to take it up, before whoever asked is told that it has not yet."""
@@ -43,7 +46,7 @@ ENDING = 0.5
 """Seconds that what ran before may take to end: no heart beats meanwhile."""
 
 ON_TRIAL = "it was on trial when control ended"
-UNPROVEN = f"control ended within {PROVEN:g} s of first running it"
+UNPROVEN = f"control ended before it had worked with it for {PROVEN:g} s"
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,11 @@ class Applier:
             elif wanted.text == self._running.text and not changes:
                 self._problem, confirm = "", None
             else:
+                if confirm is not None:
+                    await self._wait_for_proof()
                 await self._apply(wanted, changes, confirm)
-                notes += await self._not_taken(wanted.announcer)
+                if why := await self._not_taken(wanted.announcer):
+                    notes.append(f"BIRD has not taken it yet, and will be told again: {why}")
         return {
             "difference": changes,
             "notes": notes,
@@ -162,10 +168,15 @@ class Applier:
         }
 
     async def confirm(self) -> None:
-        """Keep what is on trial. Raises ApplyError."""
+        """Keep what is on trial, and what BIRD runs with. Raises ApplyError."""
         async with self._turn:
             if self._trial is None:
                 raise ApplyError("no configuration is on trial" + self._because())
+            if why := await self._not_taken(self._running.announcer):
+                raise ApplyError(
+                    f"it stays on trial, for BIRD has not taken it yet ({why}): "
+                    "confirm it when it has, or say `edgenode undo`"
+                )
             try:
                 await asyncio.to_thread(self._texts.trust, self._running.text)
             except StateError as error:
@@ -214,6 +225,21 @@ class Applier:
             changes.append("~ bgp.include: the text of the files")
         return Running(text, config, announcer), changes, elsewhere(now.config, config)
 
+    async def _wait_for_proof(self) -> None:
+        """Until what runs is what a start would run, should control end in the middle of a trial.
+
+        Raises ApplyError.
+        """
+        deadline = time.monotonic() + PROOF
+        while self._proven_at is not None:
+            if time.monotonic() >= deadline:
+                why = self._untrusted or "BIRD has not taken it, or control does not decide"
+                raise ApplyError(
+                    "what runs now has not proved itself, and a trial is undone to what has "
+                    f"({why}): mend that, or apply without --confirm"
+                )
+            await asyncio.sleep(LOOK)
+
     async def _apply(self, wanted: Running, changes: Sequence[str], confirm: float | None) -> None:
         before = self._running
         why = UNPROVEN if confirm is None else ON_TRIAL
@@ -238,14 +264,13 @@ class Applier:
             self._prove_later()
             self._say(f"{self._path} was applied, {len(changes)} changes")
 
-    async def _not_taken(self, announcer: Announcer) -> list[str]:
-        """What there is to say where BIRD has parsed it, and yet does not run with it."""
+    async def _not_taken(self, announcer: Announcer) -> str:
+        """Why BIRD, which has parsed it, does not run with it; empty: it does."""
         with suppress(TimeoutError):
             await asyncio.wait_for(announcer.settled.wait(), TAKEN)
         if announcer.settled.is_set():
-            return []
-        why = announcer.problem or f"it has not answered within {TAKEN:g} s"
-        return [f"BIRD has not taken it yet, and will be told again: {why}"]
+            return ""
+        return announcer.problem or f"it has not answered within {TAKEN:g} s"
 
     async def _undo(self, _: Trial, before: Running, why: str) -> None:
         failed = self._running.text
@@ -278,6 +303,9 @@ class Applier:
         await asyncio.wait({self._task}, timeout=ENDING)
         self._task = self._tasks.create_task(self.control.run(), name="control")
 
+    def _works(self) -> bool:
+        return self.control.decides() and self._running.announcer.settled.is_set()
+
     def _prove_later(self) -> None:
         self._proven_at = time.monotonic() + PROVEN
 
@@ -289,11 +317,12 @@ class Applier:
             if self._trial and not self._turn.locked():
                 if why := self._trial[0].failed(now, self.control.established()):
                     await self.undo(why)
-            elif self._proven_at and now >= self._proven_at and self.control.decides():
-                self._proven_at = None
+            elif (due := self._proven_at) and now >= due and self._works():
                 try:
                     await asyncio.to_thread(self._texts.trust, self._running.text)
                     self._untrusted = ""
+                    if self._proven_at == due:  # else another text has come meanwhile
+                        self._proven_at = None
                 except StateError as error:
                     if str(error) != self._untrusted:
                         log.warning("the configuration is not confirmed yet: %s", error)

@@ -308,7 +308,7 @@ def test_a_configuration_that_cannot_start_is_not_run_twice(lab: Lab) -> None:
     lab.start(EDGE, "control")
     for group in (WEB, STATIC):
         lab.wait_announced(EDGE, group)
-    assert "of first running it" in configuration(lab)["problem"]
+    assert "before it had worked with it" in configuration(lab)["problem"]
 
 
 def test_a_configuration_with_which_control_was_killed_is_not_run_twice(lab: Lab) -> None:

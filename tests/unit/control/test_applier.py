@@ -113,6 +113,11 @@ def next_start(file: Path) -> list[str]:
     return [group.name for group in choose(file).config.groups]
 
 
+def taken(made: Applier) -> None:
+    """BIRD runs with it."""
+    made._running.announcer.settled.set()
+
+
 async def eventually(true: Callable[[], Any]) -> None:
     for _ in range(300):
         if true():
@@ -143,21 +148,46 @@ async def test_a_trial_that_nobody_confirms(file: Path) -> None:
 async def test_a_trial_that_is_confirmed(file: Path) -> None:
     async with running(file) as made:
         write(file, "new")
-        await made.apply(confirm=0.3)
+        await made.apply(confirm=0.5)
+        with pytest.raises(ApplyError, match=r"BIRD has not taken it yet.*`edgenode undo`"):
+            await made.confirm()
+        taken(made)
         await made.confirm()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.6)
         assert now(made) == ["new"]
     assert next_start(file) == ["new"]
 
 
-async def test_what_was_not_on_trial_has_to_prove_itself(file: Path) -> None:
+async def test_what_was_not_on_trial_has_to_prove_itself(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Control, "decides", lambda _: True)
     async with running(file) as made:
-        made.control.decides = lambda: True  # type: ignore[method-assign]
         write(file, "new")
         await made.apply()
-        made.control.decides = lambda: True  # type: ignore[method-assign]
-        assert next_start(file) == ["old"], "killed now, it is not run again"
+        await asyncio.sleep(0.5)
+        assert next_start(file) == ["old"], "killed now, it is not run again: BIRD never took it"
+        taken(made)
         await eventually(lambda: next_start(file) == ["new"])
+
+
+async def test_what_a_trial_is_undone_to_has_proved_itself(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a control that ends in the trial would leave what was on trial in force."""
+    monkeypatch.setattr(Control, "decides", lambda _: True)
+    monkeypatch.setattr(module, "PROOF", 0.5)
+    confirmed = file.read_text()
+    async with running(file) as made:
+        write(file, "new")
+        await made.apply()
+        file.write_text(confirmed)
+        with pytest.raises(ApplyError, match=r"has not proved itself.*without --confirm"):
+            await made.apply(confirm=60)
+        taken(made)
+        await made.apply(confirm=60)
+        assert now(made) == ["old"]
+        assert next_start(file) == ["new"]
 
 
 async def test_an_end_that_was_asked_for_says_nothing_against_it(file: Path) -> None:
@@ -166,10 +196,14 @@ async def test_an_end_that_was_asked_for_says_nothing_against_it(file: Path) -> 
         await made.apply()
         made.end()
         assert next_start(file) == ["new"]
-        write(file, "newer")
+
+
+async def test_an_end_that_was_asked_for_ends_a_trial(file: Path) -> None:
+    async with running(file) as made:
+        write(file, "new")
         await made.apply(confirm=60)
         made.end()
-        assert next_start(file) == ["old"], "but a trial is over"
+        assert next_start(file) == ["old"]
 
 
 async def test_an_operator_undoes_it(file: Path) -> None:
