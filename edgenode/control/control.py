@@ -171,7 +171,8 @@ class Control:
         for name, level in kept.items():
             self._hooks.know("group", name, level)
         if kept:
-            self._note("control", self.config.node.name, f"takes over: {_spell(kept)}")
+            taken = ", ".join(f"{name} {level}" for name, level in kept.items())
+            self._note("control", self.config.node.name, f"takes over: {taken}")
         self._settled = True
         gone = {name: Level.WITHDRAWN for name in self._groups if name not in kept}
         if gone:
@@ -394,7 +395,3 @@ def _bind(config: Config) -> Bind:
         return Bind()
     own = {address.version: str(address) for address in config.mesh.addresses}
     return Bind(device=config.mesh.device, ipv4=own.get(4), ipv6=own.get(6))
-
-
-def _spell(levels: Mapping[str, Level]) -> str:
-    return ", ".join(f"{name} {level}" for name, level in levels.items())
