@@ -271,7 +271,9 @@ def test_a_file_is_maintenance(lab: Lab) -> None:
     stays(lab, STATIC, False, 4)  # a node that boots in maintenance announces nothing first
     assert (intent["group"], intent["kind"], intent["reason"]) == ("*", "maintenance", "new fans")
     file.unlink()
-    wait_until(lambda: not json.loads(tell(lab, "status", "--json").stdout)["intents"], 5, "it ends")
+    wait_until(
+        lambda: not json.loads(tell(lab, "status", "--json").stdout)["intents"], 5, "it ends"
+    )
     # What the tests before have cost it with its upstreams may hold it back for a while yet.
     tell(lab, "release", "static", "--force")
     wait_until(lambda: announced(lab, STATIC) and not drained(lab, STATIC), 3, "it is back")
