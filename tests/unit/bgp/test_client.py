@@ -172,7 +172,7 @@ async def test_a_bird_at_rest_that_is_told_something_urgent_has_the_core(
 ) -> None:
     """One that has something to do already is not waited for."""
     slept: list[float] = []
-    monkeypatch.setattr("edgenode.bgp.client.time.sleep", slept.append)
+    monkeypatch.setattr("edgenode.bgp.client.select.select", lambda *args: slept.append(args[3]))
     client = BirdClient(bird.path)
     await client.connect()
     await client.ask("show status")
