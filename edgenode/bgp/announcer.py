@@ -53,8 +53,10 @@ class Announcer:
         *,
         passwords: Mapping[str, str] | None = None,
         towards: Iterable[tuple[str, str]] = (),
+        files: BirdFiles | None = None,
     ) -> None:
-        """`passwords` absent: read from their files; `towards`: see `degrade_towards`.
+        """`passwords` absent: read from their files; `towards`: see `degrade_towards`; `files`: of
+        this configuration, else they are made.
 
         Raises SecretError, and FileError where a file of `bgp.include` cannot be used.
         """
@@ -65,7 +67,7 @@ class Announcer:
         self._config = config
         self._groups = {group.name: group for group in config.groups}
         self._towards: Towards = frozenset(towards)
-        self._files = BirdFiles(
+        self._files = files or BirdFiles(
             config,
             read_passwords(config) if passwords is None else dict(passwords),
             read_includes(config),

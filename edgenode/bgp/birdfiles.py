@@ -8,6 +8,7 @@ half a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -17,6 +18,7 @@ from edgenode.bgp.client import Version
 from edgenode.bgp.files import BIRD_GROUP, FileError, keep, remove, sync
 from edgenode.bgp.filters import Towards
 from edgenode.bgp.levels import Level
+from edgenode.bgp.names import password_name
 from edgenode.bgp.render import (
     OURS,
     configuration_fingerprint,
@@ -46,6 +48,28 @@ def read_includes(config: Config) -> tuple[str, ...]:
         return tuple(includes.read(path) for path in config.bgp.include)
     except includes.IncludeError as error:
         raise FileError(f"{error} (bgp.include)") from None
+
+
+def standing(config: Config, towards: Towards) -> BirdFiles | None:
+    """What a control before us has written of this very configuration; None: of another one.
+
+    Where a file that it was made from has gone since, BIRD can go on with it.
+    """
+    try:
+        path = config.bgp.config
+        text = path.read_text("utf-8")
+        held = secrets_file(path).read_text("utf-8") if secrets_file(path).exists() else ""
+        copies = [include_file(path, n).read_text("utf-8") for n in range(len(config.bgp.include))]
+        passwords = {
+            neighbor.name: found[1]
+            for neighbor in config.bgp.neighbors
+            if (found := re.search(rf'define {password_name(neighbor.name)} = "(.*)";', held))
+        }
+        includes = tuple(copy.removeprefix(_COPY) for copy in copies)
+        files = BirdFiles(config, passwords, includes, towards)
+    except (OSError, ValueError):
+        return None
+    return files if f'"{files.fingerprint}"' in text else None
 
 
 @dataclass(frozen=True)

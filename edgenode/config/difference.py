@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgenode.config.schema import Config
@@ -15,6 +15,15 @@ _SECRET = re.compile(
 )
 _FILE = re.compile(r"_file$")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_QUERY = re.compile(r"(?<=[?&;])([^=&;#\s]+)=[^&;#\s]+")
+"""Of a URL: a parameter with a value."""
+_WORD = r"[\w-]*(?:passw|passphrase|pwd|secret|token|auth|credential|api-?_?key|private)[\w-]*"
+_ASSIGNED = re.compile(rf"(?i)({_WORD}\s*[=:]\s*)(?!//).+", re.DOTALL)
+"""``PASSWORD=x``, ``--token=x``, ``Authorization: x``."""
+_OPTION = re.compile(rf"(?i)--?{_WORD}")
+"""An option whose value is the next argument."""
+_SHORT = frozenset(("-p", "-u", "-H", "--user", "--header"))
+"""Options that often carry a password, or a header with one."""
 
 _TARGET = ("edgenode.target",)
 _CONTROL = ("edgenode-control",)
@@ -103,8 +112,25 @@ def _flat(key: str, value: object) -> Iterator[tuple[str, object]]:
 def _shown(key: str, value: object) -> str:
     if _SECRET.search(key) and not _FILE.search(key):
         return HIDDEN
+    if key.endswith("command") and isinstance(value, list | tuple):
+        return f"[{', '.join(_arguments(value))}]"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_shown(key, item) for item in value)}]"
     if isinstance(value, str):
-        return f'"{_USERINFO.sub(HIDDEN, value)}"'
+        return f'"{_without_secrets(value)}"'
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _arguments(command: Sequence[str]) -> Iterator[str]:
+    """The arguments of a command, without what looks like a secret."""
+    hide = False
+    for argument in command:
+        shown = _ASSIGNED.sub(rf"\1{HIDDEN}", _without_secrets(argument))
+        yield HIDDEN if hide else f'"{shown}"'
+        hide = bool(_OPTION.fullmatch(argument)) or argument in _SHORT
+
+
+def _without_secrets(text: str) -> str:
+    """Without the user of a URL, and the values of its query."""
+    text = _USERINFO.sub(HIDDEN, text)
+    return _QUERY.sub(rf"\1={HIDDEN}", text) if "://" in text else text

@@ -18,6 +18,7 @@ from typing import Any
 from edgenode.api.configuration import ApplyError
 from edgenode.api.server import AddressInUse
 from edgenode.bgp.announcer import Announcer
+from edgenode.bgp.birdfiles import standing
 from edgenode.bgp.client import BirdError, BirdUnavailable
 from edgenode.bgp.files import FileError
 from edgenode.bgp.kernel import KernelError, prepare
@@ -80,7 +81,7 @@ class Applier:
         self._parts = parts
         self._serve_metrics = serve_metrics
         self._problem = chosen.problem
-        announcer = Announcer(chosen.config, parts.bird, towards=parts.wishes.towards)
+        announcer = _announcer(chosen, parts)
         self._running = Running(chosen.text, chosen.config, announcer)
         self._trial: tuple[Trial, Running] | None = None
         self._proven_at: float | None = None
@@ -331,3 +332,16 @@ class Applier:
 
     def _say(self, text: str) -> None:
         self._parts.note("configuration", self._running.config.node.name, text)
+
+
+def _announcer(chosen: Chosen, parts: Parts) -> Announcer:
+    """Of the text that a start runs. Raises SecretError, FileError."""
+    towards = parts.wishes.towards
+    try:
+        return Announcer(chosen.config, parts.bird, towards=towards)
+    except (SecretError, FileError) as error:
+        files = standing(chosen.config, towards)
+        if files is None:
+            raise
+        log.error("%s: BIRD goes on with what it was given before", error)
+        return Announcer(chosen.config, parts.bird, towards=towards, files=files)

@@ -83,10 +83,12 @@ class Commands:
         if request.kind is IntentKind.WITHDRAWN:
             # Whether it seems withdrawn or not, and before anything else is known of the node.
             self.give({intent.group: Level.WITHDRAWN for intent in fresh.values()})
-        for intent in fresh.values():
-            self.note("intent", intent.group, words(intent))
+        if imposed:
+            self._note_all(fresh.values())
         try:
             await self.wishes.save(fresh)
+            if not imposed:  # what the disk refuses never came to be
+                self._note_all(fresh.values())
         except StateError as error:
             if not imposed:
                 raise
@@ -94,6 +96,10 @@ class Commands:
         finally:
             self.decide()
         return notes + await self._tell_filters()
+
+    def _note_all(self, intents: Iterable[Intent]) -> None:
+        for intent in intents:
+            self.note("intent", intent.group, words(intent))
 
     async def _release(self, request: Request) -> Sequence[str]:
         """Let checks and regions decide again."""

@@ -20,6 +20,9 @@ from edgenode.state.penalties import Moment, Penalties, Row, age, present_moment
 
 AGAIN = 5.0
 """Seconds until the disk is tried again."""
+GONE = 86400.0
+"""Seconds without a change after which a group that is not configured is forgotten, at a start: an
+undo may bring it back before, and no upstream damps for longer."""
 
 
 NO_WAIT = Wait()
@@ -39,9 +42,14 @@ class Ledger:
         self._unsaved: set[str] = set()
         self._changed = asyncio.Event()
         now = present_moment()
-        for name, row in (store.all() if store else {}).items():
+        stored = store.all() if store else {}
+        self._gone = [n for n, r in stored.items() if self._forgets(n, age(r.at, now))]
+        for name, row in stored.items():
             self._histories[name] = history(row, now)
             self._levels[name] = Level(row.level) if row.level in set(Level) else Level.WITHDRAWN
+
+    def _forgets(self, name: str, seconds: float) -> bool:
+        return name not in self._groups and seconds > GONE
 
     def change(self, groups: Iterable[Group]) -> None:
         """The configuration is another one; what is known of groups that stay is kept."""
@@ -120,6 +128,9 @@ class Ledger:
 
     async def run(self) -> None:
         """Store what has changed, until cancelled."""
+        if self._store and self._gone:
+            gone, self._gone = self._gone, []
+            await asyncio.to_thread(self._store.prune, gone)
         while self._store:
             await self._changed.wait()
             self._changed.clear()

@@ -168,18 +168,27 @@ class _Metrics:
         wanted = config.metrics.listen if config.metrics else None
         if wanted == self._at:
             return
-        stop = None
-        if wanted:
-            stop = await serve_tcp(
-                metrics_app(lambda: self.of.control.status(), lambda: self.of.control.refresh()),
-                wanted,
-            )
+        before = self._at
+        if before and wanted and before.port == wanted.port:
+            await self.stop()  # an address and all addresses cannot both be listened on
+        try:
+            stop = await self._listen(wanted) if wanted else None
+        except AddressInUse:
+            if before and self._at is None:
+                self._at, self._stop = before, await self._listen(before)
+            raise
         await self.stop()
         self._at, self._stop = wanted, stop
 
+    async def _listen(self, at: Endpoint) -> Callable[[], Awaitable[None]]:
+        return await serve_tcp(
+            metrics_app(lambda: self.of.control.status(), lambda: self.of.control.refresh()), at
+        )
+
     async def stop(self) -> None:
-        if self._stop is not None:
-            await self._stop()
+        stop, self._at, self._stop = self._stop, None, None
+        if stop is not None:
+            await stop()
 
 
 async def _signs_of_life(notifier: Notifier, at_work: Callable[[], bool]) -> None:

@@ -56,14 +56,16 @@ class TlsClient:
         self._dates: tuple[float, float] | str = ""
 
     def context(self) -> ssl.SSLContext:
-        """Raises OSError where the files have never been of use."""
+        """Raises ProbeFailedError where the files have never been of use: one check fails then. No
+        verdict would leave control blind, and all groups would go for a file that one check needs.
+        """
         marks = [_mark(path) for path in self._files.paths()]
         if self._context is None or marks != self._marks:
             try:
                 self._context = _context(self._files, tuple(marks))
             except ValueError as error:
                 if self._context is None:
-                    raise OSError(str(error)) from None
+                    raise ProbeFailedError(str(error)) from None
                 _log.error("%s: what was read before stays in use", error)
             self._marks = marks
         return self._context

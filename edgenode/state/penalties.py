@@ -103,6 +103,16 @@ class Penalties:
             for group, penalty, withdrawn, level, monotonic, wall in rows
         }
 
+    def prune(self, groups: Iterable[str]) -> None:
+        """Forget these groups."""
+        try:
+            with closing(open_to_write(self._path, _SCHEMA, _VERSION)) as connection, connection:
+                connection.executemany(
+                    'DELETE FROM penalties WHERE "group" = ?', [(group,) for group in groups]
+                )
+        except (OSError, sqlite3.Error) as error:
+            self._complain(f"cannot be written ({error}): groups that are gone stay in it")
+
     def put(self, rows: Iterable[Row]) -> bool:
         """Whether they were stored."""
         values = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgenode.bgp import offline
-from edgenode.bgp.birdfiles import BirdFiles
+from edgenode.bgp.birdfiles import BirdFiles, standing
 from edgenode.bgp.levels import Level
 from edgenode.config import Config
 
@@ -110,6 +110,17 @@ def test_the_files_of_a_configuration(make_config: MakeConfig, tmp_path: Path) -
     BirdFiles(with_include(make_config, tmp_path), {"t": "secret"}, []).write({}, None)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"edgenode.conf", "edgenode-secrets.conf"}
+
+
+def test_what_bird_was_given_outlasts_its_sources(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = with_include(make_config, tmp_path, "/etc/own.conf")
+    assert standing(config, frozenset()) is None
+    files = BirdFiles(config, {"t": "secret"}, (OWN,))
+    files.write({}, None)
+    assert standing(config, frozenset()) == files
+    other = with_include(make_config, tmp_path, "/etc/own.conf", "/etc/more.conf")
+    assert standing(other, frozenset()) is None
+    assert standing(config, frozenset({("web", "t")})) is None, "of another configuration"
 
 
 def test_the_fingerprint_follows_includes_and_pairs(

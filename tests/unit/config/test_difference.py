@@ -89,6 +89,34 @@ def test_secrets_are_hidden(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["/bin/x", "--password", "word", "y"], '"/bin/x", "--password", (hidden), "y"'),
+        (["/bin/x", "--api-token=word"], '"/bin/x", "--api-token=(hidden)"'),
+        (["/bin/x", "PGPASSWORD=word x"], '"/bin/x", "PGPASSWORD=(hidden)"'),
+        (["/bin/x", "-H", "X-Any: word"], '"/bin/x", "-H", (hidden)'),
+        (["/bin/x", "Authorization: Bearer word"], '"/bin/x", "Authorization: (hidden)"'),
+        (
+            ["/bin/x", "https://h/?a=word&b=word#c"],
+            '"/bin/x", "https://h/?a=(hidden)&b=(hidden)#c"',
+        ),
+        (["/bin/x", "https://me:word@h/"], '"/bin/x", "https://(hidden)@h/"'),
+        (["/bin/x", "-w", "5", "--retries=3"], '"/bin/x", "-w", "5", "--retries=3"'),
+    ],
+)
+def test_secrets_in_arguments_are_hidden(command: list[str], shown: str) -> None:
+    assert _shown("checks[a].command", command) == f"[{shown}]"
+
+
+def test_the_values_of_a_query_are_hidden() -> None:
+    old, new = (changed("checks/0/url", f"http://192.0.2.1/x?key={v}") for v in ("word", "sesame"))
+    (line,) = difference(old, new)
+    assert line.startswith('~ checks[nginx].url: "http://192.0.2.1:80/x?key=(hidden)"')
+    assert "word" not in line
+    assert "sesame" not in line
+
+
+@pytest.mark.parametrize(
     ("path", "value", "unit"),
     [
         ("node/name", "ams1", "edgenode.target"),

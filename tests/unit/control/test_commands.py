@@ -80,10 +80,12 @@ async def test_a_pause_holds_on_a_full_disk_and_a_drain_is_refused(tmp_path: Pat
     node = Node(tmp_path, full=True)
     with pytest.raises(StateError, match=r"it holds, but only while this control lives: the disk"):
         await node.commands.heed(Request((NODE,), IntentKind.PAUSED))
+    node.done.clear()
     with pytest.raises(StateError, match=r"^the disk is full"):
         await node.commands.heed(Request(("web",), DRAINED))
     assert node.wishes.paused
     assert node.wishes._by_group.keys() == {NODE}
+    assert not [done for done in node.done if done.startswith("note")], "it is no history"
 
 
 @pytest.mark.parametrize("kind", [DRAINED, WITHDRAWN, DEGRADED, IntentKind.MAINTENANCE])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,16 @@ async def test_a_disk_that_refuses_is_tried_again(
     await asyncio.sleep(0.5)
     task.cancel()
     assert "web" in Penalties(blocked).all()
+
+
+async def test_a_group_that_is_long_gone_is_forgotten(tmp_path: Path) -> None:
+    now = present_moment()
+    old = Moment(now.monotonic + HOUR, now.wall - 30 * HOUR)  # of another boot
+    store = Penalties(tmp_path)
+    kept = [replace(row(), group="new"), replace(row(old), group="web")]
+    assert store.put([*kept, replace(row(old), group="old")])
+    await saved(Ledger([WEB], store))
+    assert sorted(store.all()) == ["new", "web"], "what is configured, and what left just now"
 
 
 def test_a_damaged_table_is_no_reason_not_to_start(tmp_path: Path) -> None:

@@ -132,6 +132,18 @@ def test_a_damaged_confirmed_text_is_none(file: Path, texts: Texts) -> None:
     assert running(file) == "new"
 
 
+def test_a_file_that_has_gone_gives_no_confirmed_text_up(file: Path, texts: Texts) -> None:
+    check = f'type = "tls"\nca_file = "{file.parent}/ca.pem"'
+    file.write_text(text(file, "old").replace('type = "tcp"', check))
+    with pytest.raises(ConfigError, match=r"ca\.pem"):
+        choose(file)  # never confirmed: it is not begun with
+    texts.trust(file.read_text())
+    assert running(file) == "old"
+    assert "ca.pem cannot be read" in choose(file).problem
+    file.write_text(file.read_text().replace('"old"', '"new"'))
+    assert running(file) == "old", "a new text that is wrong is not run"
+
+
 def test_nobody_else_may_read_what_may_name_secrets(file: Path, texts: Texts) -> None:
     texts.trust(text(file, "old"))
     texts.suspect(text(file, "new"), "x")
