@@ -172,13 +172,13 @@ def test_a_dry_run_touches_nothing(lab: Lab) -> None:
 
 def test_a_trial_that_nobody_confirms_is_undone_and_not_run_again(lab: Lab) -> None:
     edit(lab, without_static)
-    assert "edgenode confirm" in apply(lab, "--confirm", "15s")
+    assert "edgenode confirm" in apply(lab, "--confirm", "10s")
     lab.wait_withdrawn(EDGE, STATIC, timeout=4)
     assert configuration(lab)["on_trial"] is True
     assert "is on trial" in lab.edgenode(EDGE, "status").stdout
     assert "is on trial" in refused(lab, "apply")
     lab.wait_announced(EDGE, STATIC, timeout=30)
-    assert "nobody confirmed it within 15 s" in configuration(lab)["problem"]
+    assert "nobody confirmed it within 10 s" in configuration(lab)["problem"]
     assert "undone" in refused(lab, "confirm")
     lab.kill(EDGE, "control", signal.SIGKILL)
     lab.start(EDGE, "control")
@@ -191,10 +191,10 @@ def test_a_trial_that_nobody_confirms_is_undone_and_not_run_again(lab: Lab) -> N
 
 def test_a_trial_that_is_confirmed_stays(lab: Lab) -> None:
     edit(lab, without_static)
-    apply(lab, "--confirm", "10s")
+    apply(lab, "--confirm", "6s")
     assert lab.edgenode(EDGE, "confirm").returncode == 0
     lab.wait_withdrawn(EDGE, STATIC, timeout=5)
-    stays(lab, STATIC, False, 11)
+    stays(lab, STATIC, False, 7)
     lab.kill(EDGE, "control", signal.SIGKILL)
     lab.start(EDGE, "control")
     lab.wait_announced(EDGE, WEB)
@@ -215,7 +215,7 @@ def test_a_proxy_that_dies_in_a_trial_stays_withdrawn_through_the_undo(
 ) -> None:
     edit(lab, replace('hold_time = "9s"', 'hold_time = "9s"\ndrain_prepend = 5'))
     with wire(lab, tmp_path) as seen:
-        apply(lab, "--confirm", "10s")
+        apply(lab, "--confirm", "6s")
         died = lab.kill(EDGE, "nginx")
         lab.wait_withdrawn(EDGE, STATIC, timeout=5)
         wait_until(lambda: "undone" in configuration(lab)["problem"], 25, "it was undone")
@@ -232,7 +232,7 @@ def test_a_proxy_that_dies_in_a_trial_stays_withdrawn_through_the_undo(
 
 def test_what_an_operator_withdrew_in_a_trial_stays_so(lab: Lab) -> None:
     edit(lab, replace("drain_time = 1.0", "drain_time = 3.0"))
-    apply(lab, "--confirm", "10s")
+    apply(lab, "--confirm", "6s")
     assert lab.edgenode(EDGE, "withdraw", "static").returncode == 0
     wait_until(lambda: "undone" in configuration(lab)["problem"], 25, "it was undone")
     stays(lab, STATIC, False, 2)
