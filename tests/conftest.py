@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+LONGEST = (
+    "system/test_playbook.py",
+    "lab/control/test_apply.py",
+    "lab/control/test_failsafe.py",
+    "lab/control/test_operating.py",
+    "lab/scenes/test_variants.py",
+    "lab/control/test_node.py",
+    "lab/scenes/test_demo.py",
+    "system/test_units.py",
+    "system/test_firewall.py",
+)
+"""Files of half a minute and more, the longest first: parallel workers begin with them, and none is
+left alone with one at the end."""
+
+settings.register_profile("few", max_examples=20)
 
 
 def pytest_configure() -> None:
@@ -10,3 +30,10 @@ def pytest_configure() -> None:
     tests would interrupt processes that cannot be interrupted."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of files; that of the tests in a file is theirs."""
+    here = Path(__file__).parent
+    rank = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def debian(release: str = "trixie") -> Path:
     what = hashlib.sha256(" ".join((release, *packages)).encode()).hexdigest()[:12]
     tree = CACHE / f"{release}-{what}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "w") as lock:
+    with open(CACHE / f"{release}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # parallel tests make it once
         if not tree.exists():
             draft = tree.with_suffix(".new")
@@ -68,8 +69,18 @@ def debian(release: str = "trixie") -> Path:
     return tree
 
 
+def make() -> None:
+    """Both trees, each at its own pace."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(debian, ("trixie", "bookworm")))
+
+
 def _sources(release: str) -> str:
     """This machine's Debian mirrors, for another release: as the image takes them."""
     parts = PROJECT / "images/parts.sh"
     command = ("bash", "-euo", "pipefail", "-c", '. "$0"; debian_sources "$1"', parts, release)
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    make()
