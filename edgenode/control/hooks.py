@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgenode.config import Hook
-from edgenode.health.execclient import run_hook
+from edgenode.health.execclient import run_hook, version
 from edgenode.health.observation import printable
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,9 @@ class _Line:
         for attempt in range(TRIES):
             await asyncio.sleep(PAUSE if attempt else 0)
             try:
-                seen = await run_hook(self._runner, self._name, facts, self.hook.timeout)
+                seen = await run_hook(
+                    self._runner, self._name, facts, self.hook.timeout, version(self.hook)
+                )
             except OSError as error:
                 trouble = str(error)
             except Exception as error:

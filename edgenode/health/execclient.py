@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgenode.config import ExecCheck
+from edgenode.config import ExecCheck, Hook
 from edgenode.health.observation import Observation
 
 MARGIN = 2.0
@@ -21,9 +21,11 @@ FACTS = ("node", "kind", "name", "state", "previous", "reason", "time")
 """What a hook is told, as EDGENODE_NODE and so on in its environment."""
 
 
-def version(check: ExecCheck) -> str:
-    """Tells apart what a check of one name has been, from one text of the file to the next."""
-    meant = [list(check.command), check.timeout, check.on_warning, check.on_unknown]
+def version(of: ExecCheck | Hook) -> str:
+    """Tells apart what a check or hook of one name has been, from one text to the next."""
+    meant: list[object] = [list(of.command), of.timeout]
+    if isinstance(of, ExecCheck):
+        meant += [of.on_warning, of.on_unknown]
     return hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
 
 
@@ -46,13 +48,14 @@ class RunnerProbe:
 
 
 async def run_hook(
-    runner: Path, hook: str, facts: Mapping[str, str], timeout: float
+    runner: Path, hook: str, facts: Mapping[str, str], timeout: float, version: str = ""
 ) -> Observation:
-    """A hook's command, by the hook's name; `ok` is whether it ended with 0.
+    """A hook's command, by the hook's name; `ok` is whether it ended with 0. `version`: as of a
+    check.
 
     Raises OSError where the runner is away, hangs or cannot run it.
     """
-    message = json.dumps({"hook": hook, "facts": facts}).encode()
+    message = json.dumps({"hook": hook, "version": version, "facts": facts}).encode()
     return await _ask(runner, message, timeout)
 
 

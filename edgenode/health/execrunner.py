@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgenode import logs
-from edgenode.config import Config, ConfigError, ExecCheck, loads, read_essentials
+from edgenode.config import Config, ConfigError, ExecCheck, Hook, loads, read_essentials
 from edgenode.config.load import read
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execclient import FACTS, version
@@ -58,7 +58,7 @@ class Commands:
 
     A file that has become wrong, or is at the start, changes nothing: control, too, goes on with
     what it has had. And control may run with an older text of the file, before the new one is
-    applied, or after it was undone: it says which version of a check it means. So what was read is
+    applied, or after it was undone: it says which version it means. So what was read is
     kept for the next start.
     """
 
@@ -68,6 +68,8 @@ class Commands:
         self._kept = kept
         self._mark = _mark(path)
         self._versions: dict[tuple[str, str], ExecProbe] = {}
+        self._hook_versions: dict[tuple[str, str], Hook] = {}
+        """Of this process's time: no hook is worth more."""
         before = kept.texts()
         for text in before:
             self._know(exec_checks(text))
@@ -87,10 +89,12 @@ class Commands:
         self._read_again()
         return self._versions.get((name, version)) or self._probes.get(name)
 
-    def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
-        """What runs the hook of this name, once; None: there is none."""
+    def hook(
+        self, name: str, environment: Mapping[str, str], version: str = ""
+    ) -> ExecProbe | None:
+        """What runs the hook of this name, once, in the version that `probe` would choose."""
         self._read_again()
-        hook = self._hooks.get(name)
+        hook = self._hook_versions.get((name, version)) or self._hooks.get(name)
         if hook is None:
             return None
         return ExecProbe(
@@ -120,6 +124,11 @@ class Commands:
 
     def _take(self, config: Config) -> None:
         self._hooks = {hook.name: hook for hook in config.hooks}
+        for hook in config.hooks:
+            self._hook_versions.pop((hook.name, version(hook)), None)
+            self._hook_versions[hook.name, version(hook)] = hook
+        for oldest in list(self._hook_versions)[:-VERSIONS]:
+            del self._hook_versions[oldest]
         self._probes = self._know([c for c in config.checks if isinstance(c, ExecCheck)])
 
     def _know(self, checks: Sequence[ExecCheck]) -> dict[str, ExecProbe]:
@@ -157,7 +166,9 @@ class Finds(Protocol):
     def probe(self, name: str, version: str = "") -> ExecProbe | None:
         """What runs the check of this name; None: there is none."""
 
-    def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
+    def hook(
+        self, name: str, environment: Mapping[str, str], version: str = ""
+    ) -> ExecProbe | None:
         """What runs the hook of this name, once; None: there is none."""
 
 
@@ -229,7 +240,7 @@ class Runner:
     def _find(self, asked: Question) -> ExecProbe | None:
         if asked.facts is None:
             return self._commands.probe(asked.name, asked.version)
-        return self._commands.hook(asked.name, asked.facts)
+        return self._commands.hook(asked.name, asked.facts, asked.version)
 
 
 @dataclass(frozen=True)
@@ -240,7 +251,7 @@ class Question:
     facts: Mapping[str, str] | None = None
     """Of a hook; a check has none."""
     version: str = ""
-    """Of a check; empty: the present one."""
+    """The one that is meant; empty: the present one."""
 
     @property
     def kind(self) -> str:
@@ -257,6 +268,7 @@ def question(raw: bytes) -> Question:
     try:
         message = json.loads(text)
         name, facts = message["hook"], message["facts"]
+        meant = str(message.get("version", ""))
         pairs = [(str(key), str(value)) for key, value in facts.items()]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it has no hook and facts ({type(error).__name__})") from None
@@ -264,7 +276,8 @@ def question(raw: bytes) -> Question:
     unknown = sorted({key for key, _ in pairs} - set(FACTS))
     if unknown:
         raise ValueError(f"no hook is told {', '.join(unknown)[:80]}")
-    return Question(str(name), {f"EDGENODE_{k.upper()}": printable(v) for k, v in pairs})
+    told = {f"EDGENODE_{k.upper()}": printable(v) for k, v in pairs}
+    return Question(str(name), told, meant)
 
 
 def main(path: Path) -> int:

@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.config import Hook
+from edgenode.config import Hook, load
 from edgenode.control.hooks import WAITING, Hooks
-from edgenode.health.execclient import run_hook
-from edgenode.health.execrunner import BACKLOG, Runner, question
+from edgenode.health.execclient import run_hook, version
+from edgenode.health.execrunner import BACKLOG, Commands, Runner, question
+from edgenode.health.kept import Kept
 from edgenode.places import listen
+from tests.unit.config.test_config import GOOD
 from tests.unit.health.fixed import Fixed
 
 
@@ -188,3 +190,16 @@ def test_what_reaches_a_command_is_short_printable_and_its_own(name: str, reason
     assert facts is not None
     assert facts.keys() == {"EDGENODE_NAME", "EDGENODE_REASON"}
     assert all(value.isprintable() and len(value) <= 200 for value in facts.values())
+
+
+async def test_an_undo_brings_the_hooks_command_back(tmp_path: Path) -> None:
+    path = tmp_path / "edgenode.toml"
+    hook = '\n[[hooks]]\nname = "page"\ncommand = ["/bin/echo", "{}"]\n'
+    path.write_text(GOOD + hook.format("first"))
+    commands = Commands(path, Kept(tmp_path / "exec"))
+    (first,) = load(path).hooks
+    path.write_text(GOOD + hook.format("the second"))
+    for meant, said in ((version(first), "first"), ("", "the second")):
+        probe = commands.hook("page", {}, meant)
+        assert probe
+        assert (await probe()).reason == f"/bin/echo: {said}"

@@ -19,7 +19,9 @@ class Fixed:
     def probe(self, name: str, version: str = "") -> ExecProbe | None:
         return self._checks.get(name)
 
-    def hook(self, name: str, environment: Mapping[str, str]) -> ExecProbe | None:
+    def hook(
+        self, name: str, environment: Mapping[str, str], version: str = ""
+    ) -> ExecProbe | None:
         if (command := self._hooks.get(name)) is None:
             return None
         return ExecProbe(command, 5.0, warning_is_up=False, environment=environment)
