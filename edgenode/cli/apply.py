@@ -71,6 +71,7 @@ def apply(
     refused, with the units to restart. `systemctl reload edgenode-control` does the same without
     a trial. Exit status 1 where nothing was applied, 2 where the file is wrong.
     """
+    from edgenode.cli.programs import missing
     from edgenode.config import ConfigError
     from edgenode.config.load import read
     from edgenode.control.texts import digest
@@ -82,6 +83,7 @@ def apply(
         refuse_config(error)
     body = {"digest": digest(text), "confirm": confirm, "dry_run": dry_run}
     answer = _call(context, config, "apply", body)
+    answer["notes"] = [*answer["notes"], *missing(loaded)]
     within = answer["confirm_within_s"]
 
     def human() -> None:

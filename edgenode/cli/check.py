@@ -31,9 +31,12 @@ def check_config(
     """Check a configuration file and say everything that is wrong with it.
 
     Each problem is a line `FILE:LINE: KEY: what is wrong and what would be right`. Nothing is
-    touched. Where BIRD is installed it parses what would be rendered. Exit status 2 where there
-    is a problem.
+    touched. Where BIRD is installed it parses what would be rendered. A program of an exec check or
+    hook that is not on this machine is a warning (not with `--no-secrets`). Exit status 2 where
+    there is a problem.
     """
+    from edgenode.cli.programs import missing
+
     path = config_path(context, config)
     try:
         loaded = load(path, check_secrets=secrets)
@@ -50,10 +53,13 @@ def check_config(
             for line in error.lines():
                 errors.print(line, markup=False)
         raise typer.Exit(EXIT_USAGE) from None
+    warnings = missing(loaded) if secrets else []
     if as_json:
-        json.dump({"file": str(path), "problems": []}, sys.stdout, indent=2)
+        json.dump({"file": str(path), "problems": [], "warnings": warnings}, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
+    for warning in warnings:
+        errors.print(f"{path}: warning: {warning}", markup=False)
     prefixes = sum(len(group.prefixes) for group in loaded.groups)
     console.print(
         f"{path}: right: {len(loaded.groups)} groups with {prefixes} prefixes, "

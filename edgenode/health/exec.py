@@ -41,8 +41,9 @@ KILL_WAIT = 1.0
 """Seconds to wait for the end of a killed command."""
 
 # A fixed environment: ours may hold secrets and the service manager's sockets.
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": PATH,
     "LC_ALL": "C.UTF-8",
 }
 

@@ -75,6 +75,17 @@ def test_a_wrong_one_has_all_its_problems_in_json(config: Path) -> None:
     assert all(problem["line"] for problem in problems)
 
 
+def test_a_program_that_is_not_there_is_a_warning(config: Path) -> None:
+    hook = '\n[[hooks]]\nname = "{}"\ncommand = ["{}", "x"]\n'
+    config.write_text(config.read_text() + hook.format("a", "sh") + hook.format("b", "/no/program"))
+    shown = edgenode("check-config", "--config", str(config))
+    assert shown.returncode == 0, shown.stderr
+    assert "warning: hooks[b].command: /no/program cannot be run" in shown.stderr
+    assert "hooks[a]" not in shown.stderr
+    shown = edgenode("check-config", "--json", "--no-secrets", "--config", str(config))
+    assert json.loads(shown.stdout)["warnings"] == []
+
+
 def test_an_address_is_said_as_it_was_written(config: Path) -> None:
     config.write_text(config.read_text().replace("2001:db8:1::3", "2001:db8:a:b::/4"))
     shown = edgenode("check-config", "--config", str(config))
