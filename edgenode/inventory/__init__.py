@@ -4,7 +4,15 @@ Pure, and free of Ansible: its plugins in `ansible/plugins` hand plain values in
 what refuses a wrong inventory is tested and typed like the rest.
 """
 
-from edgenode.inventory.changes import LOOK, File, left_behind, pending, restarts, tables_changed
+from edgenode.inventory.changes import (
+    LOOK,
+    File,
+    applies,
+    left_behind,
+    pending,
+    restarts,
+    tables_changed,
+)
 from edgenode.inventory.logins import locked_out
 from edgenode.inventory.nodes import (
     Fleet,
@@ -39,6 +47,7 @@ __all__ = [
     "Problem",
     "Role",
     "Waiting",
+    "applies",
     "configuration",
     "dumps",
     "expected",

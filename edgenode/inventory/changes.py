@@ -26,20 +26,20 @@ _EDGENODE = tuple(unit for unit in UNITS if unit.startswith("edgenode-"))
 _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
-    "degraded": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
-    "groups": ("edgenode-control.service",),
-    "checks": ("edgenode-control.service",),
-    "hooks": ("edgenode-control.service",),
-    "services": ("edgenode-control.service",),
-    "regions": ("edgenode-control.service",),
     "steering": ("edgenode-steering.service",),
     "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
-    "metrics": ("edgenode-control.service",),
     "firewall": (),
 }
-"""Who reads which table of edgenode.toml. The firewall has its own way, with an undo; the exec
+"""Who has to start anew for which table of edgenode.toml. The firewall has its own way, with an
+undo."""
+
+APPLIED = frozenset({"degraded", "groups", "checks", "hooks", "services", "regions", "metrics"})
+"""What a running control takes up (`edgenode apply`): no session ends for it. The exec
 runner reads the checks again by itself."""
+
+TOML = "/etc/edgenode/edgenode.toml"
+_CONTROL = "edgenode-control.service"
 
 _UNIT_FILE = re.compile(r"/usr/lib/systemd/system/([\w@.-]+\.service)(?:\.d/.*)?")
 
@@ -104,19 +104,31 @@ def restarts(
     tables: Sequence[str],
     release_changes: bool,
     unfinished: Sequence[str] = (),
+    control_answers: bool = True,
 ) -> list[str]:
     """Units to start anew for changed files, changed tables of edgenode.toml, a new edgenode.
 
     `unfinished` is the note of a run before this one: units that it should have started anew,
-    among files that it should have taken into use.
+    among files that it should have taken into use. A control that does not answer takes up nothing.
     """
     wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())}
-    for table in tables:
+    for table in {*tables} - APPLIED:
         wanted.update(_READERS.get(table, _EDGENODE))
+    if _to_take_up(tables, unfinished) and not control_answers:
+        wanted.add(_CONTROL)
     for path in paths:
         if match := _UNIT_FILE.fullmatch(path):
             wanted.add(match[1])
         elif path.startswith("/etc/edgenode/secrets/"):
             # Control writes them into BIRD's configuration.
-            wanted.add("edgenode-control.service")
+            wanted.add(_CONTROL)
     return [unit for unit in UNITS if unit in wanted]
+
+
+def applies(tables: Sequence[str], units: Sequence[str], unfinished: Sequence[str] = ()) -> bool:
+    """Whether control has to be told of its new configuration; `units`: what starts anew."""
+    return _CONTROL not in units and _to_take_up(tables, unfinished)
+
+
+def _to_take_up(tables: Sequence[str], unfinished: Sequence[str]) -> bool:
+    return TOML in unfinished or not APPLIED.isdisjoint(tables)

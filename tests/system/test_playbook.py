@@ -191,6 +191,23 @@ def test_a_second_run_mends_what_was_altered_by_hand_and_changes_nothing_else(
     assert provisioned.routes()["lon1"] == ALL
 
 
+def test_what_control_takes_up_is_applied_without_a_drain(provisioned: Fleet) -> None:
+    def slower(variables: dict[str, Any]) -> None:
+        variables["edgenode_checks"][0]["interval"] = "2s"
+
+    machines = [provisioned.machines[edge] for edge in EDGES]
+    before = [machine.main_pid("edgenode-control.service") for machine in machines]
+    with provisioned.altered("group_vars/edges/main.yml", slower):
+        run = provisioned.play()
+    assert run.code == 0, run.output
+    assert "Drain what is announced" not in run.output
+    for machine, pid in zip(machines, before, strict=True):
+        assert machine.main_pid("edgenode-control.service") == pid
+        confirmed = machine.run("cat /var/lib/edgenode/control/confirmed.toml")
+        assert 'interval = "2s"' in confirmed
+        assert "unfinished" not in machine.run("ls /var/lib/edgenode")
+
+
 def test_another_nodes_identity_is_refused(provisioned: Fleet) -> None:
     def swapped(variables: dict[str, Any]) -> None:
         hosts = variables["edges"]["hosts"]
@@ -210,10 +227,10 @@ def test_a_node_that_stops_answering_stops_the_run(provisioned: Fleet) -> None:
     lon1, ams1 = (provisioned.machines[edge] for edge in EDGES)
     before = ams1.run(f"cat {TOML}")
 
-    def slower(variables: dict[str, Any]) -> None:
-        variables["edgenode_checks"][0]["interval"] = "2s"
+    def patient(variables: dict[str, Any]) -> None:
+        variables["edgenode_lifeline"] = {"grace": "4s"}
 
-    with provisioned.altered("group_vars/edges/main.yml", slower):
+    with provisioned.altered("group_vars/edges/main.yml", patient):
         run = subprocess.Popen(
             provisioned.command(),
             stdin=subprocess.DEVNULL,
@@ -238,7 +255,7 @@ def test_a_node_that_stops_answering_stops_the_run(provisioned: Fleet) -> None:
         again = provisioned.play()
         assert again.code == 0, again.output
         for edge in EDGES:
-            assert 'interval = "2s"' in provisioned.machines[edge].run(f"cat {TOML}")
+            assert 'grace = "4s"' in provisioned.machines[edge].run(f"cat {TOML}")
             assert provisioned.routes()[edge] == ALL
 
 

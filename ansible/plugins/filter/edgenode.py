@@ -155,11 +155,21 @@ def left_behind(want: Sequence[str], placed: str) -> list[str]:
 
 
 def restarts(
-    paths: Sequence[str], old: str, new: str, release_changes: bool, note: str
+    paths: Sequence[str],
+    old: str,
+    new: str,
+    release_changes: bool,
+    note: str,
+    control_answers: bool,
 ) -> list[str]:
     """Units that have to start anew; `note` is what a cut-off run left."""
     tables = inventory.tables_changed(old, new)
-    return inventory.restarts(paths, tables, release_changes, note.splitlines())
+    return inventory.restarts(paths, tables, release_changes, note.splitlines(), control_answers)
+
+
+def applies(units: Sequence[str], old: str, new: str, note: str) -> bool:
+    """Whether control takes up its configuration, where it is none of the units that start anew."""
+    return inventory.applies(inventory.tables_changed(old, new), units, note.splitlines())
 
 
 def expected(status: str, text: str, known_down: Sequence[str], note: str) -> dict[str, Any]:
@@ -263,6 +273,7 @@ class FilterModule:
             "edgenode_left_drained": left_drained,
             "edgenode_locked_out": locked_out,
             "edgenode_restarts": restarts,
+            "edgenode_applies": applies,
             "edgenode_expected": expected,
             "edgenode_unmet": unmet,
             "edgenode_waiting": waiting,

@@ -12,6 +12,7 @@ from edgenode.inventory import (
     LOOK,
     REASON,
     File,
+    applies,
     expected,
     left_behind,
     left_drained,
@@ -73,8 +74,9 @@ def test_a_comment_is_no_change_of_a_table() -> None:
         ),
         (["/usr/lib/systemd/system/edgenode-firewall.service"], [], False, [], []),
         (["/etc/edgenode/secrets/x"], [], False, [], ["edgenode-control.service"]),
-        # It reads the checks again by itself, and the lifeline knows no groups.
-        ([], ["checks", "groups"], False, [], ["edgenode-control.service"]),
+        # Control takes these up while it runs.
+        ([], ["checks", "groups"], False, [], []),
+        ([], ["checks", "bgp"], False, [], ["edgenode-control.service"]),
         ([], [], True, [], [unit for unit in UNITS if unit != "bird.service"]),
         ([], [], False, ["edgenode-exec.service"], ["edgenode-exec.service"]),
         (
@@ -90,6 +92,30 @@ def test_what_starts_anew(
     paths: list[str], tables: list[str], release: bool, unfinished: list[str], units: list[str]
 ) -> None:
     assert restarts(paths, tables, release, unfinished) == units
+
+
+@pytest.mark.parametrize(
+    ("tables", "unfinished", "units", "taken_up"),
+    [
+        (["checks"], [], [], True),
+        (["checks", "bgp"], [], ["edgenode-control.service"], False),
+        (["steering"], [], ["edgenode-steering.service"], False),
+        (["firewall"], [], [], False),
+        (["groups", "steering"], [], ["edgenode-steering.service"], True),
+        # A run before this one wrote the file, and did not come to tell control.
+        ([], ["/etc/edgenode/edgenode.toml"], [], True),
+        ([], ["/etc/edgenode/secrets/x"], [], False),
+    ],
+)
+def test_what_control_takes_up_while_it_runs(
+    tables: list[str], unfinished: list[str], units: list[str], taken_up: bool
+) -> None:
+    assert restarts([], tables, False, unfinished) == units
+    assert applies(tables, units, unfinished) is taken_up
+    if taken_up:
+        silent = restarts([], tables, False, unfinished, control_answers=False)
+        assert silent == [*units, "edgenode-control.service"]
+        assert not applies(tables, silent, unfinished)
 
 
 def test_files_that_left_the_inventory_and_no_others_are_left_behind() -> None:
