@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -51,8 +52,11 @@ def control(
     by then, except groups with `on_control_loss = "keep"`.
     """
     logs.to_stderr(verbose)
+    gc.disable()  # its start is a part of the lifeline's grace
     from edgenode.control.process import ControlError, main
 
+    gc.freeze()
+    gc.enable()
     try:
         status = main(config_path(context, config), dry=dry_run)
     except ConfigError as error:

@@ -262,7 +262,8 @@ class Applier:
             self._trial = (Trial(time.monotonic(), confirm, sessions), before)
             self._say(f"{self._path} is on trial for {confirm:g} s")
         else:
-            self._prove_later()
+            if self._texts.confirmed() != wanted.text:
+                self._prove_later()
             self._say(f"{self._path} was applied, {len(changes)} changes")
 
     async def _not_taken(self, announcer: Announcer) -> str:
