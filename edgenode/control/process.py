@@ -28,7 +28,7 @@ from edgenode.control.parts import open_parts
 from edgenode.control.texts import Chosen, Texts, choose
 from edgenode.notify import Notifier
 from edgenode.state import StateError
-from edgenode.steering import tablefile
+from edgenode.steering import descriptors, tablefile
 from edgenode.steering.table import Table
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,9 @@ def main(path: Path, *, dry: bool = False) -> int:
     sys.setswitchinterval(0.001)
     # Writing a core of this process would keep its sockets open, and delay the lifeline.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Each check has a probe and a tripwire. Out of descriptors no check can be made, and a control
+    # that is blind lets the lifeline withdraw all: the usual soft limit of 1024 is soon reached.
+    descriptors.raise_limit()
     if dry:
         config = load(path)
         try:
