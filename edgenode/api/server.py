@@ -22,6 +22,10 @@ from edgenode.state import StateError
 
 log = logging.getLogger(__name__)
 
+CONNECTIONS = 128
+"""At a time, for each of our sockets: whoever opens more must not take the descriptors and the
+memory of the checks."""
+
 
 class Node(Protocol):
     """What the API needs of control."""
@@ -127,12 +131,20 @@ def metrics_app(
 ) -> web.Application:
     """``GET /metrics`` in the text format of Prometheus; `refresh` comes before each answer."""
     app = web.Application()
+    making: asyncio.Task[bytes] | None = None
 
-    async def metrics(_: web.Request) -> web.Response:
+    async def make() -> bytes:
         await refresh()
         seen = status()
         # Thousands of lines take long to write: not in a withdraw's way.
-        body = await asyncio.to_thread(generate_latest, registry(lambda: seen))
+        return await asyncio.to_thread(generate_latest, registry(lambda: seen))
+
+    async def metrics(_: web.Request) -> web.Response:
+        nonlocal making
+        # All who ask at once get the same: they must not fill the threads that intents wait for.
+        if making is None or making.done():
+            making = asyncio.create_task(make())
+        body = await asyncio.shield(making)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     app.add_routes([web.get("/metrics", metrics)])
@@ -171,5 +183,22 @@ async def serve_tcp(app: web.Application, endpoint: Endpoint) -> Callable[[], Aw
 async def _serve(app: web.Application, listener: socket.socket) -> Callable[[], Awaitable[None]]:
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
-    await web.SockSite(runner, listener).start()
-    return runner.cleanup
+    serve = runner.server
+    assert serve is not None
+
+    def connection() -> asyncio.BaseProtocol:
+        return serve() if len(serve.connections) < CONNECTIONS else _Refusal()
+
+    server = await asyncio.get_running_loop().create_server(connection, sock=listener)
+
+    async def stop() -> None:
+        server.close()
+        await runner.cleanup()
+
+    return stop
+
+
+class _Refusal(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from edgenode.api import server as server_module
 from edgenode.api.client import ApiError, ControlAway, call
 from edgenode.api.metrics import registry
 from edgenode.api.requests import Request
@@ -231,6 +232,40 @@ async def test_an_address_in_use_is_one_sentence() -> None:
     with pytest.raises(AddressInUse, match="choose another address"):
         await serve_tcp(admin_app(FakeNode), Endpoint.parse(f"127.0.0.1:{port}"))
     server.close()
+
+
+async def test_more_connections_than_there_is_room_for_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "CONNECTIONS", 2)
+    path = tmp_path / "api.sock"
+    stop = await serve_unix(admin_app(FakeNode), path)
+    kept = [await asyncio.open_unix_connection(str(path)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+    for _, each in kept:
+        each.close()
+    await asyncio.sleep(0.05)
+    assert (await asyncio.to_thread(call, path, "GET", "/v1/status"))["node"] == "lon1"
+    await stop()
+
+
+async def test_who_asks_for_metrics_at_once_gets_the_same() -> None:
+    asked = 0
+
+    async def refresh() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.1)
+
+    async with TestClient(TestServer(metrics_app(lambda: STATUS, refresh))) as client:
+        answers = await asyncio.gather(*(client.get("/metrics") for _ in range(10)))
+        assert {answer.status for answer in answers} == {200}
+        assert asked == 1
+        await client.get("/metrics")
+    assert asked == 2
 
 
 def test_the_metrics_say_what_the_status_says() -> None:
