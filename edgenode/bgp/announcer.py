@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from edgenode.bgp.birdfiles import BirdFiles, read_includes, read_passwords
@@ -78,6 +77,8 @@ class Announcer:
         """What was last seen and wanted, and what it comes to."""
         self._again = asyncio.Event()
         self._configuring = asyncio.Lock()
+        self._unmended = ""
+        """Why the files are not as they should be, said once."""
         self._over = False
         """Whether another one has come after this one."""
 
@@ -304,6 +305,8 @@ class Announcer:
     async def _correct(self, *, withdraws_only: bool = False) -> None:
         """Tell BIRD again what it does not do. Raises BirdError, BirdUnavailable."""
         rows = await self._protocols()
+        if self._over:
+            return  # what was withdrawn since then is not known here
         wanted = self._wanted
         commands = _in_order(
             (self._groups[name], wanted[name])
@@ -315,6 +318,7 @@ class Announcer:
 
     async def _stay(self) -> None:
         """Reconcile, again after a refusal, until the connection ends. Raises BirdUnavailable."""
+        mended = True
         while True:
             self._again.clear()
             timeout = None
@@ -322,28 +326,37 @@ class Announcer:
                 await self.reconcile()
                 self.problem = ""
                 self.settled.set()
-                log.info("BIRD is as wanted (%s)", self.client.socket)
-                await self._mend_files()
+                if mended:
+                    log.info("BIRD is as wanted (%s)", self.client.socket)
+                mended = await self._mend_files()
+                if not mended:
+                    timeout = RECHECK
             except (BirdError, FileError, NotOurConfiguration) as error:
                 self._complain(str(error))
                 timeout = RECHECK
             if reason := await self._closed_or_again(timeout):
                 raise BirdUnavailable(reason)
 
-    async def _mend_files(self) -> None:
-        """They may have been edited, removed, or left with levels in them by a control that died.
+    async def _mend_files(self) -> bool:
+        """They may have been edited, removed, or left with levels in them by a control that died,
+        or by a disk that was full in the middle: a BIRD that starts would announce by itself.
 
         What BIRD does now does not hang on them: if they cannot be written that is no `problem`.
+        False: it is to be tried again.
         """
         async with self._configuring:
             try:
                 files = await self._present_files()
-                if self._over:
-                    return
-                files.remove_candidate()
-                self.write_config()
+                if not self._over:
+                    files.remove_candidate()
+                    self.write_config()
             except FileError as error:
-                log.warning("%s", error)
+                if str(error) != self._unmended:
+                    log.warning("%s", error)
+                self._unmended = str(error)
+                return False
+        self._unmended = ""
+        return True
 
     async def _closed_or_again(self, timeout: float | None) -> str:
         """The reason of the connection's end, or nothing if it is time to look again."""
@@ -353,10 +366,9 @@ class Announcer:
             await asyncio.wait((closed, again), timeout=timeout, return_when="FIRST_COMPLETED")
             return closed.result() if closed.done() else ""
         finally:
-            for task in (closed, again):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            # Not waited for: a cancellation of ours that came meanwhile would be taken for theirs.
+            closed.cancel()
+            again.cancel()
 
     async def _protocols(self) -> dict[str, Protocol]:
         return parse_protocols(await self.client.ask("show protocols"))

@@ -122,6 +122,53 @@ async def test_an_announcer_that_was_followed_by_another_configures_no_more(
     assert second.wanted == {name: Level.WITHDRAWN}
 
 
+async def test_an_announcer_that_was_followed_by_another_corrects_nothing(config: Config) -> None:
+    """It does not know what was withdrawn since."""
+    bird = Obedient()
+    client = cast(BirdClient, bird)
+    first = announcer.Announcer(config, client, passwords={})
+    second = announcer.Announcer(config, client, passwords={})
+    first._wanted = {config.groups[0].name: Level.NORMAL}
+    await first._correct()
+    assert any(command.startswith("enable") for command in bird.told)
+    bird.told.clear()
+    second.succeed(first, {config.groups[0].name: Level.WITHDRAWN})
+    await first._correct()
+    assert not any(command.startswith("enable") for command in bird.told)
+
+
+async def test_files_that_could_not_be_mended_are_tried_again(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk may have left levels in them, with which a BIRD that starts would announce."""
+    monkeypatch.setattr(announcer, "RECHECK", 0.01)
+    tries = 0
+    mended = asyncio.Event()
+
+    def write(_: announcer.Announcer, version: object = None) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise FileError("no space left")
+        mended.set()
+
+    async def reconcile(_: announcer.Announcer) -> None:
+        pass
+
+    class Open(Obedient):
+        async def wait_closed(self) -> str:
+            await asyncio.Event().wait()
+            return ""
+
+    monkeypatch.setattr(announcer.Announcer, "write_config", write)
+    monkeypatch.setattr(announcer.Announcer, "reconcile", reconcile)
+    tried = announcer.Announcer(config, cast(BirdClient, Open()), passwords={})
+    task = asyncio.create_task(tried.run())
+    await asyncio.wait_for(mended.wait(), 2)
+    assert tried.problem == "", "what BIRD does does not hang on them"
+    task.cancel()
+
+
 async def test_a_configure_is_not_queued_behind_another(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
