@@ -8,6 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from edgenode.durable import sync_directory
+
 BIRD_GROUP = "bird"
 """Debian's BIRD runs as this user and group."""
 
@@ -38,6 +40,8 @@ def write_atomically(
         except BaseException:
             os.unlink(name)
             raise
+        if lasting:
+            sync_directory(path.parent)
     except OSError as error:
         raise FileError(
             f"{path} cannot be written ({error.strerror}): "
@@ -46,13 +50,18 @@ def write_atomically(
 
 
 def sync(path: Path) -> None:
-    """Wait until a file is on the disk, if it is there at all. Raises FileError."""
+    """Wait until a file and its name are on the disk, if it is there at all. Raises FileError.
+
+    Its name too: with that of the file before, which has levels in it, BIRD would announce by
+    itself after a loss of power.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        sync_directory(path.parent)
     except FileNotFoundError:
         pass
     except OSError as error:
