@@ -126,7 +126,9 @@ class Applier:
         """SIGHUP: nobody waits for an answer, so it goes to the log and to `status`."""
         try:
             await self.apply()
-        except ApplyError as error:
+        except Exception as error:
+            if not isinstance(error, ApplyError):
+                log.exception("a fault of ours")
             self._problem = f"the new configuration was not applied: {error}"
             log.error("%s", self._problem)
 
@@ -316,9 +318,12 @@ class Applier:
         while True:
             await asyncio.sleep(LOOK)
             now = time.monotonic()
-            if self._trial and not self._turn.locked():
+            if self._trial:
                 if why := self._trial[0].failed(now, self.control.established()):
-                    await self.undo(why)
+                    # In its turn, behind a dry run or a confirmation: dry runs without end must
+                    # not keep a trial alive.
+                    with suppress(ApplyError):  # it was confirmed, or undone, just before
+                        await self.undo(why)
             elif (due := self._proven_at) and now >= due and self._works():
                 try:
                     await asyncio.to_thread(self._texts.trust, self._running.text)

@@ -128,7 +128,7 @@ class Journal:
                     self._put_aside(error)
                     self._store(batch)
                 self._problem = ""
-            except (OSError, sqlite3.Error) as error:
+            except Exception as error:  # whatever it is, the thread goes on
                 self._close()
                 self.lost += len(batch)
                 if str(error) != self._problem:

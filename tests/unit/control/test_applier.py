@@ -126,6 +126,29 @@ async def eventually(true: Callable[[], Any]) -> None:
     raise AssertionError("not within 3 s")
 
 
+async def test_dry_runs_without_end_keep_no_trial_alive(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def examine(_: Announcer, other: Announcer) -> None:
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(Announcer, "examine", examine)
+    async with running(file) as made:
+        write(file, "new")
+        await made.apply(confirm=0.2)
+
+        async def again() -> None:
+            while True:
+                with suppress(ApplyError):
+                    await made.apply(dry_run=True)
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(again())
+        await eventually(lambda: not made.status()["on_trial"])
+        assert now(made) == ["old"]
+        task.cancel()
+
+
 async def test_a_trial_that_nobody_confirms(file: Path) -> None:
     async with running(file) as made:
         write(file, "new")
