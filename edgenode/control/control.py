@@ -73,7 +73,7 @@ class Control:
         waiting = Decision(Level.WITHDRAWN, ("waiting for the lifeline and BIRD",))
         self._decisions = dict.fromkeys(self._groups, waiting)
         self._settled = False
-        self._over = False
+        self._after: Control | None = None
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
         self._round_at: float | None = None
@@ -112,7 +112,7 @@ class Control:
         self._steering.on_report = self._on_report
         self._steering.on_connected = self._on_steering
         if before is not None:
-            before._over = True
+            before._after = self
 
     def _succeed(self, before: Control) -> None:
         """Nothing waits in here: no verdict and no command comes between the two."""
@@ -211,7 +211,7 @@ class Control:
         self._note("service", service, words[reachable])
 
     def _publish(self, table: Table) -> None:
-        if not self._over:
+        if self._after is None:
             self._steering.publish(table)
 
     def _on_report(self, report: Report) -> None:
@@ -235,7 +235,7 @@ class Control:
     # -- decisions --------------------------------------------------------------------------
 
     def _decide(self, groups: Iterable[Group]) -> None:
-        if not self._settled or self._over:
+        if not self._settled or self._after:
             return
         groups = tuple(groups)
         checks = self._decider.index.checks
@@ -264,6 +264,9 @@ class Control:
 
     def _give(self, changes: Mapping[str, Level]) -> None:
         """BIRD first; then what there is to be kept of it."""
+        if after := self._after:  # for a command that began before it: else that would be undone
+            after._give({name: at for name, at in changes.items() if name in after._groups})
+            return
         before = {name: self._orders.levels[name] for name in changes}
         self._orders.give(changes)
         self._decider.moved(before, changes)

@@ -17,6 +17,7 @@ import pytest
 from edgenode.api.configuration import ApplyError
 from edgenode.api.server import AddressInUse
 from edgenode.bgp.announcer import Announcer
+from edgenode.bgp.levels import Level
 from edgenode.config import Config
 from edgenode.control import applier as module
 from edgenode.control.applier import Applier
@@ -124,6 +125,17 @@ async def eventually(true: Callable[[], Any]) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("not within 3 s")
+
+
+async def test_a_command_that_began_before_holds_under_the_next_configuration(file: Path) -> None:
+    async with running(file) as made:
+        before = made.control
+        write(file, "old", **{"interval = 0.05": "interval = 0.06"})
+        await made.apply()
+        assert made.control is not before
+        made.control._orders.take_over({"old": Level.NORMAL})
+        before._give({"old": Level.WITHDRAWN})
+        assert made.control._orders.levels == {"old": Level.WITHDRAWN}
 
 
 async def test_dry_runs_without_end_keep_no_trial_alive(
