@@ -77,8 +77,6 @@ class Announcer:
         """What was last seen and wanted, and what it comes to."""
         self._again = asyncio.Event()
         self._configuring = asyncio.Lock()
-        self._unmended = ""
-        """Why the files are not as they should be, said once."""
         self._over = False
         """Whether another one has come after this one."""
 
@@ -318,31 +316,29 @@ class Announcer:
 
     async def _stay(self) -> None:
         """Reconcile, again after a refusal, until the connection ends. Raises BirdUnavailable."""
-        mended = True
+        unmended = ""
         while True:
             self._again.clear()
-            timeout = None
             try:
                 await self.reconcile()
                 self.problem = ""
                 self.settled.set()
-                if mended:
+                if not unmended:
                     log.info("BIRD is as wanted (%s)", self.client.socket)
-                mended = await self._mend_files()
-                if not mended:
-                    timeout = RECHECK
+                if (why := await self._mend_files()) and why != unmended:
+                    log.warning("%s", why)
+                unmended, timeout = why, RECHECK if why else None
             except (BirdError, FileError, NotOurConfiguration) as error:
                 self._complain(str(error))
                 timeout = RECHECK
             if reason := await self._closed_or_again(timeout):
                 raise BirdUnavailable(reason)
 
-    async def _mend_files(self) -> bool:
-        """They may have been edited, removed, or left with levels in them by a control that died,
-        or by a disk that was full in the middle: a BIRD that starts would announce by itself.
+    async def _mend_files(self) -> str:
+        """They may have been edited, removed, or left with levels in them (by a control that died,
+        or a full disk): a BIRD that starts would announce by itself.
 
-        What BIRD does now does not hang on them: if they cannot be written that is no `problem`.
-        False: it is to be tried again.
+        What BIRD does now does not hang on them: why they cannot be written is no `problem`.
         """
         async with self._configuring:
             try:
@@ -351,12 +347,8 @@ class Announcer:
                     files.remove_candidate()
                     self.write_config()
             except FileError as error:
-                if str(error) != self._unmended:
-                    log.warning("%s", error)
-                self._unmended = str(error)
-                return False
-        self._unmended = ""
-        return True
+                return str(error)
+        return ""
 
     async def _closed_or_again(self, timeout: float | None) -> str:
         """The reason of the connection's end, or nothing if it is time to look again."""
