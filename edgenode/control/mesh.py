@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from edgenode.config import Config
 from edgenode.mesh import Mesh, MeshError, PeerStatus
@@ -15,6 +17,11 @@ ENSURE = 30.0
 RETRY = 1.0
 PATIENCE = 10.0
 """Seconds for one operation."""
+THREADS = 2
+"""Of its own: calls that hang for ever must not fill those in which intents are stored. One may
+hang, and the next one is still made."""
+
+T = TypeVar("T")
 
 
 class MeshKeeper:
@@ -30,6 +37,9 @@ class MeshKeeper:
         self._mesh = Mesh(config.mesh, config.private_key_file) if config.mesh else None
         self._device = config.mesh.device if config.mesh else ""
         self._note = note
+        self._threads: ThreadPoolExecutor = (
+            before._threads if before else ThreadPoolExecutor(THREADS, "mesh")
+        )
         self.peers: tuple[PeerStatus, ...] = before.peers if before else ()
         self.problem: str = before.problem if before else ""
 
@@ -45,10 +55,10 @@ class MeshKeeper:
                     if loop.time() - ensured >= ENSURE:
                         await self._ensure(self._mesh)
                         ensured = loop.time()
-                    seen = await asyncio.to_thread(self._mesh.observe)
+                    seen = await self._in_thread(self._mesh.observe)
                     if not seen.whole:  # as a wireguard-go that was started again
                         await self._ensure(self._mesh)
-                        seen = await asyncio.to_thread(self._mesh.observe)
+                        seen = await self._in_thread(self._mesh.observe)
                     self.peers = seen.peers
                 self.problem = ""
             except (MeshError, TimeoutError) as error:
@@ -56,8 +66,11 @@ class MeshKeeper:
                 ensured = -ENSURE
             await asyncio.sleep(RETRY if self.problem else OBSERVE)
 
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
     async def _ensure(self, mesh: Mesh) -> None:
-        changes = await asyncio.to_thread(mesh.ensure)
+        changes = await self._in_thread(mesh.ensure)
         if changes:
             self._note("mesh", self._device, f"{len(changes)} changes made")
 

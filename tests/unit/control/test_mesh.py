@@ -1,0 +1,63 @@
+"""A netlink that hangs holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from edgenode.config import loads
+from edgenode.control import mesh
+from edgenode.control.mesh import MeshKeeper
+
+TOML = """
+[node]
+name = "lon1"
+[bgp]
+asn = 64700
+router_id = "198.51.100.161"
+[[bgp.neighbors]]
+name = "transit"
+address = "198.51.100.2"
+asn = 64601
+[[groups]]
+name = "web"
+prefixes = ["203.0.113.0/24"]
+checks = ["web"]
+[[checks]]
+name = "web"
+type = "tcp"
+target = "127.0.0.1:1"
+"""
+
+
+async def test_calls_that_hang_fill_no_threads_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mesh, "PATIENCE", 0.005)
+    monkeypatch.setattr(mesh, "RETRY", 0.0)
+    go_on = threading.Event()
+    hung = 0
+
+    class Hanging:
+        def ensure(self) -> list[str]:
+            nonlocal hung
+            hung += 1
+            go_on.wait(10)
+            return []
+
+        observe: Callable[..., object] = ensure
+
+    keeper = MeshKeeper(loads(TOML), lambda *_: None)
+    monkeypatch.setattr(keeper, "_mesh", Hanging())
+    task = asyncio.create_task(keeper.run())
+    try:
+        await asyncio.sleep(0.5)  # a hundred tries
+        assert "no answer" in keeper.problem
+        assert hung == mesh.THREADS
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: True), 2)
+    finally:
+        go_on.set()
+        task.cancel()
