@@ -60,6 +60,12 @@ def _parse(text: str) -> tuple[dict[str, Any], str]:
             lines = text.splitlines(keepends=True)
             at = _AT_LINE.search(str(error))
             text = "".join(lines[: int(at[1]) - 1 if at else -1])
+        except (ValueError, RecursionError) as error:
+            # A number of thousands of digits, or brackets as deep: it says not where, but is long.
+            trouble = trouble or str(error)
+            lines = text.splitlines(keepends=True)
+            lines.remove(max(lines, key=len))
+            text = "".join(lines)
     return {}, trouble
 
 

@@ -49,6 +49,8 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
         at = _AT.search(str(error))
         line = int(at[1]) if at else None
         raise ConfigError(source, [Problem((), f"is no TOML: {error}", line=line)]) from None
+    except ValueError:  # not of TOML's: Python's bound on the digits that it takes
+        raise ConfigError(source, [Problem((), "has a number of too many digits")]) from None
     except RecursionError:
         raise ConfigError(source, [Problem((), "is no TOML for us: nested too deeply")]) from None
     lines = index(text)
@@ -147,7 +149,9 @@ def _sentence(key: KeyPath, kind: str, message: str, context: Any, value: object
 
 def _shown(value: object) -> str:
     text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    text = text if len(text) <= 60 else f"{text[:57]}…"
+    # What a terminal would obey is spelled out.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _known_sentence(key: KeyPath) -> str:

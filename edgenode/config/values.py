@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +36,10 @@ def parse_duration(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError(right)
     if isinstance(value, int | float):
-        seconds = float(value)
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
     else:
         text = str(value).strip()
         parts = _DURATION.findall(text)

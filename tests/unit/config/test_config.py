@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.config import Config, ConfigError, Endpoint, load, loads
+from edgenode.config import Config, ConfigError, Endpoint, load, loads, read_essentials
 from edgenode.config.locate import index
 from edgenode.config.values import parse_duration
 
@@ -221,6 +221,32 @@ def test_root_reads_no_foreign_exception(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (line,) = check(change("asn = 64601", f'asn = 64601\npassword_file = "{secret}"'))
     assert "one line" in line
     assert "two" not in line.replace(os.fspath(secret), "")
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_of_many_digits_is_one_sentence(digits: int) -> None:
+    text = f"{GOOD}\n[[hooks]]\nname = 'h'\ncommand = ['true']\ntimeout = {'9' * digits}\n"
+    (line,) = problems(text)
+    assert "between 0 and a year" in line or "too many digits" in line
+    assert len(line) < 200
+
+
+def test_what_a_terminal_would_obey_is_spelled_out() -> None:
+    (line,) = [
+        p for p in problems(GOOD + '\n[lifeline]\ngrace = "\\u001b[2J\\n"\n') if "grace" in p
+    ]
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("damage", ["n = " + "9" * 5000, "n = " + "[" * 5000])
+def test_an_emergency_finds_what_it_needs_beside_whatever_damage(
+    tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "edgenode.toml"
+    path.write_text(f'{damage}\n[bgp]\nsocket = "/run/other.ctl"\n[[groups]]\nname = "web"\n')
+    found = read_essentials(path)
+    assert (str(found.bird_socket), found.groups) == ("/run/other.ctl", ("web",))
+    assert found.problem
 
 
 def test_the_configuration_is_frozen() -> None:
