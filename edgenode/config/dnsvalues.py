@@ -15,6 +15,8 @@ META = {"ANY", "AXFR", "IXFR", "OPT", "TSIG", "TKEY", "MAILA", "MAILB", "NONE", 
 
 def name(text: str) -> str:
     """A domain name, fully qualified with or without its last dot."""
+    if not text.isprintable():
+        raise ValueError("is no domain name: it has characters that do not print")
     try:
         dns.name.from_text(text)
     except (dns.exception.DNSException, UnicodeError) as error:

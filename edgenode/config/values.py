@@ -101,11 +101,12 @@ ServedPorts = Annotated[str, AfterValidator(parse_served_ports)]
 def parse_address(value: Any) -> Address:
     """Raises ValueError with a sentence that says what would be right."""
     if isinstance(value, IPv4Address | IPv6Address):
-        return value
-    try:
-        address = ip_address(value if isinstance(value, str) else "")
-    except ValueError:
-        raise ValueError('write an address such as "192.0.2.1" or "2001:db8::1"') from None
+        address = value
+    else:
+        try:
+            address = ip_address(value if isinstance(value, str) else "")
+        except ValueError:
+            raise ValueError('write an address such as "192.0.2.1" or "2001:db8::1"') from None
     if isinstance(address, IPv6Address) and address.scope_id:
         raise ValueError(
             "an address with a zone (%...), which is link-local, cannot be used: write a global "
@@ -210,10 +211,17 @@ class ProbeUrl:
         text = str(value)
         try:
             parts = urlsplit(text)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
+            port = parts.port
             host = ip_address(parts.hostname or "")
         except ValueError:
             raise ValueError(right) from None
+        if port is None:
+            port = 443 if parts.scheme == "https" else 80
+        if port == 0:
+            raise ValueError("a port is between 1 and 65535")
+        parse_address(host)  # no zone
+        if not text.isprintable():  # urlsplit drops line breaks and tabs without a word
+            raise ValueError(right)
         if parts.scheme not in {"http", "https"} or parts.username is not None or parts.fragment:
             raise ValueError(right)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -158,3 +158,18 @@ def test_whatever_is_written_of_dns_is_right_or_refused(text: str, kind: str) ->
         dnsvalues.record(kind, text)
     except ValueError as error:
         assert kind in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[fe80::1%eth0]/", "http://192.0.2.1:0/", "http://192.0.2.1/a\\tb"],
+)
+def test_a_url_is_probed_as_it_is_written_or_refused(url: str) -> None:
+    (line,) = problems(with_check(f'type = "http"\nurl = "{url}"\n'))
+    assert "checks[1].url" in line
+
+
+def test_a_query_has_no_line_breaks_for_the_log() -> None:
+    (line,) = problems(with_check(DNS.replace("www.", "www\\n.")))
+    assert "checks[1].query" in line
+    assert line.isprintable()
