@@ -70,6 +70,12 @@ def apply(
     What cannot change while edgenode runs (`node`, `lifeline`, names of devices and sockets) is
     refused, with the units to restart. `systemctl reload edgenode-control` does the same without
     a trial. Exit status 1 where nothing was applied, 2 where the file is wrong.
+
+    Examples:
+
+        edgenode apply --dry-run
+
+        edgenode apply --confirm 60s
     """
     from edgenode.cli.programs import missing
     from edgenode.config import ConfigError
