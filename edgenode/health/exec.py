@@ -76,6 +76,7 @@ class ExecProbe:
         """`environment`: what the command gets in it beside the little that all get."""
         self._environment = {**(environment or {}), **_ENVIRONMENT}
         self._command = tuple(command)
+        self._name = printable(command[0])  # a path may be longer than an answer, and on two lines
         self._timeout = timeout
         self._warning_is_up = warning_is_up
         self._unknown_is_down = unknown_is_down
@@ -87,7 +88,7 @@ class ExecProbe:
         timed = False
         if self._unkillable is not None and self._unkillable.poll() is None:
             # Stuck in the kernel (a dead disk or file server): no second one beside it.
-            reason = f"{self._command[0]}: process {self._unkillable.pid} does not end when killed"
+            reason = f"{self._name}: process {self._unkillable.pid} does not end when killed"
             return Observation(False, reason, 0.0)
         try:
             run = _Run(self._command, self._environment)
@@ -105,7 +106,7 @@ class ExecProbe:
         finally:
             await run.close()
             self._unkillable = run.process if run.process.returncode is None else None
-        reason = f"{self._command[0]}: {outcome.reason}"
+        reason = f"{self._name}: {outcome.reason}"
         return Observation(
             outcome.ok,
             reason,

@@ -15,7 +15,7 @@ from edgenode.health.observation import Observation
 MARGIN = 2.0
 """Seconds that the runner gets beyond the command's own timeout, to kill it and to answer."""
 
-ANSWER_BYTES = 8192
+ANSWER_BYTES = 16 * 1024
 
 FACTS = ("node", "kind", "name", "state", "previous", "reason", "time")
 """What a hook is told, as EDGENODE_NODE and so on in its environment."""
