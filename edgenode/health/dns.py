@@ -145,9 +145,7 @@ class DnsProbe:
         code = dns.rcode.to_text(answer.rcode())
         if answer.rcode() != self._rcode:
             raise ProbeFailedError(f"{self._what}: {code}")
-        records = [
-            record for rrset in answer.answer if rrset.rdtype == self._type for record in rrset
-        ]
+        records = self._records(answer)
         shown = _shown(records)
         for text, wanted in self._answers:
             if wanted not in records:
@@ -155,6 +153,19 @@ class DnsProbe:
         if self._rcode == dns.rcode.NOERROR and not records:
             raise ProbeFailedError(f"{self._what}: {code}, without a record of that type")
         return Success(f"{self._what}: {code}{', ' * bool(records)}{shown if records else ''}")
+
+    def _records(self, answer: dns.message.Message) -> list[dns.rdata.Rdata]:
+        """Those of the name asked for, or of where its CNAMEs lead: others are no answer."""
+        name = self._question.question[0].name
+        found: list[dns.rdata.Rdata] = []
+        for _ in range(MOST):
+            of_it = [rrset for rrset in answer.answer if rrset.name == name]
+            found = [r for rrset in of_it if rrset.rdtype == self._type for r in rrset]
+            aliases = [r for rrset in of_it if rrset.rdtype == dns.rdatatype.CNAME for r in rrset]
+            if found or not aliases:
+                break
+            name = aliases[0].target
+        return found
 
 
 def _shown(records: list[dns.rdata.Rdata]) -> str:

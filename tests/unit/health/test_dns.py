@@ -81,8 +81,11 @@ def answer(question: bytes, *records: str, rcode: str = "NOERROR", flags: int = 
     message.set_rcode(dns.rcode.from_text(rcode))
     message.flags |= flags
     for record in records:
-        kind, data = record.split(" ", 1)
-        message.answer.append(dns.rrset.from_text(f"{NAME}.", 60, "IN", kind, data))
+        owner, at, rest = record.rpartition("@")
+        kind, data = rest.split(" ", 1)
+        message.answer.append(
+            dns.rrset.from_text(owner if at else f"{NAME}.", 60, "IN", kind, data)
+        )
     return message.to_wire(max_size=65535)
 
 
@@ -176,12 +179,26 @@ async def test_the_code_decides() -> None:
 
 async def test_a_record_behind_an_alias_and_one_that_is_spelled_otherwise() -> None:
     def both(question: bytes) -> list[bytes]:
-        return [answer(question, "CNAME Origin.Example.NET.", "A 192.0.2.7")]
+        return [answer(question, "CNAME Origin.Example.NET.", "origin.example.net.@A 192.0.2.7")]
 
     with server(both) as endpoint:
         assert (await ask(endpoint, answers=["192.0.2.7"])).ok
     with server(both) as endpoint:
         assert (await ask(endpoint, record="cname", answers=["origin.example.net"])).ok
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        ("other.example.net.@A 192.0.2.7",),
+        ("CNAME a.example.net.", "b.example.net.@A 192.0.2.7"),
+        ("CNAME a.example.net.", f"a.example.net.@CNAME {NAME}."),
+    ],
+)
+async def test_a_record_of_another_name_is_no_answer(records: tuple[str, ...]) -> None:
+    with server(lambda question: [answer(question, *records)]) as endpoint:
+        seen = await ask(endpoint)
+        assert (seen.ok, "without a record of that type" in seen.reason) == (False, True)
 
 
 async def test_answers_to_others_questions_are_passed_over() -> None:
