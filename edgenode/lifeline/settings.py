@@ -45,7 +45,14 @@ def read(path: Path) -> Settings:
             grace=seconds(own.get("grace", Settings.grace)),
             heartbeat_timeout=seconds(own.get("heartbeat_timeout", Settings.heartbeat_timeout)),
         )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,  # a number of hundreds of digits
+        RecursionError,  # brackets in brackets
+    ) as error:
         raise SettingsError(f"{path} cannot be used: {error}") from None
     if not _DEVICE.fullmatch(settings.device) or settings.device in _RESERVED:
         raise SettingsError(f"{path}: lifeline.device {settings.device!r} is no device name")
