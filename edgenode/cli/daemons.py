@@ -109,7 +109,7 @@ def exec_runner(
     Control asks for a check or hook by its name; the command is the one in this process's
     configuration, which is read again when the file changes. Where that is damaged, what it has
     read before serves, as it does for control. While it is away no exec check changes its state,
-    and after 30 s of that control counts as blind.
+    and after 30 s of that they count as down.
     """
     logs.to_stderr(verbose)
     from edgenode.health.execrunner import main

@@ -23,7 +23,7 @@ from edgenode.control import view
 from edgenode.control.birdwatch import BirdWatch
 from edgenode.control.commands import Commands
 from edgenode.control.explain import explanation
-from edgenode.control.heart import Round, at_work, blind, may_beat
+from edgenode.control.heart import Round, at_work, may_beat, unseen
 from edgenode.control.index import borne_by
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
@@ -77,6 +77,7 @@ class Control:
         self._started_at = time.monotonic()
         self._beat_refused: str | None = None
         self._round_at: float | None = None
+        self._unseen: frozenset[str] = frozenset()
         self._announcer = announcer
         self._orders = Orders(self._announcer, dict.fromkeys(self._groups, Level.WITHDRAWN))
         self._bird: BirdWatch = BirdWatch(
@@ -253,10 +254,15 @@ class Control:
 
     def _decision(self, group: Group, states: Mapping[str, State]) -> Decision:
         previous = self._orders.levels[group.name]
+        told: list[str] = []
+        if self._unseen and group.on_control_loss == "withdraw":
+            names = [n for n in self._decider.index.checks[group.name] if n in self._unseen]
+            states = {**states, **dict.fromkeys(names, State.DOWN)}
+            told = [f"check {name} could not be made for long: see its errors" for name in names]
         decision = self._decider.decision(group, states, self._reachable, previous)
         if self._relays.trouble and self._decider.index.services[group.name]:
-            return replace(decision, reasons=(self._relays.trouble, *decision.reasons))
-        return decision
+            told.append(self._relays.trouble)
+        return replace(decision, reasons=(*told, *decision.reasons)) if told else decision
 
     def _reachable(self, service: str) -> bool | None:
         """A region is of no use where nothing would bring users to it."""
@@ -285,6 +291,8 @@ class Control:
         while True:
             self._decider.lifeline(bool(self._lifeline.held), self._orders.levels)
             self._relays.tick(time.monotonic())
+            observed = self._checker.observed(self._started_at)
+            self._unseen = unseen(self.config.checks, observed, time.monotonic())
             self._decide(self.config.groups)
             now = time.monotonic()
             if lifeline_there and self._lifeline.held is None:
@@ -301,7 +309,6 @@ class Control:
                     withdraw_since=self._orders.withdraw_since,
                     lifeline_held=bool(self._lifeline.held),
                     bird_agrees=agrees,
-                    blind=blind(self.config.checks, self._observed(), now),
                 )
             )
             if refused is None:
@@ -324,13 +331,6 @@ class Control:
     def at_work(self) -> bool:
         """Whether rounds of decisions are made, or BIRD is still waited for."""
         return at_work(self._round_at, time.monotonic())
-
-    def _observed(self) -> dict[str, float]:
-        """When each check last told something."""
-        return {
-            name: self._started_at if counters.observed_at is None else counters.observed_at
-            for name, counters in self._checker.counters().items()
-        }
 
     # -- the API ----------------------------------------------------------------------------
 

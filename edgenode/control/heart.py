@@ -21,15 +21,17 @@ BLIND = 30.0
 """Seconds, at least, without an observation of a check after which its state is only a memory."""
 
 
-def blind(checks: Iterable[Check], observed: Mapping[str, float], now: float) -> str | None:
-    """The check of which nothing was seen for too long, by our own fault: no verdict is made then.
+def unseen(checks: Iterable[Check], observed: Mapping[str, float], now: float) -> frozenset[str]:
+    """The checks of which nothing was seen for too long, by our own fault: no verdict is made then.
 
-    `observed` has the time of each one's last observation.
+    They count as down, for the groups that hang on them and for no other. `observed` has the time
+    of each one's last observation.
     """
-    for check in checks:
-        if now - observed[check.name] > max(BLIND, 3 * (check.interval + check.timeout)):
-            return check.name
-    return None
+    return frozenset(
+        check.name
+        for check in checks
+        if now - observed[check.name] > max(BLIND, 3 * (check.interval + check.timeout))
+    )
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,15 @@ class Round:
     lifeline_held: bool
     bird_agrees: bool
     """BIRD is connected and was brought to the wanted levels."""
-    blind: str | None = None
-    """A check that could not be observed for long."""
 
 
 def at_work(last_round: float | None, now: float) -> bool:
     """Whether the service manager may hear that control lives; `last_round`: when it last decided.
 
-    Rounds count, and not beats. A beat is refused for what lies outside (BIRD is away, a check
-    cannot be made): the lifeline acts on it, and a restart would mend nothing, but forget what the
-    checks know and use up grace. So a blind control is left alive: it still hears operators and
-    says in `status` what it lacks. One whose rounds fail or hang decides nothing: it is killed.
+    Rounds count, and not beats. A beat is refused for what lies outside (BIRD is away): the
+    lifeline acts on it, and a restart would mend nothing, but forget what the checks know and use
+    up grace. So control is left alive: it still hears operators and says in `status` what it lacks.
+    One whose rounds fail or hang decides nothing: it is killed.
 
     Before the first round (None) BIRD may be waited for, as long as the lifeline holds.
     """
@@ -72,8 +72,6 @@ def may_beat(last: Round) -> str | None:
         return "the round of decisions came late"
     if last.withdraw_since is not None and last.now - last.withdraw_since > OBEDIENCE:
         return f"BIRD has not confirmed a withdraw within {OBEDIENCE:g} s"
-    if last.blind is not None:
-        return f"check {last.blind} could not be made for a long time: see its errors"
     if not last.lifeline_held and not (last.bird_agrees and last.withdraw_since is None):
         # The first beat makes the device, and all that BIRD has enabled goes out with it.
         return "BIRD is not as wanted, and the device is not to be made before it is"

@@ -47,8 +47,8 @@ def main(path: Path, *, dry: bool = False) -> int:
     sys.setswitchinterval(0.001)
     # Writing a core of this process would keep its sockets open, and delay the lifeline.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Each check has a probe and a tripwire. Out of descriptors no check can be made, and a control
-    # that is blind lets the lifeline withdraw all: the usual soft limit of 1024 is soon reached.
+    # Each check has a probe and a tripwire. Out of descriptors no check can be made, and what
+    # cannot be made for long counts as down: the usual soft limit of 1024 is soon reached.
     descriptors.raise_limit()
     if dry:
         config = load(path)

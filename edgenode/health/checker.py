@@ -57,6 +57,11 @@ class Checker:
         """Every check's totals, for metrics."""
         return {name: watch.counters for name, watch in self._watches.items()}
 
+    def observed(self, start: float) -> dict[str, float]:
+        """When each check last told something (monotonic); `start` for one that has not yet."""
+        found = ((name, watch.counters.observed_at) for name, watch in self._watches.items())
+        return {name: start if at is None else at for name, at in found}
+
     def decided(self, name: str) -> bool:
         """Whether a check's state is more than its initial one. Raises KeyError."""
         return self._watches[name].decided

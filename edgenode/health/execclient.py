@@ -41,8 +41,8 @@ class RunnerProbe:
     async def __call__(self) -> Observation:
         """Probe once. Raises OSError where the runner is away, hangs or cannot run the check.
 
-        That says nothing about the target: the check's state stays as it is, and a control that
-        stays blind stops its heart (control/heart).
+        That says nothing about the target: the check's state stays as it is, until it was not
+        seen for too long (control/heart).
         """
         return await _ask(self._runner, self._question.encode(), self._timeout)
 

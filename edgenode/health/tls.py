@@ -56,9 +56,7 @@ class TlsClient:
         self._dates: tuple[float, float] | str = ""
 
     def context(self) -> ssl.SSLContext:
-        """Raises ProbeFailedError where the files have never been of use: one check fails then. No
-        verdict would leave control blind, and all groups would go for a file that one check needs.
-        """
+        """Raises ProbeFailedError where the files have never been of use: the check fails then."""
         marks = [_mark(path) for path in self._files.paths()]
         if self._context is None or marks != self._marks:
             try:

@@ -356,3 +356,15 @@ def test_secrets_are_in_no_output(lab: Lab) -> None:
         assert key not in answer.stdout + answer.stderr
     for log in lab.directory(EDGE).glob("*.log"):
         assert key not in log.read_text(errors="replace")
+
+
+def test_a_check_that_cannot_be_made_for_long_takes_its_groups_and_no_other(lab: Lab) -> None:
+    lab.wait_announced(EDGE, WEB)
+    lab.wait_announced(EDGE, STATIC)
+    lab.kill(EDGE, "exec-runner", signal.SIGKILL)
+    stays(lab, WEB, True, 20.0)
+    lab.wait_withdrawn(EDGE, WEB, timeout=20)
+    assert "check disk could not be made for long" in lab.edgenode(EDGE, "why", "web").stdout
+    stays(lab, STATIC, True, 3.0)
+    lab.start(EDGE, "exec-runner")
+    lab.wait_announced(EDGE, WEB)

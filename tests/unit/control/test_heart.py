@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.control.heart import OBEDIENCE, Round, may_beat
+from edgenode.config import TcpCheck
+from edgenode.control.heart import BLIND, OBEDIENCE, Round, may_beat, unseen
 
 HEALTHY = Round(
     due=100.0,
@@ -34,7 +35,6 @@ def test_a_bird_that_is_away_does_not_stop_the_heart_of_a_held_lifeline() -> Non
     ("change", "reason"),
     [
         ({"settled": False}, "not reached"),
-        ({"blind": "nginx"}, "check nginx"),
         ({"now": 102.0}, "late"),
         ({"withdraw_since": 100.0 - OBEDIENCE}, "not confirmed"),
         ({"lifeline_held": False, "bird_agrees": False}, "not as wanted"),
@@ -43,6 +43,19 @@ def test_a_bird_that_is_away_does_not_stop_the_heart_of_a_held_lifeline() -> Non
 )
 def test_what_stops_it(change: dict[str, float], reason: str) -> None:
     assert reason in (may_beat(replace(HEALTHY, **change)) or "")  # type: ignore[arg-type]
+
+
+def test_a_check_that_was_not_seen_for_three_of_its_rounds_is_unseen() -> None:
+    often, seldom = (
+        TcpCheck.model_validate(
+            {"name": name, "type": "tcp", "target": "192.0.2.1:80", "interval": interval}
+        )
+        for name, interval in (("often", 1), ("seldom", 60))
+    )
+    seen = {"often": 100.0, "seldom": 100.0}
+    assert unseen([often, seldom], seen, 100 + BLIND) == set()
+    assert unseen([often, seldom], seen, 101 + BLIND) == {"often"}
+    assert unseen([often, seldom], seen, 300) == {"often", "seldom"}
 
 
 @given(st.booleans(), st.floats(0, 5), st.booleans())
