@@ -249,10 +249,12 @@ def test_a_kept_group_stays_when_control_is_lost(
 ) -> None:
     file = lab.directory(EDGE) / "edgenode.toml"
     text = file.read_text()
-    file.write_text(
-        text.replace('name = "static"\n', 'name = "static"\non_control_loss = "keep"\n')
-    )
+    keeps = text.replace('name = "static"\n', 'name = "static"\non_control_loss = "keep"\n')
+    file.write_text(keeps)
     assert lab.edgenode(EDGE, "apply").returncode == 0
+    # A control that is killed before runs with the one that is trusted, which does not keep it.
+    trusted = lab.directory(EDGE) / "state" / "control" / "confirmed.toml"
+    wait_until(lambda: trusted.read_text() == keeps, 20, "the configuration is trusted")
     for group in GROUPS:
         lab.wait_announced(EDGE, group)
     with_full_grace_of_web(lab)

@@ -12,7 +12,7 @@ import pytest
 
 from edgenode.health import State
 from edgenode.health.probes import probe_of
-from tests.lab.health.test_nginx import check_of, watching
+from tests.lab.health.test_nginx import SOON, check_of, watching
 from tests.unit.health.certificates import Authority, Issued
 
 StartNginx = Callable[..., Any]
@@ -83,7 +83,7 @@ async def test_a_certificate_that_ends_is_a_warning_beside_up(
         assert counters.failed == 0
         killed = time.monotonic()
         proxy.kill_all()
-        assert (await watched.wait(State.DOWN)).since - killed < 0.15
+        assert (await watched.wait(State.DOWN)).since - killed < SOON
     levels = {line.split("[")[1].split("]")[0] for line in proxy.log("error.log")}
     assert levels <= {"info", "notice"}, "the end of our probes is no error of the proxy"
 
@@ -98,5 +98,5 @@ async def test_a_unix_socket_with_its_tripwire(nginx: StartNginx, tmp_path: Path
         killed = time.monotonic()
         proxy.kill_all()
         down = await watched.wait(State.DOWN)
-        assert down.since - killed < 0.15
+        assert down.since - killed < SOON
         assert down.reason == f"connection to {path} refused"

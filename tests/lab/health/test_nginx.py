@@ -23,6 +23,10 @@ check_of: TypeAdapter[Any] = TypeAdapter(Check)
 
 StartNginx = Callable[..., Any]
 
+SOON = 0.5
+"""Seconds after which a tripwire has told, however busy the machine is: about 10 ms on one at rest.
+The polls alone would take 10 s (see `watching`)."""
+
 
 class Watched:
     """A checker with one check on one nginx, and the verdicts it gave."""
@@ -79,7 +83,7 @@ async def test_kill_of_all_processes_is_down_at_once(
         killed = time.monotonic()
         proxy.kill_all(master_first=master_first)
         down = await watched.wait(State.DOWN)
-        assert down.since - killed < 0.15
+        assert down.since - killed < SOON
         assert "refused" in down.reason
 
 
@@ -89,7 +93,7 @@ async def test_http_check_has_the_tripwire_as_well(nginx: StartNginx) -> None:
         await asyncio.sleep(0.1)
         killed = time.monotonic()
         proxy.kill_all()
-        assert (await watched.wait(State.DOWN)).since - killed < 0.15
+        assert (await watched.wait(State.DOWN)).since - killed < SOON
 
 
 async def test_death_of_any_one_worker_is_nothing(nginx: StartNginx) -> None:
@@ -115,7 +119,7 @@ async def test_death_of_the_master_alone_is_nothing(nginx: StartNginx) -> None:
         killed = time.monotonic()
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
-        assert (await watched.wait(State.DOWN)).since - killed < 0.15
+        assert (await watched.wait(State.DOWN)).since - killed < SOON
 
 
 @pytest.mark.parametrize("options", ["", "reuseport"])
@@ -129,7 +133,7 @@ async def test_reload_is_nothing(nginx: StartNginx, options: str) -> None:
         assert watched.states == [State.UP]
         killed = time.monotonic()
         proxy.kill_all()
-        assert (await watched.wait(State.DOWN)).since - killed < 0.15
+        assert (await watched.wait(State.DOWN)).since - killed < SOON
 
 
 async def test_idle_connections_that_nginx_closes_are_nothing(nginx: StartNginx) -> None:
@@ -140,7 +144,7 @@ async def test_idle_connections_that_nginx_closes_are_nothing(nginx: StartNginx)
         assert watched.checker.tripped()["c"] == 2
         killed = time.monotonic()
         proxy.kill_all()
-        assert (await watched.wait(State.DOWN)).since - killed < 0.15
+        assert (await watched.wait(State.DOWN)).since - killed < SOON
 
 
 async def test_stopped_processes_are_found_by_the_polls(nginx: StartNginx) -> None:
