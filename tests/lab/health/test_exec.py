@@ -52,7 +52,7 @@ async def test_a_start_that_hangs_blocks_nobody_and_is_killed(plugin: Path) -> N
     assert (observation.ok, observation.timed) == (False, True)
     assert time.monotonic() - started < 1.0
     gaps = [after - before for before, after in itertools.pairwise(ticks)]
-    assert max(gaps) < 0.2, "the event loop went on"
+    assert max(gaps) < 0.3, "the event loop went on"
     users = [p for p in Path("/proc").glob("[0-9]*/cmdline") if bytes(plugin) in _read(p)]
     assert users == []
 

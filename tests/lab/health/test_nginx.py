@@ -154,8 +154,9 @@ async def test_stopped_processes_are_found_by_the_polls(nginx: StartNginx) -> No
         stopped = time.monotonic()
         proxy.signal_all(signal.SIGSTOP)
         down = await watched.wait(State.DOWN)
-        # Three timeouts of 0.3 s; between them the waits for the next slot of 0.1 s.
-        assert 0.85 < down.since - stopped < 1.6
+        # Three timeouts of 0.3 s; between them the waits for the next slot of 0.1 s. On a busy
+        # machine some are set aside, since we were late ourselves; one at rest takes 1.1 s.
+        assert 0.85 < down.since - stopped < 4
         assert "no answer within 300 ms" in down.reason
         assert watched.checker.tripped()["c"] == 0
         proxy.signal_all(signal.SIGCONT)

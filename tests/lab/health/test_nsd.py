@@ -121,4 +121,4 @@ async def test_a_server_that_hangs_and_one_that_dies(nsd: Nsd) -> None:
         await asyncio.sleep(0.1)
         killed = time.monotonic()
         nsd.signal(signal.SIGKILL)
-        assert (await watched.wait(State.DOWN)).since - killed < 0.3
+        assert (await watched.wait(State.DOWN)).since - killed < 1
