@@ -91,8 +91,14 @@ def gone_after(seen: list[Update], since: float, group: Group = STATIC) -> float
     return max(first[str(prefix)] for prefix in group.prefixes) * 1000 - since * 1000
 
 
-def quiet(seen: list[Update]) -> bool:
-    return not [update for update in seen if update.withdrawn or update.announced]
+def changes(seen: list[Update]) -> list[str]:
+    """The routes that came and went, with UNIX times, short enough to stand in a failure."""
+    return [
+        f"{update.time:.3f} {sign}{prefix}"
+        for update in seen
+        for sign, prefixes in (("-", update.withdrawn), ("+", update.announced))
+        for prefix in prefixes
+    ]
 
 
 def run_control(
@@ -240,7 +246,7 @@ def test_an_upgraded_control_takes_over_without_a_withdraw(
         time.sleep(GRACE + 1)
     lab.kill(EDGE, "control", signal.SIGKILL)
     run_control(lab)
-    assert quiet(seen)
+    assert changes(seen) == []
     say(f"upgrade of control: taken over within {taken:.1f} s, no UPDATE")
 
 
@@ -402,7 +408,7 @@ def test_a_blocked_event_loop_withdraws_nothing(
                 assert lab.edgenode(EDGE, "status").returncode == 0
                 assert time.monotonic() - blocked > BLOCK * 0.5, "it was not blocked"
                 time.sleep(1.2)
-        assert quiet(seen)
+        assert changes(seen) == []
         say(f"event loop blocked 4 times for {BLOCK:g} s, fall = 1: no UPDATE")
         died = lab.kill(EDGE, "nginx")
         lab.wait_withdrawn(EDGE, STATIC, timeout=3)
@@ -424,7 +430,11 @@ def test_a_clock_that_is_stepped_by_an_hour_withdraws_nothing(
     clock = {
         "LD_PRELOAD": str(FAKETIME[0]),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
+        # Or the file is read anew, under a lock, whenever any thread asks any clock.
+        "FAKETIME_CACHE_DURATION": "1",
+        # Or a thread that waits for Python's lock is woken at once, again and again (the library
+        # takes a monotonic deadline for one long past): on busy cores control came to a stand.
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
@@ -448,7 +458,7 @@ def test_a_clock_that_is_stepped_by_an_hour_withdraws_nothing(
             for seconds in (3600, 0, -3600):
                 step(seconds)
                 time.sleep(3)
-        assert quiet(seen)
+        assert changes(seen) == []
         assert clock_of_control() < time.time() - 3000, "control did not see the step"
         with wire(lab, tmp_path) as seen:
             since = lab.kill(EDGE, "nginx")
