@@ -141,6 +141,11 @@ class Wishes:
     async def _catch_up(self) -> None:
         """The disk with us, and we with the disk. Raises StateError."""
         async with self._disk:
+            if self._present and not await asyncio.to_thread(self._store.there):
+                # Removed, or the file system is gone: no operator's word that groups be announced.
+                if not self._unsaved:
+                    log.warning("the stored intents are gone: those in force are stored anew")
+                self._unsaved = _without(self._present, self._lifted)
             try:
                 if lifted := dict(self._lifted):
                     await asyncio.to_thread(self._store.clear, *lifted)

@@ -83,8 +83,8 @@ class Intent:
 class Intents:
     """The stored intents. Blocking, a few milliseconds at worst: call it from a thread.
 
-    The file is opened for each call: one that was removed or put back is heeded, and a full disk
-    is in nobody's way but a writer's.
+    The file is opened for each call: one that was put back is heeded, and a full disk is in
+    nobody's way but a writer's.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -94,7 +94,7 @@ class Intents:
 
     def all(self) -> dict[Key, Intent]:
         """Every intent. Raises StateError."""
-        plain, wishes = self._rows()
+        plain, wishes = self._rows() or ([], [])
         found = {intent.key: intent for intent in map(_intent, plain)}
         for group, slot, kind, since, until, author, reason in wishes:
             known = found.get((group, slot))
@@ -109,6 +109,10 @@ class Intents:
                 )
                 found[wish.key] = wish
         return found
+
+    def there(self) -> bool:
+        """Whether anything was ever stored in the file as it now is. Raises StateError."""
+        return self._rows() is not None
 
     def put(self, *intents: Intent) -> None:
         """Store intents, all or none, on the disk before it returns. Raises StateError."""
@@ -142,12 +146,13 @@ class Intents:
     def close(self) -> None:
         """Nothing stays open between calls."""
 
-    def _rows(self) -> tuple[list[_Plain], list[_Wish]]:
+    def _rows(self) -> tuple[list[_Plain], list[_Wish]] | None:
+        """None if there is no file, or nothing was ever in it."""
         try:
             with opened_to_read(self._path) as connection:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version == 0:
-                    return [], []  # its maker was killed before there was anything in it
+                    return None  # its maker was killed before there was anything in it
                 plain = connection.execute(
                     'SELECT "group", kind, since, reason FROM intents'
                 ).fetchall()
@@ -157,7 +162,7 @@ class Intents:
                     'SELECT "group", slot, kind, since, until, author, reason FROM wishes'
                 ).fetchall()
         except FileNotFoundError:
-            return [], []
+            return None
         except PermissionError as error:
             # To be told to remove the file would be the wrong advice.
             raise StateError(

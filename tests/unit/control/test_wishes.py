@@ -66,6 +66,25 @@ async def test_a_withdraw_holds_though_the_disk_is_full(tmp_path: Path) -> None:
     assert Intents(tmp_path).all() == fresh
 
 
+@pytest.mark.parametrize("left", [None, b""])
+async def test_intents_outlast_their_file(tmp_path: Path, left: bytes | None) -> None:
+    """Removed, emptied, or on a file system that is not there any more."""
+    wishes = Wishes(Intents(tmp_path))
+    await wishes.save(wishes.form(wanted(WITHDRAWN, "web", reason="fire")))
+    before = dict(wishes.present)
+    file = tmp_path / "intents.sqlite"
+    file.unlink()
+    if left is not None:
+        file.write_bytes(left)
+    assert await wishes.look() == []
+    assert wishes.present == before
+    assert Intents(tmp_path).all() == before
+    await wishes.forget(before)
+    await wishes.look()
+    assert not Intents(tmp_path).all()
+    assert not wishes.present
+
+
 async def test_what_the_command_stored_is_heeded_and_so_is_its_end(tmp_path: Path) -> None:
     wishes, command = Wishes(Intents(tmp_path)), Intents(tmp_path)
     intent = Intent("web", WITHDRAWN, 1.0, "control hung", author="ann")
