@@ -62,7 +62,12 @@ class Commands:
             # A pause is easily forgotten, and then nothing withdraws a dead proxy's prefix.
             if (pause := self.wishes.paused) and time.monotonic() - reminded_at > REMINDER:
                 reminded_at = time.monotonic()
-                log.warning("%s: no check withdraws anything", words(pause))
+                log.warning("%s: no check %s", words(pause), self._undone())
+
+    def _undone(self) -> str:
+        """What a pause leaves undone: also what the lifeline took away stays away."""
+        away = sorted(name for name, level in self.levels().items() if level is Level.WITHDRAWN)
+        return "withdraws anything" + (f", or brings back {', '.join(away)}" if away else "")
 
     async def look(self) -> None:
         """Heed what is stored, what the file says, and what the clock ends."""

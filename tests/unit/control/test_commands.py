@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,18 @@ async def test_what_was_stored_while_control_was_dead_is_noted_at_its_start(tmp_
     node = Node(tmp_path)
     await node.commands.begin()
     assert node.done == ["note web: withdrawn by ann (fire), found at the start"]
+
+
+async def test_a_paused_node_reminds_of_itself_and_of_what_stays_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgenode.control.commands.LOOK", 0.001)
+    node = Node(tmp_path)
+    await node.commands.heed(Request((NODE,), IntentKind.PAUSED, "looking", "ann"))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(node.commands.watch(), 0.2)
+    (line,) = caplog.messages
+    assert line.endswith("by ann (looking): no check withdraws anything, or brings back static")
 
 
 async def test_a_pause_holds_on_a_full_disk_and_a_drain_is_refused(tmp_path: Path) -> None:
