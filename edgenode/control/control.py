@@ -14,7 +14,6 @@ from typing import Any
 
 from edgenode.api.requests import Request
 from edgenode.bgp.announcer import Announcer
-from edgenode.bgp.client import BirdError, BirdUnavailable
 from edgenode.bgp.lastsite import Judgement
 from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
@@ -24,19 +23,16 @@ from edgenode.control.birdwatch import BirdWatch
 from edgenode.control.commands import Commands
 from edgenode.control.explain import explanation
 from edgenode.control.heart import Round, at_work, may_beat, unseen
-from edgenode.control.index import borne_by
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
 from edgenode.control.parts import Parts, again_and_again
 from edgenode.control.relays import Relays
+from edgenode.control.starting import take_over
 from edgenode.health.risefall import State, Verdict
 from edgenode.regions import Regions
 from edgenode.steering.report import Report
 from edgenode.steering.table import Bind, Table
-
-PATIENCE = 1.0
-"""Seconds that a start waits for the lifeline, and then for BIRD, before it goes on without."""
 
 
 class Control:
@@ -60,6 +56,7 @@ class Control:
         self.config = config
         self.configuration: Callable[[], Mapping[str, Any]] = dict
         """Which configuration is in force, for `status`."""
+        self._parts = parts
         self._wishes = parts.wishes
         self._journal = parts.journal
         self._note = parts.note
@@ -146,31 +143,12 @@ class Control:
                 await self._start()
             tasks.create_task(again_and_again("heart", self._beat), name="heart")
 
-    # -- starting ---------------------------------------------------------------------------
-
     async def _start(self) -> None:
-        """What stands on the lifeline is taken over, and what stands without it in any case."""
+        """What stands is taken over, and all else withdrawn."""
         await self._commands.begin()  # a node that boots in maintenance announces nothing first
-        held = await self._lifeline_held()
-        found = await self._found(held)
-        held = held and bool(self._lifeline.held)  # BIRD may have taken longer than the grace
-        kept = {
-            name: level
-            for name, level in found.items()
-            if held or self._groups[name].on_control_loss == "keep"
-        }
-        self._orders.take_over(kept)
-        self._decider.start(kept, held)
-        for name, level in kept.items():
-            self._proofs.expect(name, level)
-        stand = {name: level for name, level in kept.items() if level is not Level.WITHDRAWN}
-        for name in {c for n, at in stand.items() for c in borne_by(self._groups[n], at)}:
-            if not self._checker.decided(name):
-                # It was up, or the group would not stand: its tripwire tells at once if that ended.
-                self._checker.adopt(name, State.UP, "taken over from the control before")
-                self._hooks.know("check", name, State.UP)
-        for name, level in kept.items():
-            self._hooks.know("group", name, level)
+        kept = await take_over(
+            self._groups, self._parts, self._announcer, self._orders, self._proofs
+        )
         if kept:
             taken = ", ".join(f"{name} {level}" for name, level in kept.items())
             self._note("control", self.config.node.name, f"takes over: {taken}")
@@ -179,25 +157,6 @@ class Control:
         if gone:
             self._orders.give(gone)
         self._decide(self.config.groups)
-
-    async def _lifeline_held(self) -> bool:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await self._lifeline.wait_state()
-        except TimeoutError:
-            return False
-
-    async def _found(self, held: bool) -> dict[str, Level]:
-        """What BIRD announces; waited for while the lifeline is held, for no beat is due yet."""
-        waited = 0.0
-        while True:
-            try:
-                return await self._announcer.adopt()
-            except (BirdUnavailable, BirdError):
-                if waited > PATIENCE and not (held and self._lifeline.held):
-                    return {}
-            await asyncio.sleep(0.05)
-            waited += 0.05
 
     # -- observations -----------------------------------------------------------------------
 
