@@ -91,11 +91,11 @@ class Table:
         """
         fields = _object(value, "table", {"revision", "node", "bind", "services"})
         services = tuple(
-            _service(item, f"services[{index}]")
+            service_from_json(item, f"services[{index}]")
             for index, item in enumerate(_list(fields["services"], "services"))
         )
-        _distinct([service.name for service in services], "services", "service")
-        _distinct([one for service in services for one in service.listen], "services", "address")
+        distinct([service.name for service in services], "services", "service")
+        distinct([one for service in services for one in service.listen], "services", "address")
         return cls(
             revision=_integer(fields["revision"], "revision", 0, 2**63 - 1),
             node=_name(fields["node"], "node"),
@@ -136,16 +136,17 @@ def join_endpoint(address: Address, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _service(value: object, where: str) -> Service:
+def service_from_json(value: object, where: str) -> Service:
+    """Check one service; `where` it stands is for the message. Raises TableError."""
     keys = {"name", "listen", "proxy_protocol", "connect_timeout", "idle_timeout", "regions"}
     fields = _object(value, where, keys)
     name = _name(fields["name"], f"{where}.name")
     where = f"{where} ({name})"
     regions = tuple(
-        _region(item, f"{where}.regions[{index}]")
+        region_from_json(item, f"{where}.regions[{index}]")
         for index, item in enumerate(_list(fields["regions"], f"{where}.regions"))
     )
-    _distinct([region.region for region in regions], f"{where}.regions", "region")
+    distinct([region.region for region in regions], f"{where}.regions", "region")
     return Service(
         name=name,
         listen=tuple(
@@ -159,19 +160,21 @@ def _service(value: object, where: str) -> Service:
     )
 
 
-def _region(value: object, where: str) -> RegionTargets:
+def region_from_json(value: object, where: str) -> RegionTargets:
+    """Check one region of a service, likewise."""
     fields = _object(value, where, {"region", "workers"})
     region = _name(fields["region"], f"{where}.region")
     where = f"{where} ({region})"
     workers = tuple(
-        _target(item, f"{where}.workers[{index}]")
+        target_from_json(item, f"{where}.workers[{index}]")
         for index, item in enumerate(_list(fields["workers"], f"{where}.workers"))
     )
-    _distinct([target.worker for target in workers], f"{where}.workers", "worker")
+    distinct([target.worker for target in workers], f"{where}.workers", "worker")
     return RegionTargets(region, workers)
 
 
-def _target(value: object, where: str) -> Target:
+def target_from_json(value: object, where: str) -> Target:
+    """Check one target, likewise."""
     fields = _object(value, where, {"worker", "address", "port"})
     return Target(
         worker=_name(fields["worker"], f"{where}.worker"),
@@ -263,7 +266,8 @@ def shown(value: object) -> str:
     return _repr.repr(value)
 
 
-def _distinct(names: list[str], where: str, what: str) -> None:
+def distinct(names: list[str], where: str, what: str) -> None:
+    """Raises TableError if a name is there twice."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
