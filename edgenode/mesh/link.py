@@ -24,6 +24,7 @@ from edgenode.mesh.state import (
     LinkState,
     RemoveAddress,
     RemoveRoute,
+    ResizeRoute,
     Route,
     SetMtu,
     SetUp,
@@ -134,7 +135,12 @@ def _route(message: Any) -> Route:
     family_default = "0.0.0.0" if message["family"] == _AF[4] else "::"
     to = message.get_attr("RTA_DST") or family_default
     source = message.get_attr("RTA_PREFSRC")
-    return Route(ip_network(f"{to}/{message['dst_len']}"), ip_address(source) if source else None)
+    metrics = message.get_attr("RTA_METRICS")
+    return Route(
+        ip_network(f"{to}/{message['dst_len']}"),
+        ip_address(source) if source else None,
+        (metrics.get_attr("RTAX_MTU") if metrics else None) or None,
+    )
 
 
 def apply(name: str, link: Link, changes: Sequence[LinkChange]) -> None:
@@ -156,6 +162,8 @@ def _describe(change: LinkChange) -> str:
             return f"remove the address {address} from"
         case AddRoute(route):
             return f"add a route to {route.to} through"
+        case ResizeRoute(route):
+            return f"set the MTU {route.mtu or 'of the device'} on the route to {route.to} through"
         case RemoveRoute(route):
             return f"remove the route to {route.to} through"
 
@@ -174,6 +182,9 @@ def _apply_one(netlink: Any, index: int, change: LinkChange) -> None:
         case AddRoute(route):
             # "add", not "replace": that would take away a route through another device.
             netlink.route("add", **_path(index, route))
+        case ResizeRoute(route):
+            # In one step. It is ours: nobody else's can have the same destination and metric.
+            netlink.route("replace", **_path(index, route))
         case RemoveRoute(route):
             netlink.route("del", **_path(index, route))
 
@@ -188,4 +199,6 @@ def _path(index: int, route: Route) -> dict[str, Any]:
     path["scope"] = RT_SCOPE_LINK if route.to.version == 4 else RT_SCOPE_UNIVERSE
     if route.source is not None:
         path["prefsrc"] = str(route.source)
+    if route.mtu is not None:
+        path["metrics"] = {"mtu": route.mtu}
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from edgenode.mesh.ages import Ages
 from edgenode.mesh.errors import MeshError, MeshUnavailable
 from edgenode.mesh.keys import PrivateKey, load_or_create
 from edgenode.mesh.plan import REJECT_AFTER_TIME, desired, plan
+from edgenode.mesh.routes import Mtus
 from edgenode.mesh.state import Change, Current, DeviceState, PeerState
 
 
@@ -64,12 +65,21 @@ class Mesh:
         self._key: PrivateKey | None = None
         self._configured: dict[str, Endpoint | None] = {}
         self._ages = Ages()
+        self._mtus: Mtus = {}
         self._turn = threading.Lock()
 
     @property
     def public_key(self) -> str:
         """The node's own; its key is made at the first call ever. Raises KeyFileError."""
         return self._private_key().public
+
+    def size(self, mtus: Mapping[str, int | None]) -> None:
+        """From the next `ensure` on: the MTU of the routes to peers, by name; None: the device's.
+
+        The routes of peers that are not named stay as they are.
+        """
+        keys = {peer.name: peer.public_key for peer in self._config.peers}
+        self._mtus = {keys[name]: mtu for name, mtu in mtus.items() if name in keys}
 
     def ensure(self) -> tuple[Change, ...]:
         """Bring the device in line, and return what had to change: nothing when it was right.
@@ -81,7 +91,7 @@ class Mesh:
             want = desired(self._config, key.public)
             chosen, found = device.select(self._config.device, key)
             have = Current(chosen.current(), link.current(self._config.device, found))
-            todo = plan(want, have, self._handshake_ages(have.device), self._configured)
+            todo = plan(want, have, self._handshake_ages(have.device), self._configured, self._mtus)
             link.apply(self._config.device, found, todo.leaving)
             if todo.device:
                 chosen.apply(todo.device)

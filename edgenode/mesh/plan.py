@@ -6,15 +6,17 @@ a plan for a mesh that is right is empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_interface
 from itertools import combinations
 from math import inf
+from types import MappingProxyType
 
 from edgenode.config import Mesh
 from edgenode.config.values import Endpoint
 from edgenode.mesh.errors import PlanError
 from edgenode.mesh.keys import decode
+from edgenode.mesh.routes import Mtus, RouteChanges, changes
 from edgenode.mesh.state import (
     AddAddress,
     AddRoute,
@@ -30,6 +32,7 @@ from edgenode.mesh.state import (
     RemoveAddress,
     RemovePeer,
     RemoveRoute,
+    ResizeRoute,
     Route,
     SetKey,
     SetMtu,
@@ -37,6 +40,8 @@ from edgenode.mesh.state import (
     SetPort,
     SetUp,
 )
+
+NO_MTUS: Mtus = MappingProxyType({})
 
 REJECT_AFTER_TIME = 180.0
 """Seconds after which WireGuard itself drops a session (whitepaper, section 6.1)."""
@@ -121,18 +126,20 @@ def plan(
     have: Current,
     ages: Mapping[str, float],
     configured: Mapping[str, Endpoint | None] | None = None,
+    mtus: Mtus = NO_MTUS,
 ) -> Plan:
     """The changes from `have` to `want`.
 
     `ages` has the seconds since each peer's handshake, by public key. `configured` has the
     endpoints, by public key, that were wanted when we last looked: only an endpoint that the
     operator changed is forced on a live peer, since a live peer that speaks from another address
-    has moved there.
+    has moved there. `mtus`: of single peers' routes.
     """
+    routes = changes(want, have.link, mtus)
     return Plan(
-        leaving=tuple(RemoveRoute(r) for r in _ordered(have.link.routes - want.routes)),
+        leaving=tuple(RemoveRoute(route) for route in routes.leaving),
         device=tuple(_device_changes(want, have.device, ages, configured or {})),
-        link=tuple(_link_changes(want, have.link)),
+        link=tuple(_link_changes(want, have.link, routes)),
     )
 
 
@@ -173,17 +180,14 @@ def _endpoint_to_set(
     return peer.endpoint if changed_by_operator or not alive else None
 
 
-def _link_changes(want: Desired, have: LinkState) -> Iterator[LinkChange]:
+def _link_changes(want: Desired, have: LinkState, routes: RouteChanges) -> Iterator[LinkChange]:
     addresses = {a for a in have.addresses if not a.is_link_local}
     if have.mtu != want.mtu:
         yield SetMtu(want.mtu)
     yield from (AddAddress(a) for a in sorted(want.addresses - addresses, key=str))
     if not have.up:
         yield SetUp()
-    yield from (AddRoute(r) for r in _ordered(want.routes - have.routes))
+    yield from (AddRoute(route) for route in routes.new)
+    yield from (ResizeRoute(route) for route in routes.resized)
     # Last, as the kernel drops routes whose preferred source goes away.
     yield from (RemoveAddress(a) for a in sorted(addresses - want.addresses, key=str))
-
-
-def _ordered(routes: Iterable[Route]) -> list[Route]:
-    return sorted(routes, key=lambda route: (route.to.version, str(route.to)))

@@ -40,6 +40,8 @@ class Route:
     to: Network
     source: Address | None
     """The preferred source."""
+    mtu: int | None = None
+    """Bytes of an IP packet; None: the device's."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,19 @@ class AddRoute:
 
 
 @dataclass(frozen=True)
+class ResizeRoute:
+    """A route that is there gets another MTU."""
+
+    route: Route
+
+
+@dataclass(frozen=True)
 class RemoveRoute:
     route: Route
 
 
 DeviceChange = SetKey | SetPort | RemovePeer | SetPeer
-LinkChange = SetMtu | SetUp | AddAddress | RemoveAddress | AddRoute | RemoveRoute
+LinkChange = SetMtu | SetUp | AddAddress | RemoveAddress | AddRoute | ResizeRoute | RemoveRoute
 Change = DeviceChange | LinkChange
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from edgenode.lab import netns
 from edgenode.mesh import MeshError, MeshUnavailable
 from edgenode.mesh.link import RTPROT_EDGENODE
-from edgenode.mesh.state import AddRoute, RemoveRoute, SetPeer
+from edgenode.mesh.state import AddRoute, RemoveRoute, ResizeRoute, SetPeer
 from edgenode.mesh.uapi import socket_path
 from tests.lab.mesh.pair import Node, pair, server
 
@@ -170,6 +171,27 @@ def test_somebody_elses_route_is_not_taken(tmp_path: Path) -> None:
         netns.configure(edge.namespace, [f"route del {worker.v4}/32 via {worker.underlay}"])
         assert edge.ensure(worker)
         assert edge.ensure(worker) == ()
+
+
+def test_a_route_gets_an_mtu_of_its_own_and_tcp_follows(nodes: tuple[Node, Node]) -> None:
+    edge, worker = nodes
+    seen: list[str] = []
+    with netns.inside(edge.namespace):
+        mesh = edge.mesh(worker)
+        mesh.size({worker.side: 1300})
+        assert [type(change) for change in mesh.ensure()] == [ResizeRoute, ResizeRoute]
+        assert mesh.ensure() == ()
+        assert edge.mesh(worker).ensure() == (), "one that was not told leaves it as it is"
+    assert addresses_and_routes(edge).count("mtu 1300") == 2
+    with server(worker, seen):
+        for address, headers in ((worker.v4, 40), (worker.v6, 60)):
+            with edge.dial(address) as stream:
+                mss = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+            assert 1300 - headers - 12 <= mss <= 1300 - headers
+    with netns.inside(edge.namespace):
+        mesh.size({worker.side: None})
+        assert len(mesh.ensure()) == 2
+    assert "mtu 1300" not in addresses_and_routes(edge)
 
 
 def test_others_routes_through_the_device_stay(nodes: tuple[Node, Node]) -> None:

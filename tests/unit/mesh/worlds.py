@@ -20,6 +20,7 @@ from edgenode.mesh.state import (
     RemoveAddress,
     RemovePeer,
     RemoveRoute,
+    ResizeRoute,
     Route,
     SetKey,
     SetMtu,
@@ -115,6 +116,10 @@ def _link(link: LinkState, change: Change) -> LinkState:
             assert route.source in {a.ip for a in link.addresses}
             assert route.to not in {r.to for r in link.routes}
             return replace(link, routes=link.routes | {route})
+        case ResizeRoute(route):
+            old = {r for r in link.routes if (r.to, r.source) == (route.to, route.source)}
+            assert len(old) == 1
+            return replace(link, routes=link.routes - old | {route})
         case RemoveRoute(route):
             assert route in link.routes
             return replace(link, routes=link.routes - {route})
