@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from edgenode import regularfile
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
 from edgenode.config import Config
 from edgenode.config.firewall import lets_in
@@ -169,9 +170,11 @@ def _operator(section: Firewall) -> str:
     operator = ""
     for path in section.include:
         try:
-            operator += path.read_text("utf-8").rstrip("\n") + "\n"
-        except (OSError, UnicodeDecodeError) as error:
-            fail(f"firewall.include: {path} cannot be read: {error}")
+            operator += regularfile.read(path).decode().rstrip("\n") + "\n"
+        except OSError as error:
+            fail(f"firewall.include: {path} cannot be read: {error.strerror}")
+        except UnicodeDecodeError:
+            fail(f"firewall.include: {path} is no UTF-8 text")
     return operator
 
 

@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgenode import regularfile
 from edgenode.config.checks import HttpCheck, TlsCheck, TlsOptions
 
 NO_CHECK_TIME = 0x200000
@@ -36,6 +37,11 @@ class Files:
 
 def context(options: Files) -> ssl.SSLContext:
     """For connections to a target. Raises ValueError with a sentence."""
+    for path in options.paths():
+        try:
+            regularfile.read(path)  # OpenSSL would wait for a FIFO
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.verify_flags = ssl.VerifyFlags(made.verify_flags | NO_CHECK_TIME)
     if options.insecure:

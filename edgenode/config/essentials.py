@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgenode import regularfile
 from edgenode.config.schema import Bgp, Node
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _AT_LINE = re.compile(r"at line (\d+)")
 _TRIES = 100
+
+IN_TIME = 2.0
+"""Seconds that the disk has: in an emergency BIRD waits for nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def read_essentials(path: Path) -> Essentials:
     problem = ""
     text = ""
     try:
-        text = path.read_bytes().decode("utf-8", "replace")
+        text = regularfile.read(path, seconds=IN_TIME).decode("utf-8", "replace")
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror or error}"
     raw, trouble = _parse(text)

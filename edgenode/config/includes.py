@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgenode import regularfile
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.schema import Config
 
@@ -32,15 +33,11 @@ class IncludeError(Exception):
 def read(path: Path) -> str:
     """Its text, looked through. Raises IncludeError."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_SIZE + 1)
-        text = raw.decode()
+        text = regularfile.read(path, MAX_SIZE).decode()
     except OSError as error:
         raise IncludeError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise IncludeError(f"{path} is no UTF-8 text") from None
-    if len(raw) > MAX_SIZE:
-        raise IncludeError(f"{path} has more than {MAX_SIZE} bytes")
     if trouble := complain(text):
         raise IncludeError(f"{path}:{trouble}")
     return text

@@ -12,11 +12,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from edgenode import regularfile
 from edgenode.config import includes, prune, rules, secrets
 from edgenode.config.errors import ConfigError, KeyPath, Problem
 from edgenode.config.locate import index, line_of
 from edgenode.config.schema import Config
 
+_BYTE_ORDER_MARK = "\ufeff"
 _AT = re.compile(r"at line (\d+)")
 _CHECK_TYPES = {"tcp", "tls", "http", "dns", "exec"}
 
@@ -34,11 +36,15 @@ def load(path: Path, *, check_secrets: bool = True) -> Config:
 def read(path: Path) -> str:
     """The text of a configuration file. Raises ConfigError."""
     try:
-        return path.read_bytes().decode()
+        text = regularfile.read(path).decode()
     except OSError as error:
         raise ConfigError(path, [Problem((), f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         raise ConfigError(path, [Problem((), f"is no UTF-8 text: {error}")]) from None
+    if text.startswith(_BYTE_ORDER_MARK):
+        what = "begins with a byte order mark (U+FEFF), as some editors write it: save it without"
+        raise ConfigError(path, [Problem((), what, line=1)])
+    return text
 
 
 def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) -> Config:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgenode import regularfile
 from edgenode.config import certificates
 from edgenode.config.checks import TlsOptions
 from edgenode.config.errors import KeyPath, Problem
@@ -53,8 +54,10 @@ def read(path: Path) -> str:
     if trouble := complain(path):
         raise SecretError(trouble)
     try:
-        text = path.read_text("ascii").strip("\r\n")
-    except (OSError, UnicodeDecodeError):
+        text = regularfile.read(path, 4096).decode("ascii").strip("\r\n")
+    except OSError as error:
+        raise SecretError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
         raise SecretError(f"{path} cannot be read as one line of ASCII text") from None
     if not text or not text.isprintable():
         raise SecretError(f"{path} must hold one line of printable text")

@@ -10,10 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgenode.api.configuration import ApplyError
 from edgenode.api.server import AddressInUse
@@ -30,10 +31,13 @@ from edgenode.control.control import Control
 from edgenode.control.parts import Parts, again_and_again
 from edgenode.control.texts import Chosen, Texts, digest, refusal
 from edgenode.control.trial import Trial
+from edgenode.regularfile import IN_TIME
 from edgenode.state import StateError
 from edgenode.steering.table import Table
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 PROVEN = 10.0
 """Seconds of decisions after which a text that was not on trial, and that BIRD has taken, has
@@ -88,6 +92,8 @@ class Applier:
         self._untrusted = ""
         """Why what has proved itself could not be stored as such, said once."""
         self._turn = asyncio.Lock()
+        self._reader = ThreadPoolExecutor(1, "configuration")
+        """Its own: a file system that hangs must not take the threads that store intents."""
         self.control = Control(chosen.config, parts, announcer=announcer, last_table=last_table)
         self.control.configuration = self.status
         if not chosen.problem and texts.confirmed() != chosen.text:
@@ -206,14 +212,20 @@ class Applier:
         """What the file says, and what it changes. Touches nothing. Raises ApplyError."""
         now = self._running
         try:
-            text = await asyncio.to_thread(read, self._path)
-            if expected is not None and digest(text) != expected:
-                raise ApplyError(f"control reads {self._path}, and that has another text")
-            config = await asyncio.to_thread(loads, text, self._path)
-            if fixed := needs_restart(now.config, config):
-                raise ApplyError("; ".join(fixed))
-            announcer = await asyncio.to_thread(Announcer, config, self._parts.bird)
+            async with asyncio.timeout(IN_TIME):
+                text = await self._reading(read, self._path)
+                if expected is not None and digest(text) != expected:
+                    raise ApplyError(f"control reads {self._path}, and that has another text")
+                config = await self._reading(loads, text, self._path)
+                if fixed := needs_restart(now.config, config):
+                    raise ApplyError("; ".join(fixed))
+                announcer = await self._reading(Announcer, config, self._parts.bird)
             await now.announcer.examine(announcer)
+        except TimeoutError:
+            raise ApplyError(
+                f"{self._path}, and the files that it names, could not be read within "
+                f"{IN_TIME:g} s: see whether their file systems are there"
+            ) from None
         except ConfigError as error:
             raise ApplyError("; ".join(error.lines())) from None
         except (SecretError, BirdError, BirdUnavailable, FileError) as error:
@@ -227,6 +239,10 @@ class Applier:
         if announcer.includes != now.announcer.includes:
             changes.append("~ bgp.include: the text of the files")
         return Running(text, config, announcer), changes, elsewhere(now.config, config)
+
+    async def _reading(self, what: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reader, what, *arguments)
 
     async def _wait_for_proof(self) -> None:
         """Until what runs is what a start would run, should control end in the middle of a trial.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from edgenode import regularfile
 from edgenode.control.intent import ended, words
 from edgenode.state import NODE, Intent, IntentKind, Intents, Key, StateError
 
@@ -204,8 +205,8 @@ def _look_at(path: Path) -> tuple[bool | None, str]:
         log.warning("whether %s is there cannot be known: %s", path, error.strerror)
         return None, ""
     try:
-        with path.open("rb") as file:
-            line = file.readline(200).decode("utf-8", "replace").strip()
+        raw, _ = regularfile.begin(path, 200)
     except OSError:
         return True, ""
+    line = raw.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     return True, "".join(char if char.isprintable() else "?" for char in line)

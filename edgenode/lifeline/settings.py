@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgenode import regularfile
 from edgenode.places import lifeline_socket
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -35,7 +36,7 @@ class Settings:
 def read(path: Path) -> Settings:
     """From the node's configuration file. Raises SettingsError."""
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        raw = tomllib.loads(regularfile.read(path, seconds=None).decode())
         node = raw.get("node", {})
         own = raw.get("lifeline", {})
         run_dir = Path(node.get("run_dir", "/run/edgenode"))

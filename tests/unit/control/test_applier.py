@@ -281,6 +281,22 @@ async def test_nothing_is_touched_by_a_dry_run_or_a_refusal(file: Path) -> None:
         assert made.status()["problem"] == ""
 
 
+async def test_a_file_system_that_is_away_is_said_and_nothing_hangs(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = threading.Event()
+    monkeypatch.setattr(module, "IN_TIME", 0.2)
+    async with running(file) as made:
+        monkeypatch.setattr(module, "read", lambda _: back.wait(30))
+        with pytest.raises(ApplyError, match=r"could not be read within 0\.2 s"):
+            await made.apply()
+        # No thread is taken from what stores intents, and the next one is answered, too.
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: True), 1)
+        with pytest.raises(ApplyError, match="could not be read"):
+            await made.apply()
+        back.set()
+
+
 async def test_a_full_disk_refuses_and_says_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(file) as made:
         write(file, "new")
