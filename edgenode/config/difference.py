@@ -45,11 +45,15 @@ FIXED: Mapping[str, tuple[str, ...]] = {
 """What no running control takes up, and the units that do when they are restarted, in that order.
 A mesh without a device is none: that covers [mesh] itself, too."""
 
+_RELAYS = "takes effect when edgenode-steering is restarted"
+
 ELSEWHERE: Mapping[str, str] = {
-    "steering": "takes effect when edgenode-steering is restarted",
+    "steering.workers": _RELAYS,
+    "steering.max_connections": _RELAYS,
+    "steering.access_log": _RELAYS,
     "firewall": "takes effect by `edgenode firewall apply`",
 }
-"""Tables that control does not read."""
+"""What control does not read."""
 
 
 def difference(old: Config, new: Config) -> list[str]:
@@ -80,10 +84,8 @@ def needs_restart(old: Config, new: Config) -> list[str]:
 
 
 def elsewhere(old: Config, new: Config) -> list[str]:
-    """A sentence for each table that changes and that another process reads."""
-    return [
-        f"{table} {what}" for table, what in ELSEWHERE.items() if _at(old, table) != _at(new, table)
-    ]
+    """A sentence for each key that changes and that another process reads."""
+    return [f"{key} {what}" for key, what in ELSEWHERE.items() if _at(old, key) != _at(new, key)]
 
 
 def _at(config: Config, key: str) -> object:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import os
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from edgenode import places
-from edgenode.config import bgp, checkrules, collisions, firewall, policy
+from edgenode.config import bgp, checkrules, collisions, firewall, policy, steering
 from edgenode.config.checkrules import SOCKET_PATH
 from edgenode.config.errors import KeyPath, Problem, duplicates, spell
 from edgenode.config.networks import overlaps
+from edgenode.config.references import no_such, undefined
 from edgenode.config.schema import Config
 from edgenode.config.values import PLAIN_PATH, Address, Network
 
@@ -29,6 +29,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from policy.check(config)
     yield from _references(config)
     yield from _services(config)
+    yield from steering.check(config)
     yield from bgp.check(config)
     yield from _mesh(config)
     yield from _workers(config)
@@ -98,10 +99,10 @@ def _inside(address: Address, prefixes: Iterable[Network]) -> bool:
 def _references(config: Config) -> Iterator[Problem]:
     checks = [check.name for check in config.checks]
     for g, group in enumerate(config.groups):
-        yield from _undefined("check", checks, group.checks, ("groups", g, "checks"))
+        yield from undefined("check", checks, group.checks, ("groups", g, "checks"))
         for r, rule in enumerate(group.rules):
             key: KeyPath = ("groups", g, "rules", r)
-            yield from _undefined("check", checks, rule.checks, (*key, "checks"))
+            yield from undefined("check", checks, rule.checks, (*key, "checks"))
         if not config.checks_of(group.name) and not config.services_of(group.name):
             yield Problem(
                 ("groups", g),
@@ -112,33 +113,15 @@ def _references(config: Config) -> Iterator[Problem]:
     regions = [region.name for region in config.regions]
     groups = [group.name for group in config.groups]
     for s, service in enumerate(config.services):
-        yield from _undefined("region", regions, service.regions, ("services", s, "regions"))
+        yield from undefined("region", regions, service.regions, ("services", s, "regions"))
         if service.group not in groups:
-            what = _no_such("group", service.group, groups)
+            what = no_such("group", service.group, groups)
             yield Problem(("services", s, "group"), what, depends=("groups",))
     used = {name for group in config.groups for name in config.checks_of(group.name)}
     for c, check_ in enumerate(config.checks):
         if check_.name not in used:
             what = f'no group asks for check "{check_.name}"'
             yield Problem(("checks", c, "name"), what, depends=("groups",))
-
-
-def _undefined(
-    kind: str, known: list[str], names: tuple[str, ...], key: KeyPath
-) -> Iterator[Problem]:
-    for position, name in enumerate(names):
-        if name not in known:
-            what = _no_such(kind, name, known)
-            yield Problem((*key, position), what, depends=(f"{kind}s",))
-        elif name in names[:position]:
-            yield Problem((*key, position), f'{kind} "{name}" stands here twice')
-
-
-def _no_such(kind: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5)
-    if near:
-        return f'nothing defines {kind} "{name}"; did you mean "{near[0]}"?'
-    return f'nothing defines {kind} "{name}"; defined: {", ".join(known) or "none"}'
 
 
 def _services(config: Config) -> Iterator[Problem]:

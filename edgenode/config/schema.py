@@ -37,6 +37,8 @@ HoldTime = Annotated[Duration, Field(ge=3, le=3600)]
 """Seconds; BGP knows whole ones, 0 (never) apart: at least 3 (RFC 4271)."""
 Communities = Annotated[tuple[CommunityField, ...], Field(max_length=64)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Connections = Annotated[int, Field(strict=True, ge=1, le=2_000_000)]
+"""Live connections from this node."""
 
 
 class Node(Section):
@@ -185,18 +187,45 @@ class Service(Section):
     listen: tuple[EndpointField, ...] = Field(min_length=1)
     regions: tuple[Name, ...] = ()
     """Empty: all regions."""
+    prefer: tuple[Name, ...] = ()
+    """Regions that come first while they are healthy, in this order."""
+    exclude: tuple[Name, ...] = ()
+    """Regions that are never used."""
+    pin: Name | None = None
+    """The one region that is ever used."""
     port: Port
     """The workers' port for this service."""
     proxy_protocol: Literal["v2", "none"] = "v2"
     connect_timeout: PositiveDuration = 1.0
     """Seconds for one attempt, at most; the relay learns what is usual and waits less."""
     idle_timeout: PositiveDuration = 300.0
+    slow_start: Annotated[Duration, Field(le=3600)] = 0.0
+    """Seconds in which a worker that came up is given its full share; 0: at once."""
+
+    def may_use(self, region: str) -> bool:
+        """Whether a region is allowed: by `regions`, `exclude` and `pin`."""
+        if self.pin is not None:
+            return region == self.pin
+        return region not in self.exclude and (not self.regions or region in self.regions)
 
 
-class Worker(Section):
+class Limited(Section):
+    """What takes a bounded number of connections, or no new ones for a while."""
+
+    soft_limit: Connections | None = None
+    """From here on new connections go elsewhere, if they can."""
+    hard_limit: Connections | None = None
+    """Never more than this."""
+    draining: Flag = False
+    """No new connections while others are healthy."""
+
+
+class Worker(Limited):
     name: Name
     addresses: tuple[AddressField, ...] = Field(min_length=1)
     """Mesh addresses, the preferred family first."""
+    weight: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    """Its share of the region's connections, beside the other workers' weights."""
 
 
 class RegionProbe(Section):
@@ -206,18 +235,32 @@ class RegionProbe(Section):
     fall: Count = 2
 
 
-class Region(Section):
+class Region(Limited):
     name: Name
     workers: tuple[Worker, ...] = Field(min_length=1)
     probe: RegionProbe = RegionProbe()
 
 
+class Outliers(Section):
+    """Workers that the relays leave alone by what they see themselves."""
+
+    failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
+    """Failed connections in a row after which a worker is ejected; 0: never."""
+    base_time: PositiveDuration = 30.0
+    """Seconds of the first ejection; each that follows soon is longer."""
+    max_time: PositiveDuration = 300.0
+    """Seconds of the longest."""
+    max_share: Share = 0.5
+    """Of a region's workers, never more are ejected at once."""
+
+
 class Steering(Section):
     workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Relay workers; 0: one per core."""
-    max_connections: Annotated[int, Field(strict=True, ge=1, le=2_000_000)] = 100_000
+    max_connections: Connections = 100_000
     access_log: FilePath | None = None
     """A JSON line per connection; absent: standard error."""
+    outliers: Outliers = Outliers()
 
 
 class MeshPeer(Section):
@@ -294,4 +337,4 @@ class Config(Section):
 
     def regions_of(self, service: Service) -> tuple[Region, ...]:
         """The regions that a service may use."""
-        return tuple(r for r in self.regions if not service.regions or r.name in service.regions)
+        return tuple(region for region in self.regions if service.may_use(region.name))

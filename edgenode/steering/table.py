@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 ProxyProtocol = Literal["v2", "none"]
 Address = IPv4Address | IPv6Address
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ with its NUL is 16, see netdevice(7)
+_YEAR = 31_536_000.0  # in seconds; keeps what is computed within what the kernel's timers take
+_LATEST = 2.0**40  # Unix time of a far future, in which a float still counts milliseconds
 
 
 _repr = reprlib.Repr()
@@ -42,24 +45,54 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A worker as one service reaches it: name, mesh address, TCP port."""
+    """A worker as one service reaches it: name, mesh address, TCP port.
+
+    Limits are live connections from this node; None: none. `since`: when it came up, in Unix
+    time, for slow start; 0: long ago.
+    """
 
     worker: str
     address: str
     port: int
+    weight: int = 1
+    soft_limit: int | None = None
+    hard_limit: int | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RegionTargets:
-    """The healthy workers of one region."""
+    """The healthy workers of one region; limits are live connections from this node to all."""
 
     region: str
     workers: tuple[Target, ...]
+    soft_limit: int | None = None
+    hard_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """When the relays eject a target by what they see themselves; times in seconds.
+
+    After `failures` in a row (0: never) for `base_time`, which grows with each ejection that
+    follows up to `max_time`; never more than `max_share` of a region's workers at once.
+    """
+
+    failures: int = 5
+    base_time: float = 30.0
+    max_time: float = 300.0
+    max_share: float = 0.5
+
+
+DEFAULT_OUTLIERS = Outliers()
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One steered service; timeouts in seconds, `listen` as "host:port" or "[v6]:port"."""
+    """One steered service; timeouts in seconds, `listen` as "host:port" or "[v6]:port".
+
+    `slow_start`: seconds in which a target that came up is given its full share; 0: at once.
+    """
 
     name: str
     listen: tuple[str, ...]
@@ -67,6 +100,7 @@ class Service:
     connect_timeout: float
     idle_timeout: float
     regions: tuple[RegionTargets, ...]
+    slow_start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +111,31 @@ class Table:
     node: str
     bind: Bind
     services: tuple[Service, ...]
+    outliers: Outliers = DEFAULT_OUTLIERS
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as a JSON object (for `json.dumps`)."""
-        return asdict(self)
+        """Return the table as a JSON object (for `json.dumps`).
+
+        What has its default is left out: a steering that was not upgraded yet, which refuses
+        keys that it does not know, takes each table that asks for nothing new.
+        """
+        return {
+            "revision": self.revision,
+            "node": self.node,
+            "bind": asdict(self.bind),
+            "services": [_service_json(service) for service in self.services],
+        } | ({} if self.outliers == DEFAULT_OUTLIERS else {"outliers": asdict(self.outliers)})
 
     @classmethod
     def from_json(cls, value: object) -> Table:
         """Check a parsed JSON value and return the table, addresses in their canonical text.
 
-        Raises TableError. An unknown key is an error too: a table of a newer edgenode may mean by
-        it something that must not be left out silently.
+        Raises TableError. A key that an older edgenode did not know may be missing. An unknown one
+        is an error: a table of a newer edgenode may mean by it something that must not be left out
+        silently.
         """
-        fields = _object(value, "table", {"revision", "node", "bind", "services"})
+        keys = {"revision", "node", "bind", "services"}
+        fields = _object(value, "table", keys, {"outliers"})
         services = tuple(
             service_from_json(item, f"services[{index}]")
             for index, item in enumerate(_list(fields["services"], "services"))
@@ -101,6 +147,7 @@ class Table:
             node=_name(fields["node"], "node"),
             bind=_bind(fields["bind"]),
             services=services,
+            outliers=_outliers(fields["outliers"]) if "outliers" in fields else DEFAULT_OUTLIERS,
         )
 
     @property
@@ -136,10 +183,44 @@ def join_endpoint(address: Address, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
+_LIMITS: Mapping[str, object] = {"soft_limit": None, "hard_limit": None}
+_TARGET: Mapping[str, object] = {"weight": 1, **_LIMITS, "since": 0.0}
+"""Keys that may be missing, with what they are then."""
+
+
+def _service_json(service: Service) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "listen": list(service.listen),
+        "proxy_protocol": service.proxy_protocol,
+        "connect_timeout": service.connect_timeout,
+        "idle_timeout": service.idle_timeout,
+        "regions": [_region_json(region) for region in service.regions],
+    } | ({"slow_start": service.slow_start} if service.slow_start else {})
+
+
+def _region_json(region: RegionTargets) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "region": region.region,
+        "workers": [
+            {"worker": target.worker, "address": target.address, "port": target.port}
+            | _asked(target, _TARGET)
+            for target in region.workers
+        ],
+    }
+    return value | _asked(region, _LIMITS)
+
+
+def _asked(item: object, defaults: Mapping[str, object]) -> dict[str, Any]:
+    """What differs from its default."""
+    found = ((key, getattr(item, key)) for key in defaults)
+    return {key: value for key, value in found if value != defaults[key]}
+
+
 def service_from_json(value: object, where: str) -> Service:
     """Check one service; `where` it stands is for the message. Raises TableError."""
     keys = {"name", "listen", "proxy_protocol", "connect_timeout", "idle_timeout", "regions"}
-    fields = _object(value, where, keys)
+    fields = _object(value, where, keys, {"slow_start"})
     name = _name(fields["name"], f"{where}.name")
     where = f"{where} ({name})"
     regions = tuple(
@@ -157,12 +238,13 @@ def service_from_json(value: object, where: str) -> Service:
         connect_timeout=_seconds(fields["connect_timeout"], f"{where}.connect_timeout"),
         idle_timeout=_seconds(fields["idle_timeout"], f"{where}.idle_timeout"),
         regions=regions,
+        slow_start=_number(fields.get("slow_start", 0.0), f"{where}.slow_start", _YEAR),
     )
 
 
 def region_from_json(value: object, where: str) -> RegionTargets:
     """Check one region of a service, likewise."""
-    fields = _object(value, where, {"region", "workers"})
+    fields = _object(value, where, {"region", "workers"}, _LIMITS.keys())
     region = _name(fields["region"], f"{where}.region")
     where = f"{where} ({region})"
     workers = tuple(
@@ -170,17 +252,46 @@ def region_from_json(value: object, where: str) -> RegionTargets:
         for index, item in enumerate(_list(fields["workers"], f"{where}.workers"))
     )
     distinct([target.worker for target in workers], f"{where}.workers", "worker")
-    return RegionTargets(region, workers)
+    return RegionTargets(region, workers, *_limits(fields, where))
 
 
 def target_from_json(value: object, where: str) -> Target:
     """Check one target, likewise."""
-    fields = _object(value, where, {"worker", "address", "port"})
+    fields = _object(value, where, {"worker", "address", "port"}, _TARGET.keys())
+    soft_limit, hard_limit = _limits(fields, where)
     return Target(
         worker=_name(fields["worker"], f"{where}.worker"),
         address=_address(fields["address"], f"{where}.address", None),
         port=_integer(fields["port"], f"{where}.port", 1, 65535),
+        weight=_integer(fields.get("weight", 1), f"{where}.weight", 1, 1000),
+        soft_limit=soft_limit,
+        hard_limit=hard_limit,
+        since=_number(fields.get("since", 0.0), f"{where}.since", _LATEST),
     )
+
+
+def _limits(fields: Mapping[str, object], where: str) -> tuple[int | None, int | None]:
+    soft, hard = (
+        None if fields.get(key) is None else _integer(fields[key], f"{where}.{key}", 1, 2**31 - 1)
+        for key in _LIMITS
+    )
+    if soft is not None and hard is not None and soft > hard:
+        raise TableError(f"{where}: the soft_limit {soft} is above hard_limit {hard}")
+    return soft, hard
+
+
+def _outliers(value: object) -> Outliers:
+    defaults = asdict(DEFAULT_OUTLIERS)
+    fields = {**defaults, **_object(value, "outliers", set(), defaults.keys())}
+    outliers = Outliers(
+        failures=_integer(fields["failures"], "outliers.failures", 0, 2**31 - 1),
+        base_time=_seconds(fields["base_time"], "outliers.base_time"),
+        max_time=_seconds(fields["max_time"], "outliers.max_time"),
+        max_share=_number(fields["max_share"], "outliers.max_share", 1.0),
+    )
+    if outliers.base_time > outliers.max_time:
+        raise TableError("outliers: base_time is above max_time")
+    return outliers
 
 
 def _bind(value: object) -> Bind:
@@ -195,12 +306,14 @@ def _bind(value: object) -> Bind:
     )
 
 
-def _object(value: object, where: str, keys: set[str]) -> Mapping[str, object]:
+def _object(
+    value: object, where: str, keys: AbstractSet[str], optional: AbstractSet[str] = frozenset()
+) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise TableError(f"{where}: expected an object, got {_kind(value)}")
     for key in sorted(keys - value.keys()):
         raise TableError(f"{where}: the key {key!r} is missing")
-    for key in value.keys() - keys:
+    for key in value.keys() - keys - optional:
         raise TableError(f"{where}: the key {shown(key)} is unknown")
     return value
 
@@ -255,10 +368,19 @@ def _integer(value: object, where: str, low: int, high: int) -> int:
 
 
 def _seconds(value: object, where: str) -> float:
-    # The upper bound (a year) keeps what is computed from it within what the kernel's timers take.
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 31_536_000:
+    if not _is_number(value) or not 0 < value <= _YEAR:
         raise TableError(f"{where}: {shown(value)} is not a time in seconds above 0")
     return float(value)
+
+
+def _number(value: object, where: str, most: float) -> float:
+    if not _is_number(value) or not 0 <= value <= most:
+        raise TableError(f"{where}: {shown(value)} is not a number between 0 and {most:g}")
+    return float(value)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:

@@ -15,6 +15,7 @@ EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.S)
 ILLUSTRATIONS = {
     "maintenance_file",
     *("source", "multihop", "password_file", "access_log"),
+    *("pin", "soft_limit", "hard_limit"),
     *("fast_interval", "unix_socket", "host", "ca_file", "client_certificate", "client_key"),
 }
 """What has no default, and is shown with an example value."""

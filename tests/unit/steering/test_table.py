@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.steering.table import (
+    DEFAULT_OUTLIERS,
     Bind,
+    Outliers,
     RegionTargets,
     Service,
     Table,
@@ -22,12 +24,39 @@ names = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
 addresses = st.ip_addresses()
 ports = st.integers(1, 65535)
 seconds = st.floats(0.001, 3600)
-targets = st.builds(Target, names, addresses.map(str), ports)
-regions = st.builds(
-    RegionTargets,
-    names,
-    st.lists(targets, max_size=3, unique_by=lambda target: target.worker).map(tuple),
-)
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> tuple[int | None, int | None]:
+    """A soft and a hard limit, in the right order."""
+    soft, hard = (draw(st.none() | st.integers(1, 2_000_000)) for _ in range(2))
+    return (min(soft, hard), max(soft, hard)) if soft and hard else (soft, hard)
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> Target:
+    return Target(
+        draw(names),
+        str(draw(addresses)),
+        draw(ports),
+        draw(st.integers(1, 1000)),
+        *draw(limits()),
+        draw(st.floats(0, 2e9)),
+    )
+
+
+@st.composite
+def regions(draw: st.DrawFn) -> RegionTargets:
+    workers = draw(st.lists(targets(), max_size=3, unique_by=lambda target: target.worker))
+    return RegionTargets(draw(names), tuple(workers), *draw(limits()))
+
+
+@st.composite
+def outliers(draw: st.DrawFn) -> Outliers:
+    base, longest = sorted((draw(seconds), draw(seconds)))
+    return Outliers(draw(st.integers(0, 1000)), base, longest, draw(st.floats(0, 1)))
+
+
 endpoints = st.tuples(addresses, ports).map(lambda pair: join_endpoint(*pair))
 
 
@@ -50,10 +79,12 @@ def tables(draw: st.DrawFn) -> Table:
                 draw(st.sampled_from(("v2", "none"))),
                 draw(seconds),
                 draw(seconds),
-                tuple(draw(st.lists(regions, max_size=3, unique_by=lambda one: one.region))),
+                tuple(draw(st.lists(regions(), max_size=3, unique_by=lambda one: one.region))),
+                draw(st.just(0.0) | seconds),
             )
             for index, name in enumerate(services)
         ),
+        draw(st.just(DEFAULT_OUTLIERS) | outliers()),
     )
 
 
@@ -125,6 +156,23 @@ def test_addresses_become_canonical() -> None:
     assert table.services[0].connect_timeout == 1.0
 
 
+def test_a_table_of_an_older_edgenode_loads() -> None:
+    table = Table.from_json(valid())
+    assert table.outliers == Outliers(5, 30.0, 300.0, 0.5)
+    assert table.services[0].slow_start == 0.0
+    assert table.services[0].regions[0] == RegionTargets(
+        "fra", (Target("a", "198.51.100.201", 8080, 1, None, None, 0.0),), None, None
+    )
+
+
+def test_an_older_edgenode_takes_a_table_that_asks_for_nothing_new() -> None:
+    table = Table.from_json(valid()).to_json()
+    assert table.keys() == valid().keys()
+    old, new = valid()["services"][0], table["services"][0]
+    assert new.keys() == old.keys()
+    assert new["regions"] == old["regions"]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -143,6 +191,13 @@ def test_addresses_become_canonical() -> None:
         (["revision"], 10**400, "revision: 1000.* is not a whole number"),
         (["services", 0, "regions", 0, "weight"], 1, "the key 'weight' is unknown"),
         (["services", 0, "regions", 0, "workers", 0, "port"], 70000, r"\(fra\).*port: 70000"),
+        (["services", 0, "slow_start"], -1, r"\(web\).slow_start: -1 is not a number"),
+        (["services", 0, "regions", 0, "hard_limit"], 0, "hard_limit: 0 is not a whole number"),
+        (["services", 0, "regions", 0, "workers", 0, "weight"], 0, "weight: 0 is not a whole"),
+        (["services", 0, "regions", 0, "workers", 0, "since"], float("nan"), "since: nan is not"),
+        (["outliers"], {"max_share": 1.5}, "max_share: 1.5 is not a number between 0 and 1"),
+        (["outliers"], {"max_time": 29}, "base_time is above max_time"),
+        (["outliers"], {"sigma": 3}, "outliers: the key 'sigma' is unknown"),
         (["services"], {}, "services: expected a list, got dict"),
     ],
 )
@@ -153,6 +208,13 @@ def test_the_error_says_where_and_why(path: list[Any], value: object, message: s
         here = here[key]
     here[path[-1]] = value
     with pytest.raises(TableError, match=message):
+        Table.from_json(table)
+
+
+def test_limits_that_contradict_each_other_are_refused() -> None:
+    table = valid()
+    table["services"][0]["regions"][0] |= {"soft_limit": 20, "hard_limit": 10}
+    with pytest.raises(TableError, match=r"\(fra\): the soft_limit 20 is above hard_limit 10"):
         Table.from_json(table)
 
 

@@ -1,0 +1,59 @@
+"""Rules for where connections are steered: which regions, how many, how outliers go. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgenode.config.errors import KeyPath, Problem
+from edgenode.config.references import no_such, undefined
+from edgenode.config.schema import Config, Limited, Outliers, Service
+
+
+def check(config: Config) -> Iterator[Problem]:
+    """What the schema cannot say of each table by itself."""
+    regions = [region.name for region in config.regions]
+    for s, service in enumerate(config.services):
+        yield from _regions(service, ("services", s), regions)
+    for r, region in enumerate(config.regions):
+        yield from _limits(region, ("regions", r))
+        for w, worker in enumerate(region.workers):
+            yield from _limits(worker, ("regions", r, "workers", w))
+    yield from _outliers(config.steering.outliers, ("steering", "outliers"))
+
+
+def _regions(service: Service, key: KeyPath, known: list[str]) -> Iterator[Problem]:
+    """`pin`, `prefer` and `exclude`: each names regions, and none takes back another's."""
+    yield from undefined("region", known, service.prefer, (*key, "prefer"))
+    yield from undefined("region", known, service.exclude, (*key, "exclude"))
+    pin = service.pin
+    if pin is not None and pin not in known:
+        yield Problem((*key, "pin"), no_such("region", pin, known), depends=("regions",))
+    elif pin in service.exclude:
+        yield Problem((*key, "pin"), f'"{pin}" is excluded: a service cannot be pinned to it')
+    elif pin is not None and service.regions and pin not in service.regions:
+        yield Problem((*key, "pin"), f'"{pin}" is not among the regions of the service')
+    for position, name in enumerate(service.prefer):
+        place = (*key, "prefer", position)
+        if name in service.exclude:
+            yield Problem(place, f'"{name}" is excluded: it cannot be preferred')
+        elif pin is not None and name != pin:
+            yield Problem(place, f'the service is pinned to "{pin}", and never uses another region')
+        elif service.regions and name in known and name not in service.regions:
+            yield Problem(place, f'"{name}" is not among the regions of the service')
+    allowed = [name for name in service.regions or known if name in known]
+    if allowed and pin is None and set(allowed) <= set(service.exclude):
+        what = f'excludes every region that service "{service.name}" may use'
+        yield Problem((*key, "exclude"), what, depends=("regions",))
+
+
+def _limits(limited: Limited, key: KeyPath) -> Iterator[Problem]:
+    soft, hard = limited.soft_limit, limited.hard_limit
+    if soft is not None and hard is not None and soft > hard:
+        what = f"is above hard_limit ({hard}): connections would be refused before they spill over"
+        yield Problem((*key, "soft_limit"), what)
+
+
+def _outliers(outliers: Outliers, key: KeyPath) -> Iterator[Problem]:
+    if outliers.base_time > outliers.max_time:
+        what = f"is above max_time ({outliers.max_time:g} s), which no ejection is longer than"
+        yield Problem((*key, "base_time"), what)

@@ -1,0 +1,103 @@
+"""Where services are steered: what contradicts itself is refused, and in which words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edgenode.config import ConfigError, loads
+from tests.unit.config.test_config import GOOD
+
+IAD = """[[regions]]
+name = "iad"
+workers = [{ name = "iad-1", addresses = ["198.51.100.202"] }]
+
+[mesh]
+"""
+TWO = GOOD.replace('regions = ["fra"]\n', "").replace("[mesh]\n", IAD)
+"""Two regions, and a service that uses both."""
+
+
+def with_keys(header: str, text: str) -> str:
+    """With more keys in the first table of a header."""
+    assert f"{header}\n" in TWO
+    return TWO.replace(f"{header}\n", f"{header}\n{text}\n", 1)
+
+
+def test_the_defaults_ask_for_nothing() -> None:
+    config = loads(TWO)
+    service, region = config.services[0], config.regions[0]
+    assert (service.prefer, service.exclude, service.pin, service.slow_start) == ((), (), None, 0)
+    for limited in (region, region.workers[0]):
+        assert (limited.soft_limit, limited.hard_limit, limited.draining) == (None, None, False)
+    assert region.workers[0].weight == 1
+    outliers = config.steering.outliers
+    assert (outliers.failures, outliers.base_time) == (5, 30)
+    assert (outliers.max_time, outliers.max_share) == (300, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("keys", "allowed"),
+    [
+        ("", ["fra", "iad"]),
+        ('exclude = ["iad"]', ["fra"]),
+        ('pin = "iad"', ["iad"]),
+        ('pin = "iad"\nprefer = ["iad"]\nexclude = ["fra"]', ["iad"]),
+        ('prefer = ["iad"]', ["fra", "iad"]),
+    ],
+)
+def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
+    config = loads(with_keys("[[services]]", keys))
+    assert [region.name for region in config.regions_of(config.services[0])] == allowed
+
+
+@pytest.mark.parametrize(
+    ("header", "keys", "complaint"),
+    [
+        ("[[services]]", 'pin = "far"', r'services\[0\]\.pin: .*did you mean "fra"'),
+        ("[[services]]", 'prefer = ["fra", "far"]', r"prefer\[1\]: nothing defines region"),
+        ("[[services]]", 'exclude = ["fra", "fra"]', r'exclude\[1\]: region "fra" stands here'),
+        ("[[services]]", 'pin = "fra"\nexclude = ["fra"]', r'pin: "fra" is excluded'),
+        ("[[services]]", 'prefer = ["fra"]\nexclude = ["fra"]', r"prefer\[0\]: .*is excluded"),
+        ("[[services]]", 'pin = "fra"\nprefer = ["iad"]', r'prefer\[0\]: .*pinned to "fra"'),
+        ("[[services]]", 'exclude = ["iad", "fra"]', 'every region that service "web" may use'),
+        ("[[services]]", "slow_start = -1", r"slow_start: .*between 0 and a year"),
+        ("[[regions]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard_limit \(8\)"),
+        ("[[regions.workers]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard"),
+        ("[[regions.workers]]", "hard_limit = 0", r"hard_limit: .*1"),
+        ("[[regions.workers]]", "weight = 1001", "weight: .*1000"),
+        ("[[regions.workers]]", 'draining = "yes"', "draining"),
+    ],
+)
+def test_a_contradiction_is_named(header: str, keys: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(with_keys(header, keys))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 1, lines
+    assert re.search(complaint, lines[0])
+
+
+def test_what_is_outside_the_services_own_regions_cannot_be_pinned() -> None:
+    own = 'regions = ["fra"]\n'
+    for keys, complaint in {
+        'pin = "iad"': 'pin: "iad" is not among the regions',
+        'prefer = ["iad"]': 'prefer[0]: "iad" is not among the regions',
+        'exclude = ["fra"]': "exclude: excludes every region",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            loads(with_keys("[[services]]", own + keys))
+        assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ('base_time = "6m"', r"steering\.outliers\.base_time: is above max_time \(300 s\)"),
+        ("max_share = 1.1", "max_share"),
+        ("failures = -1", "failures"),
+    ],
+)
+def test_outliers_that_cannot_be_are_refused(keys: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        loads(f"{TWO}\n[steering.outliers]\n{keys}\n")
