@@ -7,28 +7,21 @@ preference. All dataclasses are frozen: a table in use never changes, a new one 
 from __future__ import annotations
 
 import re
-import reprlib
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
+
+from edgenode.steering import checked
+from edgenode.steering.checked import TableError as TableError
+from edgenode.steering.checked import distinct as distinct
+from edgenode.steering.checked import shown as shown
 
 ProxyProtocol = Literal["v2", "none"]
 Address = IPv4Address | IPv6Address
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ with its NUL is 16, see netdevice(7)
-_YEAR = 31_536_000.0  # in seconds; keeps what is computed within what the kernel's timers take
 _LATEST = 2.0**40  # Unix time of a far future, in which a float still counts milliseconds
-
-
-_repr = reprlib.Repr()
-_repr.maxstring = 100
-
-
-class TableError(ValueError):
-    """The table is malformed; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +128,16 @@ class Table:
         silently.
         """
         keys = {"revision", "node", "bind", "services"}
-        fields = _object(value, "table", keys, {"outliers"})
+        fields = checked.mapping(value, "table", keys, {"outliers"})
         services = tuple(
             service_from_json(item, f"services[{index}]")
-            for index, item in enumerate(_list(fields["services"], "services"))
+            for index, item in enumerate(checked.listing(fields["services"], "services"))
         )
         distinct([service.name for service in services], "services", "service")
         distinct([one for service in services for one in service.listen], "services", "address")
         return cls(
-            revision=_integer(fields["revision"], "revision", 0, 2**63 - 1),
-            node=_name(fields["node"], "node"),
+            revision=checked.integer(fields["revision"], "revision", 0, 2**63 - 1),
+            node=checked.name(fields["node"], "node"),
             bind=_bind(fields["bind"]),
             services=services,
             outliers=_outliers(fields["outliers"]) if "outliers" in fields else DEFAULT_OUTLIERS,
@@ -220,36 +213,38 @@ def _asked(item: object, defaults: Mapping[str, object]) -> dict[str, Any]:
 def service_from_json(value: object, where: str) -> Service:
     """Check one service; `where` it stands is for the message. Raises TableError."""
     keys = {"name", "listen", "proxy_protocol", "connect_timeout", "idle_timeout", "regions"}
-    fields = _object(value, where, keys, {"slow_start"})
-    name = _name(fields["name"], f"{where}.name")
+    fields = checked.mapping(value, where, keys, {"slow_start"})
+    name = checked.name(fields["name"], f"{where}.name")
     where = f"{where} ({name})"
     regions = tuple(
         region_from_json(item, f"{where}.regions[{index}]")
-        for index, item in enumerate(_list(fields["regions"], f"{where}.regions"))
+        for index, item in enumerate(checked.listing(fields["regions"], f"{where}.regions"))
     )
     distinct([region.region for region in regions], f"{where}.regions", "region")
     return Service(
         name=name,
         listen=tuple(
             _endpoint(item, f"{where}.listen[{index}]")
-            for index, item in enumerate(_list(fields["listen"], f"{where}.listen"))
+            for index, item in enumerate(checked.listing(fields["listen"], f"{where}.listen"))
         ),
         proxy_protocol=_proxy_protocol(fields["proxy_protocol"], f"{where}.proxy_protocol"),
-        connect_timeout=_seconds(fields["connect_timeout"], f"{where}.connect_timeout"),
-        idle_timeout=_seconds(fields["idle_timeout"], f"{where}.idle_timeout"),
+        connect_timeout=checked.seconds(fields["connect_timeout"], f"{where}.connect_timeout"),
+        idle_timeout=checked.seconds(fields["idle_timeout"], f"{where}.idle_timeout"),
         regions=regions,
-        slow_start=_number(fields.get("slow_start", 0.0), f"{where}.slow_start", _YEAR),
+        slow_start=checked.number(
+            fields.get("slow_start", 0.0), f"{where}.slow_start", checked.YEAR
+        ),
     )
 
 
 def region_from_json(value: object, where: str) -> RegionTargets:
     """Check one region of a service, likewise."""
-    fields = _object(value, where, {"region", "workers"}, _LIMITS.keys())
-    region = _name(fields["region"], f"{where}.region")
+    fields = checked.mapping(value, where, {"region", "workers"}, _LIMITS.keys())
+    region = checked.name(fields["region"], f"{where}.region")
     where = f"{where} ({region})"
     workers = tuple(
         target_from_json(item, f"{where}.workers[{index}]")
-        for index, item in enumerate(_list(fields["workers"], f"{where}.workers"))
+        for index, item in enumerate(checked.listing(fields["workers"], f"{where}.workers"))
     )
     distinct([target.worker for target in workers], f"{where}.workers", "worker")
     return RegionTargets(region, workers, *_limits(fields, where))
@@ -257,22 +252,24 @@ def region_from_json(value: object, where: str) -> RegionTargets:
 
 def target_from_json(value: object, where: str) -> Target:
     """Check one target, likewise."""
-    fields = _object(value, where, {"worker", "address", "port"}, _TARGET.keys())
+    fields = checked.mapping(value, where, {"worker", "address", "port"}, _TARGET.keys())
     soft_limit, hard_limit = _limits(fields, where)
     return Target(
-        worker=_name(fields["worker"], f"{where}.worker"),
-        address=_address(fields["address"], f"{where}.address", None),
-        port=_integer(fields["port"], f"{where}.port", 1, 65535),
-        weight=_integer(fields.get("weight", 1), f"{where}.weight", 1, 1000),
+        worker=checked.name(fields["worker"], f"{where}.worker"),
+        address=checked.address(fields["address"], f"{where}.address", None),
+        port=checked.integer(fields["port"], f"{where}.port", 1, 65535),
+        weight=checked.integer(fields.get("weight", 1), f"{where}.weight", 1, 1000),
         soft_limit=soft_limit,
         hard_limit=hard_limit,
-        since=_number(fields.get("since", 0.0), f"{where}.since", _LATEST),
+        since=checked.number(fields.get("since", 0.0), f"{where}.since", _LATEST),
     )
 
 
 def _limits(fields: Mapping[str, object], where: str) -> tuple[int | None, int | None]:
     soft, hard = (
-        None if fields.get(key) is None else _integer(fields[key], f"{where}.{key}", 1, 2**31 - 1)
+        None
+        if fields.get(key) is None
+        else checked.integer(fields[key], f"{where}.{key}", 1, 2**31 - 1)
         for key in _LIMITS
     )
     if soft is not None and hard is not None and soft > hard:
@@ -282,12 +279,12 @@ def _limits(fields: Mapping[str, object], where: str) -> tuple[int | None, int |
 
 def _outliers(value: object) -> Outliers:
     defaults = asdict(DEFAULT_OUTLIERS)
-    fields = {**defaults, **_object(value, "outliers", set(), defaults.keys())}
+    fields = {**defaults, **checked.mapping(value, "outliers", set(), defaults.keys())}
     outliers = Outliers(
-        failures=_integer(fields["failures"], "outliers.failures", 0, 2**31 - 1),
-        base_time=_seconds(fields["base_time"], "outliers.base_time"),
-        max_time=_seconds(fields["max_time"], "outliers.max_time"),
-        max_share=_number(fields["max_share"], "outliers.max_share", 1.0),
+        failures=checked.integer(fields["failures"], "outliers.failures", 0, 2**31 - 1),
+        base_time=checked.seconds(fields["base_time"], "outliers.base_time"),
+        max_time=checked.seconds(fields["max_time"], "outliers.max_time"),
+        max_share=checked.number(fields["max_share"], "outliers.max_share", 1.0),
     )
     if outliers.base_time > outliers.max_time:
         raise TableError("outliers: base_time is above max_time")
@@ -295,62 +292,24 @@ def _outliers(value: object) -> Outliers:
 
 
 def _bind(value: object) -> Bind:
-    fields = _object(value, "bind", {"device", "ipv4", "ipv6"})
+    fields = checked.mapping(value, "bind", {"device", "ipv4", "ipv6"})
     device, ipv4, ipv6 = fields["device"], fields["ipv4"], fields["ipv6"]
     if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
         raise TableError(f"bind.device: {shown(device)} is not the name of a network device")
     return Bind(
         device,
-        None if ipv4 is None else _address(ipv4, "bind.ipv4", 4),
-        None if ipv6 is None else _address(ipv6, "bind.ipv6", 6),
+        None if ipv4 is None else checked.address(ipv4, "bind.ipv4", 4),
+        None if ipv6 is None else checked.address(ipv6, "bind.ipv6", 6),
     )
-
-
-def _object(
-    value: object, where: str, keys: AbstractSet[str], optional: AbstractSet[str] = frozenset()
-) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TableError(f"{where}: expected an object, got {_kind(value)}")
-    for key in sorted(keys - value.keys()):
-        raise TableError(f"{where}: the key {key!r} is missing")
-    for key in value.keys() - keys - optional:
-        raise TableError(f"{where}: the key {shown(key)} is unknown")
-    return value
-
-
-def _list(value: object, where: str) -> list[object]:
-    if not isinstance(value, list | tuple):
-        raise TableError(f"{where}: expected a list, got {_kind(value)}")
-    return list(value)
-
-
-def _name(value: object, where: str) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise TableError(
-            f"{where}: {shown(value)} is not a name"
-            " (a-z, then a-z, 0-9 and -; at most 31 characters)"
-        )
-    return value
 
 
 def _endpoint(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise TableError(f"{where}: expected address:port, got {_kind(value)}")
+        raise TableError(f"{where}: expected address:port, got {checked.kind(value)}")
     try:
         return join_endpoint(*split_endpoint(value))
     except ValueError as error:
         raise TableError(f"{where}: {error}") from None
-
-
-def _address(value: object, where: str, version: int | None) -> str:
-    family = f"IPv{version}" if version else "IP"
-    try:
-        address = ip_address(value) if isinstance(value, str) and "%" not in value else None
-    except ValueError:
-        address = None
-    if address is None or (version and address.version != version):
-        raise TableError(f"{where}: {shown(value)} is not an {family} address")
-    return str(address)
 
 
 def _proxy_protocol(value: object, where: str) -> ProxyProtocol:
@@ -359,43 +318,3 @@ def _proxy_protocol(value: object, where: str) -> ProxyProtocol:
     if value == "none":
         return "none"
     raise TableError(f"{where}: {shown(value)} is neither 'v2' nor 'none'")
-
-
-def _integer(value: object, where: str, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise TableError(f"{where}: {shown(value)} is not a whole number between {low} and {high}")
-    return value
-
-
-def _seconds(value: object, where: str) -> float:
-    if not _is_number(value) or not 0 < value <= _YEAR:
-        raise TableError(f"{where}: {shown(value)} is not a time in seconds above 0")
-    return float(value)
-
-
-def _number(value: object, where: str, most: float) -> float:
-    if not _is_number(value) or not 0 <= value <= most:
-        raise TableError(f"{where}: {shown(value)} is not a number between 0 and {most:g}")
-    return float(value)
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def shown(value: object) -> str:
-    """The value as text for a message, shortened: it may be of any size and depth."""
-    return _repr.repr(value)
-
-
-def distinct(names: list[str], where: str, what: str) -> None:
-    """Raises TableError if a name is there twice."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise TableError(f"{where}: the {what} {name} is there twice")
-        seen.add(name)
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else type(value).__name__

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
+from edgenode.steering.checked import listing
 from edgenode.steering.table import (
     RegionTargets,
     Service,
@@ -66,7 +67,7 @@ def patch(old: Table, delta: object) -> Table:
         _kept(before, one, "service")
         if isinstance(one, str)
         else _service_patch(before, one, f"services[{index}]")
-        for index, one in enumerate(_list(delta.get("services"), "services"))
+        for index, one in enumerate(listing(delta.get("services"), "services"))
     )
     distinct([one.name for one in services], "services", "service")
     distinct([at for one in services for at in one.listen], "services", "address")
@@ -113,7 +114,7 @@ def _service_patch(before: Mapping[str, Service], value: object, where: str) -> 
         _kept(known, one, "region")
         if isinstance(one, str)
         else _region_patch(known, one, f"{where}.regions[{index}]")
-        for index, one in enumerate(_list(value["regions"], f"{where}.regions"))
+        for index, one in enumerate(listing(value["regions"], f"{where}.regions"))
     )
     distinct([one.region for one in regions], f"{where}.regions", "region")
     return replace(head, regions=regions)
@@ -129,10 +130,10 @@ def _region_patch(before: Mapping[str, RegionTargets], value: object, where: str
     old = _kept(before, head.region, "region")
     there = {target.worker: target for target in old.workers}
     drop = {
-        _kept(there, name, "worker").worker for name in _list(value.get("drop"), f"{where}.drop")
+        _kept(there, name, "worker").worker for name in listing(value.get("drop"), f"{where}.drop")
     }
     workers = [target for target in old.workers if target.worker not in drop]
-    for item in _list(value["put"], f"{where}.put"):
+    for item in listing(value["put"], f"{where}.put"):
         place, target = _placed(item, f"{where}.put")
         if place > len(workers):
             raise BaseError(f"{where}.put: there is no place {place}")
@@ -142,7 +143,7 @@ def _region_patch(before: Mapping[str, RegionTargets], value: object, where: str
 
 
 def _placed(value: object, where: str) -> tuple[int, Target]:
-    pair = _list(value, where)
+    pair = listing(value, where)
     if len(pair) != 2 or not isinstance(pair[0], int) or pair[0] < 0:
         raise TableError(f"{where}: {shown(value)} is not a place and a target")
     return int(pair[0]), target_from_json(pair[1], where)
@@ -153,9 +154,3 @@ def _kept(before: Mapping[str, Kept], name: object, what: str) -> Kept:
     if not isinstance(name, str) or name not in before:
         raise BaseError(f"there is no {what} {shown(name)} in the table before")
     return before[name]
-
-
-def _list(value: object, where: str) -> list[object]:
-    if not isinstance(value, list):
-        raise TableError(f"{where}: not a list")
-    return value
