@@ -13,6 +13,7 @@ from pydantic import Field
 from edgenode import places
 from edgenode.config.checks import Check, Hook
 from edgenode.config.communities import CommunityField
+from edgenode.config.registry import Registry
 from edgenode.config.section import Count, Flag, Section
 from edgenode.config.values import (
     AddressField,
@@ -237,7 +238,8 @@ class RegionProbe(Section):
 
 class Region(Limited):
     name: Name
-    workers: tuple[Worker, ...] = Field(min_length=1)
+    workers: tuple[Worker, ...] = ()
+    """Those that do not register themselves."""
     probe: RegionProbe = RegionProbe()
 
 
@@ -310,6 +312,7 @@ class Config(Section):
     hooks: tuple[Hook, ...] = ()
     services: tuple[Service, ...] = ()
     regions: tuple[Region, ...] = ()
+    registry: Registry | None = None
     steering: Steering = Steering()
     firewall: Firewall | None = None
     mesh: Mesh | None = None

@@ -12,6 +12,7 @@ from edgenode import regularfile
 from edgenode.config import certificates
 from edgenode.config.checks import TlsOptions
 from edgenode.config.errors import KeyPath, Problem
+from edgenode.config.registry import Access
 from edgenode.config.schema import Config
 
 MAX_PASSWORD = 80
@@ -51,6 +52,15 @@ def password(text: str) -> str:
 
 def read(path: Path) -> str:
     """The BGP password that is the one line of a file. Raises SecretError."""
+    text = line(path)
+    try:
+        return password(text)
+    except ValueError as error:
+        raise SecretError(f"{path} cannot be used: {error}") from None
+
+
+def line(path: Path) -> str:
+    """The one line of a secret's file, printable ASCII. Raises SecretError."""
     if trouble := complain(path):
         raise SecretError(trouble)
     try:
@@ -61,10 +71,7 @@ def read(path: Path) -> str:
         raise SecretError(f"{path} cannot be read as one line of ASCII text") from None
     if not text or not text.isprintable():
         raise SecretError(f"{path} must hold one line of printable text")
-    try:
-        return password(text)
-    except ValueError as error:
-        raise SecretError(f"{path} cannot be used: {error}") from None
+    return text
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -77,6 +84,8 @@ def check(config: Config) -> Iterator[Problem]:
             except SecretError as error:
                 yield Problem(key, str(error))
     yield from _certificates(config)
+    if config.registry:
+        yield from registry(config.registry, ("registry",))
     if not config.mesh:
         return
     # The WireGuard key is made at the first start: absent is fine, readable by others is not.
@@ -104,3 +113,24 @@ def _certificates(config: Config) -> Iterator[Problem]:
             except ValueError as error:
                 named = "client_certificate" if files.client_certificate else "ca_file"
                 yield Problem(("checks", position, named), str(error))
+
+
+def registry(access: Access, at: KeyPath) -> Iterator[Problem]:
+    """Problems with the files by which etcd is reached."""
+    if access.password_file:
+        try:
+            line(access.password_file)
+        except SecretError as error:
+            yield Problem((*at, "password_file"), str(error))
+    if access.key_file and (trouble := complain(access.key_file)):
+        yield Problem((*at, "key_file"), trouble)
+        return
+    try:
+        certificates.context(tls_of(access))
+    except ValueError as error:
+        yield Problem((*at, "cert_file" if access.cert_file else "ca_file"), str(error))
+
+
+def tls_of(access: Access) -> certificates.Files:
+    """Our side of TLS to etcd."""
+    return certificates.Files(access.ca_file, access.cert_file, access.key_file, insecure=False)

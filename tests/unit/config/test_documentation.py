@@ -16,6 +16,7 @@ ILLUSTRATIONS = {
     "maintenance_file",
     *("source", "multihop", "password_file", "access_log"),
     *("pin", "soft_limit", "hard_limit"),
+    *("user", "cert_file", "key_file"),
     *("fast_interval", "unix_socket", "host", "ca_file", "client_certificate", "client_key"),
 }
 """What has no default, and is shown with an example value."""
