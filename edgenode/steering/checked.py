@@ -29,7 +29,7 @@ def mapping(
 ) -> Mapping[str, object]:
     """An object with all of `keys`, perhaps some of `optional`, and no other."""
     if not isinstance(value, dict):
-        raise TableError(f"{where}: expected an object, got {_kind(value)}")
+        raise TableError(f"{where}: expected an object, got {kind(value)}")
     for key in sorted(keys - value.keys()):
         raise TableError(f"{where}: the key {key!r} is missing")
     for key in value.keys() - keys - optional:
@@ -39,7 +39,7 @@ def mapping(
 
 def listing(value: object, where: str) -> list[object]:
     if not isinstance(value, list | tuple):
-        raise TableError(f"{where}: expected a list, got {_kind(value)}")
+        raise TableError(f"{where}: expected a list, got {kind(value)}")
     return list(value)
 
 
@@ -99,5 +99,6 @@ def distinct(names: list[str], where: str, what: str) -> None:
         seen.add(name)
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
+    """The JSON type of a value, for a message."""
     return "null" if value is None else type(value).__name__
