@@ -12,9 +12,8 @@ import typer
 
 from edgenode import places
 from edgenode.cli.options import EXIT_USAGE, console, errors, fail, meant_by, show
-from edgenode.cli.times import parse_time
+from edgenode.cli.times import parse_given, parse_time
 from edgenode.config import Config
-from edgenode.config.values import parse_duration
 from edgenode.logs import one_line
 
 Groups = Annotated[
@@ -47,7 +46,9 @@ Author = Annotated[
 ]
 For = Annotated[
     str | None,
-    typer.Option("--for", metavar="DURATION", help='Ends by itself after this: "90m", "2h".'),
+    typer.Option(
+        "--for", metavar="DURATION", help='Ends by itself after this: "90m", "2h", "30" (seconds).'
+    ),
 ]
 Until = Annotated[
     str | None,
@@ -104,7 +105,7 @@ def end(lasting: str | None, until: str | None) -> float | None:
         fail("say --for or --until, not both", EXIT_USAGE)
     try:
         if lasting is not None:
-            if not (seconds := parse_duration(lasting)):
+            if not (seconds := parse_given(lasting)):
                 fail(f"--for {lasting} is over at once: nothing was changed", EXIT_USAGE)
             return now + seconds
         if until is None:

@@ -17,7 +17,7 @@ from edgenode.cli.options import (
     refuse_config,
     show,
 )
-from edgenode.config.values import parse_duration
+from edgenode.cli.times import parse_given
 
 APPLYING = 30.0
 """Seconds that control may take: BIRD parses a large configuration."""
@@ -31,8 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _trial_time(value: str | float) -> float:
     try:
-        text = str(value)
-        seconds = parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+        seconds = parse_given(str(value))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if not 5 <= seconds <= 3600:

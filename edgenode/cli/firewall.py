@@ -11,10 +11,11 @@ import typer
 
 from edgenode import regularfile
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.cli.times import parse_given
 from edgenode.config import Config
 from edgenode.config.firewall import lets_in
 from edgenode.config.schema import Firewall
-from edgenode.config.values import Network, parse_duration
+from edgenode.config.values import Network
 from edgenode.firewall.client import ssh_client
 from edgenode.firewall.trial import FirewallError, Trial
 
@@ -38,8 +39,7 @@ def add_to(parent: typer.Typer) -> None:
 
 def _trial_time(value: str | float) -> float:
     try:
-        text = str(value)
-        seconds = parse_duration(f"{text}s" if text.replace(".", "", 1).isdecimal() else text)
+        seconds = parse_given(str(value))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if not 5 <= seconds <= 3600:

@@ -9,6 +9,15 @@ from edgenode.config.values import parse_duration
 RIGHT = 'write a time such as "18:30", "2026-03-01T18:30" (UTC) or "2026-03-01T18:30+02:00"'
 
 
+def parse_given(text: str) -> float:
+    """Seconds of a duration on the command line, where a plain number is one of seconds.
+
+    Raises ValueError with a sentence that says what would be right.
+    """
+    plain = text.strip().replace(".", "", 1)
+    return parse_duration(f"{text.strip()}s" if plain.isascii() and plain.isdecimal() else text)
+
+
 def parse_time(text: str, now: float, *, future: bool) -> float:
     """Seconds of the epoch. Raises ValueError with a sentence that says what would be right.
 
@@ -34,7 +43,7 @@ def parse_time(text: str, now: float, *, future: bool) -> float:
 def parse_past(text: str, now: float) -> float:
     """A time, or how long ago ("2h"). Raises ValueError likewise."""
     try:
-        return now - parse_duration(text)
+        return now - parse_given(text)
     except ValueError:
         try:
             return parse_time(text, now, future=False)

@@ -48,9 +48,6 @@ def _includes(config: Config) -> Iterator[Problem]:
     for i, path in enumerate(config.bgp.include):
         key: KeyPath = ("bgp", "include", i)
         places.append((key, path))
-        if not path.is_absolute():
-            what = f"{path} is relative, and to what would depend on who asks: write it from /"
-            yield Problem(key, what)
     yield from duplicates("file", places)
 
 

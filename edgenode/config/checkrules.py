@@ -61,8 +61,6 @@ def _http(check_: HttpCheck, key: KeyPath) -> Iterator[Problem]:
         if length > SOCKET_PATH:
             what = f"has {length} bytes, a socket's path at most {SOCKET_PATH}"
             yield Problem((*key, "unix_socket"), what)
-        elif not check_.unix_socket.is_absolute():
-            yield Problem((*key, "unix_socket"), "write the whole path, from /")
     if check_.body and (check_.body.contains is None) is (check_.body.regex is None):
         yield Problem((*key, "body"), 'write either "contains" or "regex"')
     for position, header in enumerate(check_.headers):

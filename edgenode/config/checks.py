@@ -13,6 +13,7 @@ from edgenode.config.values import (
     Duration,
     EndpointField,
     FilePath,
+    Interval,
     Name,
     PositiveDuration,
     ProbeUrlField,
@@ -29,8 +30,8 @@ Substring = Annotated[str, Field(min_length=1, max_length=4096)]
 
 class CheckBase(Section):
     name: Name
-    interval: PositiveDuration = 1.0
-    fast_interval: PositiveDuration | None = None
+    interval: Interval = 1.0
+    fast_interval: Interval | None = None
     """While in doubt: the last results speak against the present state. Absent: `interval`."""
     jitter: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.1
     """Share of the interval by which each probe is moved at random."""

@@ -17,10 +17,6 @@ def check(config: Config) -> Iterator[Problem]:
     """What is wrong with [firewall] and with the groups' ports."""
     if config.firewall:
         yield from _management(config, config.firewall)
-        for i, path in enumerate(config.firewall.include):
-            if not path.is_absolute():
-                what = f"{path} is relative, and to what would depend on who asks: write it from /"
-                yield Problem(("firewall", "include", i), what)
         if not config.firewall.include:  # rules of the operator's own may let users in
             yield from _closed(config)
     yield from _ports(config)

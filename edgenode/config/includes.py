@@ -68,8 +68,6 @@ def check(config: Config) -> Iterator[Problem]:
     """Problems with the files that the configuration includes."""
     for i, path in enumerate(config.bgp.include):
         key: KeyPath = ("bgp", "include", i)
-        if not path.is_absolute():
-            continue  # `bgp` says so
         try:
             read(path)
         except IncludeError as error:

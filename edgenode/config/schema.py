@@ -22,6 +22,7 @@ from edgenode.config.values import (
     EndpointField,
     FilePath,
     InterfaceName,
+    Interval,
     Name,
     NetworkField,
     PositiveDuration,
@@ -230,7 +231,7 @@ class Worker(Limited):
 
 
 class RegionProbe(Section):
-    interval: PositiveDuration = 1.0
+    interval: Interval = 1.0
     timeout: PositiveDuration = 1.0
     rise: Count = 2
     fall: Count = 2

@@ -57,6 +57,9 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0.001)]
 """Seconds, at least one millisecond."""
 
+Interval = Annotated[float, BeforeValidator(parse_duration), Field(ge=0.01)]
+"""Seconds between probes, at least ten milliseconds: more often is a load, not a check."""
+
 Name = Annotated[
     str,
     Field(pattern=r"^[a-z][a-z0-9-]{0,30}$", description="a-z, 0-9 and '-', a letter first"),
@@ -70,6 +73,8 @@ InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}
 def _path(value: Path) -> Path:
     if "\0" in str(value):
         raise ValueError("a path has no NUL in it")
+    if not value.is_absolute():
+        raise ValueError("it is relative, and to what would depend on who asks: write it from /")
     return value
 
 
@@ -81,7 +86,21 @@ PLAIN_FILE_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9_.+/-]{1,255}")
 """Likewise; and a command of BIRD's control socket has room for it."""
 
-Asn = Annotated[int, Field(strict=True, ge=1, le=4294967294)]
+_RESERVED_ASNS = {
+    0: "RFC 7607",
+    23456: "AS_TRANS, RFC 6793",
+    65535: "RFC 7300",
+    4294967295: "RFC 7300",
+}
+
+
+def _asn(value: int) -> int:
+    if reserved := _RESERVED_ASNS.get(value):
+        raise ValueError(f"this AS number is reserved and nobody's ({reserved})")
+    return value
+
+
+Asn = Annotated[int, Field(strict=True, ge=0, le=4294967295), AfterValidator(_asn)]
 
 
 def parse_served_ports(value: str) -> str:

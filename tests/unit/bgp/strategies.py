@@ -44,7 +44,9 @@ def _neighbor(draw: st.DrawFn, name: str, address: str) -> dict[str, Any]:
     return {
         "name": name,
         "address": address,
-        "asn": draw(st.integers(1, 4294967294).filter(lambda asn: asn != 64701)),
+        "asn": draw(
+            st.integers(1, 4294967294).filter(lambda asn: asn not in {64701, 23456, 65535})
+        ),
         "source": draw(st.just("203.0.113.1" if "." in address else "2001:db8::1")),
         "multihop": draw(st.none() | st.integers(2, 255)),
         "ttl_security": draw(st.booleans()),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from edgenode.cli.times import parse_past, parse_time, spell
+from edgenode.cli.times import parse_given, parse_past, parse_time, spell
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -31,6 +31,14 @@ def test_a_time_is_utc_and_the_next_or_the_last(text: str, future: bool, hours: 
 def test_how_long_ago() -> None:
     assert parse_past("90m", NOW) == NOW - 1.5 * HOUR
     assert parse_past("11:00", NOW) == NOW - HOUR
+    assert parse_past("30", NOW) == NOW - 30, "as durations are elsewhere"
+
+
+def test_a_plain_number_is_one_of_seconds() -> None:
+    assert [parse_given(text) for text in ("30", "1.5", "90s", " 2 ")] == [30.0, 1.5, 90.0, 2.0]
+    for wrong in ("", "-1", "1e3", "1,5", "٣", "."):
+        with pytest.raises(ValueError, match="write a duration such as"):
+            parse_given(wrong)
 
 
 @pytest.mark.parametrize("text", ["soon", "", "25:00", "2026-13-01"])

@@ -60,7 +60,7 @@ def test_tls_dns_and_exec_checks_with_their_defaults() -> None:
         (OLD + "insecure = true\n", "insecure", "is for https"),
         (OLD + 'server_name = "x"\n', "server_name", "is for https"),
         (OLD + 'fast_interval = "2s"\n', "fast_interval", "longer than the interval"),
-        (OLD + "fast_interval = 0\n", "fast_interval", "0.001"),
+        (OLD + "fast_interval = 0\n", "fast_interval", "0.01"),
         (OLD + 'initial = "sure"\n', "initial", "'unknown', 'up' or 'down'"),
         (OLD + "body = {}\n", "body", "either"),
         (OLD + 'body = { contains = "a", regex = "b" }\n', "body", "either"),

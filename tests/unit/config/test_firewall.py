@@ -36,7 +36,6 @@ def test_the_right_one() -> None:
         ({"management": ["192.0.2.0/24", "::/0"]}, "::/0 is everybody"),
         ({"management": ["203.0.113.8/29"]}, "is anycast"),
         ({"management": ["198.51.100.200/30"]}, "is behind the mesh"),
-        ({"management": ["192.0.2.0/24"], "include": ["rules.nft"]}, "write it from /"),
     ],
 )
 def test_wrong_sections(section: dict[str, list[str]], said: str) -> None:
