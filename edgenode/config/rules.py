@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
 from edgenode import places
-from edgenode.config import bgp, checkrules, collisions, firewall, policy, registryrules, steering
+from edgenode.config import (
+    bgp,
+    checkrules,
+    collisions,
+    firewall,
+    policy,
+    registryrules,
+    siblings,
+    steering,
+)
 from edgenode.config.checkrules import SOCKET_PATH
 from edgenode.config.errors import KeyPath, Problem, duplicates, spell
 from edgenode.config.networks import overlaps
@@ -32,6 +41,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from steering.check(config)
     yield from bgp.check(config)
     yield from _mesh(config)
+    yield from siblings.check(config)
     yield from _workers(config)
     yield from registryrules.check(config)
 

@@ -275,6 +275,8 @@ class MeshPeer(Section):
     """Addresses behind this peer; routes follow them."""
     keepalive: Annotated[Duration, Field(le=65535)] = 15.0
     """Seconds; 0: none."""
+    edge: Flag = False
+    """Another edge, a sibling: each tells the other what it reaches (`siblings`)."""
 
 
 class Mesh(Section):
@@ -286,6 +288,20 @@ class Mesh(Section):
     """The node's own mesh addresses, one a family."""
     mtu: Annotated[int, Field(strict=True, ge=1280, le=9000)] = 1420
     peers: tuple[MeshPeer, ...] = ()
+
+
+class Siblings(Section):
+    """How the edges tell each other, over the mesh, what they reach."""
+
+    port: Port = 51821
+    """UDP; the same on all edges."""
+    interval: Annotated[Duration, Field(ge=0.2, le=60)] = 1.0
+    """Seconds between two messages to each sibling."""
+    stale_after: Annotated[Duration, Field(ge=1, le=600)] = 4.0
+    """Seconds after which a sibling that is not heard counts no more."""
+    quorum: Share = 0.5
+    """The share of the siblings that must say of a service that no region answers, and none that
+    one does, before a node that sees the same takes it for dead everywhere."""
 
 
 class Firewall(Section):
@@ -317,6 +333,7 @@ class Config(Section):
     steering: Steering = Steering()
     firewall: Firewall | None = None
     mesh: Mesh | None = None
+    siblings: Siblings = Siblings()
     metrics: Metrics | None = None
 
     @property
@@ -324,6 +341,11 @@ class Config(Section):
         """Where the WireGuard private key is, or will be made."""
         configured = self.mesh.private_key_file if self.mesh else None
         return configured or places.control_state(self.node.state_dir) / "wireguard.key"
+
+    @property
+    def edges(self) -> tuple[MeshPeer, ...]:
+        """The mesh's peers that are edges like this one."""
+        return tuple(peer for peer in self.mesh.peers if peer.edge) if self.mesh else ()
 
     def checks_of(self, group: str) -> frozenset[str]:
         """The names of all checks that a group hangs on, by whatever rule."""
