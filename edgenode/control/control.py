@@ -109,6 +109,7 @@ class Control:
         self._lifeline.on_state = self._on_lifeline
         self._steering.on_report = self._on_report
         self._steering.on_connected = self._on_steering
+        self._steering.on_failures = self._regions.suspect
         if before is not None:
             before._after = self
 

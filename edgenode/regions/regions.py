@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgenode.config import Config
@@ -80,14 +80,20 @@ class Regions:
 
         Its counters are totals since the relays' start, so a smaller one begins anew.
         """
+        fresh = []
         for name, counters in message.get("targets", {}).items():
             failures = int(counters.get("connect_failures", 0))
             if failures > 0 and failures != self._failures.get(name):
-                region, _, worker = name.partition("/")
-                for target in self._registry.targets:
-                    if target.key[:2] == (region, worker):
-                        self._prober.probe_soon(target.key)
+                fresh.append(name)
             self._failures[name] = failures
+        self.suspect(fresh)
+
+    def suspect(self, workers: Iterable[str]) -> None:
+        """Users' connections to these ("region/worker") have just failed: probe them at once."""
+        names = set(workers)
+        for target in self._registry.targets if names else ():
+            if f"{target.key.region}/{target.key.worker}" in names:
+                self._prober.probe_soon(target.key)
 
     def status(self) -> dict[str, Any]:
         """For people and the admin API: regions in their order, with distance and workers."""

@@ -69,6 +69,8 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.socket.setblocking(False)
+        self.wants: frozenset[str] = frozenset()
+        """The types of messages that it asks for beside reports and answers."""
         self._incoming = bytearray()
         self._outgoing = bytearray()
 
@@ -147,10 +149,10 @@ class ControlSocket:
             return
         self._watch(client)
 
-    def publish(self, message: dict[str, Any]) -> None:
-        """Send to all clients that keep up."""
+    def publish(self, message: dict[str, Any], wanted: str | None = None) -> None:
+        """Send to all clients that keep up, or to those that want such messages."""
         for client in list(self._clients):
-            if not client.behind:
+            if not client.behind and (wanted is None or wanted in client.wants):
                 self.send(client, message)
 
     def close(self) -> None:

@@ -48,6 +48,8 @@ class Counters:
     def __init__(self) -> None:
         self.services: dict[str, ServiceCount] = {}
         self.connect_failures: dict[TargetKey, int] = {}
+        self.fresh_failures: set[TargetKey] = set()
+        """Those that have failed since somebody took note and cleared it."""
         self.target_live: dict[TargetKey, int] = {}
         self.accept_errors = 0
 
@@ -64,13 +66,12 @@ class Counters:
         for name, service in list(self.services.items()):
             if name not in names and service.live == 0:
                 del self.services[name]
-        regions = {region for region, _ in table.targets}
         for service in self.services.values():
-            for region in surplus(service.regions, regions):
-                if service.regions[region].live == 0:
-                    del service.regions[region]
-        targets = table.targets
-        for key in surplus(self.connect_failures.keys() | self.target_live.keys(), targets):
+            for name in surplus(service.regions, lambda: {region for region, _ in table.targets}):
+                if service.regions[name].live == 0:
+                    del service.regions[name]
+        known = self.connect_failures.keys() | self.target_live.keys()
+        for key in surplus(known, lambda: table.targets):
             if self.target_live.get(key, 0) == 0:
                 self.target_live.pop(key, None)
                 self.connect_failures.pop(key, None)
@@ -78,6 +79,7 @@ class Counters:
     def attempt_failed(self, service: ServiceCount, key: TargetKey) -> None:
         service.region(key[0]).failures += 1
         self.connect_failures[key] = self.connect_failures.get(key, 0) + 1
+        self.fresh_failures.add(key)
 
     def connected(self, service: ServiceCount, key: TargetKey) -> None:
         region = service.region(key[0])

@@ -144,17 +144,19 @@ class Memory:
         a region may be back in the next table.
         """
         known = {
-            (service.name, region.region, worker)
+            (service.name, region.region): region
             for service in table.services
             for region in service.regions
-            for worker in (None, *(target.worker for target in region.workers))
         }
         self._shunned = {
-            key: min(until, now) for key, until in self._shunned.items() if key in known
+            (service, name, worker): min(until, now)
+            for (service, name, worker), until in self._shunned.items()
+            if (region := known.get((service, name))) is not None
+            and (worker is None or any(target.worker == worker for target in region.workers))
         }
-        self._turns = {key: turn for key, turn in self._turns.items() if (*key, None) in known}
+        self._turns = {key: turn for key, turn in self._turns.items() if key in known}
         if len(self._paths) > _MOST_PATHS:
-            regions = {region for _, region, _ in known}
+            regions = {region for _, region in known}
             self._paths = {name: path for name, path in self._paths.items() if name in regions}
 
     def _answered(self, path: Path, service: str, region: str, now: float) -> None:

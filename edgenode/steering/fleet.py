@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edgenode.steering.listeners import ListenError, open_listeners
 from edgenode.steering.report import RelayReport, add
 from edgenode.steering.slot import Slot
 from edgenode.steering.table import Table, TableError
+from edgenode.steering.tabledelta import diff
 
 LISTEN_INTERVAL = 3.0
 """Seconds until an address that could not be listened on is tried again."""
@@ -28,7 +30,8 @@ class Fleet:
     """`workers` relay workers, which share out `max_connections` evenly.
 
     `limit` is how many files the process may have open. `listen_failures`: the addresses of the
-    present table that could not be listened on, and why.
+    present table that could not be listened on, and why. `on_failures` is told of targets
+    ("region/worker") that have just failed users' connections.
     """
 
     def __init__(
@@ -38,10 +41,11 @@ class Fleet:
         max_connections: int,
         access_log: Path | None,
         limit: int,
+        on_failures: Callable[[list[str]], None] = lambda targets: None,
     ) -> None:
         share = max(1, max_connections // workers)
         self.listen_failures: dict[str, str] = {}
-        self._slots = [Slot(selector, share, access_log) for _ in range(workers)]
+        self._slots = [Slot(selector, share, access_log, on_failures) for _ in range(workers)]
         self._limit = limit
         self._number = 0
         self._table: Table | None = None
@@ -61,10 +65,12 @@ class Fleet:
                 f" files allows with {len(self._slots)} relay workers, which is {most}; raise the"
                 " limit (LimitNOFILE= of the unit) or take fewer relay workers"
             )
+        # A relay worker serves users with the time that it does not take for reading tables.
+        delta = diff(self._table, table) if self._table is not None else None
         self._table = table
         self._number += 1
         for slot, new in zip(self._slots, self._open(table), strict=True):
-            slot.apply(table, self._number, new)
+            slot.apply(table, self._number, new, delta)
         return self._number
 
     def applied(self, number: int) -> bool:

@@ -5,7 +5,7 @@ Counters are totals since the supervisor started: those of replaced relay worker
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar, Union
 
@@ -16,6 +16,10 @@ MOST_NAMES = 1000
 
 Fewer may stay, since a target leaves the table whenever it is not healthy.
 """
+
+FAILURES = "failures"
+"""The type of the message that names targets which have just failed, ahead of the next report; it
+is sent to those that want it."""
 
 Name = TypeVar("Name")
 Tree = Mapping[str, Union[int, "Tree"]]
@@ -117,9 +121,15 @@ def add(left: Tree, right: Tree) -> dict[str, Any]:
     return result
 
 
-def surplus(names: Collection[Name], known: Collection[Name]) -> list[Name]:
-    """Which names to forget, so that memory is bounded: none as long as they are few."""
-    return [] if len(names) <= MOST_NAMES else [name for name in names if name not in known]
+def surplus(names: Collection[Name], known: Callable[[], Collection[Name]]) -> list[Name]:
+    """Which names to forget, so that memory is bounded: none as long as they are few.
+
+    Only then it is asked which are known: in a table of thousands that takes milliseconds.
+    """
+    if len(names) <= MOST_NAMES:
+        return []
+    kept = known()
+    return [name for name in names if name not in kept]
 
 
 def forget(counters: Tree, table: Table) -> dict[str, Any]:
@@ -131,11 +141,12 @@ def forget(counters: Tree, table: Table) -> dict[str, Any]:
             name: value for name, value in result["services"].items() if name in kept
         }
     if "targets" in result:
-        known = {f"{region}/{worker}" for region, worker in table.targets}
-        gone = set(surplus(result["targets"], known))
-        result["targets"] = {
-            name: value for name, value in result["targets"].items() if name not in gone
-        }
+        gone = surplus(
+            result["targets"], lambda: {f"{region}/{worker}" for region, worker in table.targets}
+        )
+        if gone:
+            left = result["targets"].keys() - gone
+            result["targets"] = {name: result["targets"][name] for name in left}
     return result
 
 

@@ -13,13 +13,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgenode.steering.channel import MAX_DESCRIPTORS, Channel, Message
 from edgenode.steering.faults import GONE
-from edgenode.steering.report import RelayReport, add, forget, retire
+from edgenode.steering.report import FAILURES, RelayReport, add, forget, retire
 from edgenode.steering.table import Table
+from edgenode.steering.tabledelta import Delta
 
 BEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat until a relay worker is killed and replaced."""
@@ -70,6 +72,7 @@ class Process:
         self.channel = Channel(ours)
         self.started = now
         self.beat = now
+        self.told = 0  # the number of the last table that it was sent
         self.applied = 0  # the number of the last table that it has confirmed
         self.counters: dict[str, Any] = {}
 
@@ -90,13 +93,18 @@ class Slot:
     """
 
     def __init__(
-        self, selector: selectors.BaseSelector, limit: int, access_log: Path | None
+        self,
+        selector: selectors.BaseSelector,
+        limit: int,
+        access_log: Path | None,
+        on_failures: Callable[[list[str]], None] = lambda targets: None,
     ) -> None:
         self.listeners: dict[str, socket.socket] = {}
         self.process: Process | None = None
         self._selector = selector
         self._limit = limit
         self._access_log = access_log
+        self._on_failures = on_failures
         self._table: Table | None = None
         self._number = 0
         self._healthy = False
@@ -135,8 +143,17 @@ class Slot:
             return self._start_at
         return self.process.beat + BEAT_TIMEOUT + 0.01 if self.process else float("inf")
 
-    def apply(self, table: Table, number: int, opened: dict[str, socket.socket]) -> None:
-        """Hand over a table, and the listeners opened for it; `number` comes back as `applied`."""
+    def apply(
+        self,
+        table: Table,
+        number: int,
+        opened: dict[str, socket.socket],
+        delta: Delta | None = None,
+    ) -> None:
+        """Hand over a table, and the listeners opened for it; `number` comes back as `applied`.
+
+        `delta`: what it changes of the table with the number before.
+        """
         self._table, self._number = table, number
         self.listeners.update(opened)
         self._retired = forget(self._retired, table)
@@ -145,7 +162,7 @@ class Slot:
         for listen in self.listeners.keys() - set(table.listen):
             self.listeners.pop(listen).close()
         if self.process is not None:
-            self._hand_over(list(opened))
+            self._hand_over(list(opened), delta)
 
     def reopen_log(self) -> None:
         """Let the process open its access log anew."""
@@ -182,15 +199,20 @@ class Slot:
         self._selector.register(process.channel, selectors.EVENT_READ, self._on_channel)
         self._hand_over(list(self.listeners))
 
-    def _hand_over(self, new: list[str]) -> None:
+    def _hand_over(self, new: list[str], delta: Delta | None = None) -> None:
         for at in range(0, len(new), MAX_DESCRIPTORS):
             some = new[at : at + MAX_DESCRIPTORS]
             descriptors = tuple(self.listeners[listen].fileno() for listen in some)
             if not self._send({"type": "listeners", "listen": some}, descriptors):
                 return
-        if self._table is not None:
-            table = self._table.to_json()
-            self._send({"type": "table", "number": self._number, "table": table})
+        process, number = self.process, self._number
+        if process is None or self._table is None:
+            return
+        before, process.told = process.told, number
+        if delta is not None and before == number - 1:
+            self._send({"type": "delta", "number": number, "delta": delta})
+        else:
+            self._send({"type": "table", "number": number, "table": self._table.to_json()})
 
     def _send(self, message: Message, descriptors: tuple[int, ...] = ()) -> bool:
         """Send a message; False if the process ends, and the next one is to be told all anew."""
@@ -248,6 +270,10 @@ class Slot:
         for message, _ in messages:
             if message["type"] == "applied":
                 process.applied = message["number"]
+            elif message["type"] == "whole":
+                self._hand_over([])
+            elif message["type"] == FAILURES:
+                self._on_failures(message["targets"])
             else:
                 process.counters = {
                     **message["counters"],

@@ -5,7 +5,6 @@ It needs nobody: without control it serves from the last table that it accepted.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -22,8 +21,9 @@ from edgenode.steering import descriptors, tablefile
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
 from edgenode.steering.fleet import Fleet
-from edgenode.steering.report import Report
+from edgenode.steering.report import FAILURES, Report
 from edgenode.steering.table import Table, TableError, shown
+from edgenode.steering.tabledelta import BaseError, patch
 from edgenode.steering.tablesaver import TableSaver
 
 _REPORT_INTERVAL = 1.0
@@ -50,15 +50,18 @@ class Supervisor:
         self._control = ControlSocket(
             places.steering_socket(run_dir), self._selector, self._on_line
         )
-        self._fleet = Fleet(self._selector, workers, max_connections, access_log, limit)
+        self._fleet = Fleet(
+            self._selector, workers, max_connections, access_log, limit, self._on_failures
+        )
         self._table_file = places.steering_table(state_dir)
+        self._last: tuple[Client, Table] | None = None  # whose table is in force
         self._unconfirmed: list[tuple[Client, int, int]] = []  # client, revision, number
         self._stops = 0  # how many signals to stop have come
         self._hangups = 0
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
-        self._saver = TableSaver(self._table_file, self._wake)
+        self._saver = TableSaver(self._table_file)
         self._report_at = 0.0
 
     def run(self, drain: float) -> None:
@@ -128,7 +131,13 @@ class Supervisor:
         if kind == "status":
             self._control.send(client, self._report())
         elif kind == "table":
+            wants = message.get("wants")
+            client.wants = frozenset(
+                {FAILURES} if isinstance(wants, list) and FAILURES in wants else ()
+            )
             self._on_table(client, message.get("table"))
+        elif kind == "delta":
+            self._on_delta(client, message.get("delta"))
         else:
             self._refuse(client, None, f"the type {shown(kind)} is unknown")
 
@@ -136,12 +145,26 @@ class Supervisor:
         revision = value.get("revision") if isinstance(value, dict) else None
         revision = revision if isinstance(revision, int) else None
         try:
-            table = Table.from_json(value)
-            number = self._fleet.apply(table)
+            self._obey(client, Table.from_json(value))
         except TableError as error:
             self._refuse(client, revision, str(error))
-            return
-        self._saver.save(number, table)
+
+    def _on_delta(self, client: Client, value: object) -> None:
+        """What a client changes of the table that it sent; that of another one is no base."""
+        try:
+            if self._last is None or self._last[0] is not client:
+                raise BaseError
+            self._obey(client, patch(self._last[1], value))
+        except BaseError:
+            self._control.send(client, {"type": "whole"})
+        except TableError as error:
+            self._refuse(client, None, str(error))
+
+    def _obey(self, client: Client, table: Table) -> None:
+        """Raises TableError."""
+        number = self._fleet.apply(table)
+        self._last = client, table
+        self._saver.save(table)
         self._unconfirmed.append((client, table.revision, number))
 
     def _refuse(self, client: Client, revision: int | None, reason: str) -> None:
@@ -149,16 +172,19 @@ class Supervisor:
         self._control.send(client, {"type": "refused", "revision": revision, "reason": reason})
 
     def _confirm(self) -> None:
-        """Tell control of the tables that all relay workers obey, and a restart would bring."""
+        """Tell control of the tables that all relay workers obey."""
         waiting = []
         for client, revision, number in self._unconfirmed:
-            if self._fleet.applied(number) and self._saver.finished(number):
+            if self._fleet.applied(number):
                 failed = self._fleet.listen_failures
                 message = {"type": "applied", "revision": revision, "failed": failed}
-                self._control.send(client, message)
+                self._control.send(client, {**message, "deltas": True})
             else:
                 waiting.append((client, revision, number))
         self._unconfirmed = waiting
+
+    def _on_failures(self, targets: list[str]) -> None:
+        self._control.publish({"type": FAILURES, "targets": targets}, wanted=FAILURES)
 
     def _report(self) -> dict[str, Any]:
         counters = self._fleet.counters()
@@ -186,10 +212,6 @@ class Supervisor:
 
     def _on_hangup(self, _number: int, _frame: object) -> None:
         self._hangups += 1
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # then it is awake
-            self._waker.send(b"\0")
 
     def _on_woken(self, _events: int, _now: float) -> None:
         self._woken.recv(64)

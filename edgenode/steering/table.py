@@ -116,7 +116,7 @@ class Table:
             "revision": self.revision,
             "node": self.node,
             "bind": asdict(self.bind),
-            "services": [_service_json(service) for service in self.services],
+            "services": [service_to_json(service) for service in self.services],
         } | ({} if self.outliers == DEFAULT_OUTLIERS else {"outliers": asdict(self.outliers)})
 
     @classmethod
@@ -181,27 +181,31 @@ _TARGET: Mapping[str, object] = {"weight": 1, **_LIMITS, "since": 0.0}
 """Keys that may be missing, with what they are then."""
 
 
-def _service_json(service: Service) -> dict[str, Any]:
+def service_to_json(service: Service) -> dict[str, Any]:
+    """The inverse of `service_from_json`."""
     return {
         "name": service.name,
         "listen": list(service.listen),
         "proxy_protocol": service.proxy_protocol,
         "connect_timeout": service.connect_timeout,
         "idle_timeout": service.idle_timeout,
-        "regions": [_region_json(region) for region in service.regions],
+        "regions": [region_to_json(region) for region in service.regions],
     } | ({"slow_start": service.slow_start} if service.slow_start else {})
 
 
-def _region_json(region: RegionTargets) -> dict[str, Any]:
+def region_to_json(region: RegionTargets) -> dict[str, Any]:
+    """The inverse of `region_from_json`."""
     value: dict[str, Any] = {
         "region": region.region,
-        "workers": [
-            {"worker": target.worker, "address": target.address, "port": target.port}
-            | _asked(target, _TARGET)
-            for target in region.workers
-        ],
+        "workers": [target_to_json(target) for target in region.workers],
     }
     return value | _asked(region, _LIMITS)
+
+
+def target_to_json(target: Target) -> dict[str, Any]:
+    """The inverse of `target_from_json`."""
+    value = {"worker": target.worker, "address": target.address, "port": target.port}
+    return value | _asked(target, _TARGET)
 
 
 def _asked(item: object, defaults: Mapping[str, object]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ All lists are in the new table's order; "put" has the place of each target in th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from edgenode.steering.checked import listing
@@ -27,9 +27,12 @@ from edgenode.steering.table import (
     Target,
     distinct,
     region_from_json,
+    region_to_json,
     service_from_json,
+    service_to_json,
     shown,
     target_from_json,
+    target_to_json,
 )
 
 Delta = dict[str, Any]
@@ -45,7 +48,7 @@ def diff(old: Table, new: Table) -> Delta:
     before = {service.name: service for service in old.services}
     return {
         "base": old.revision,
-        "head": asdict(replace(new, services=())),
+        "head": replace(new, services=()).to_json(),
         "services": [_service_diff(before.get(one.name), one) for one in new.services],
     }
 
@@ -79,7 +82,7 @@ def _service_diff(old: Service | None, new: Service) -> object:
         return new.name
     before = {region.region: region for region in old.regions} if old else {}
     return {
-        **asdict(replace(new, regions=())),
+        **service_to_json(replace(new, regions=())),
         "regions": [_region_diff(before.get(one.region), one) for one in new.regions],
     }
 
@@ -87,12 +90,12 @@ def _service_diff(old: Service | None, new: Service) -> object:
 def _region_diff(old: RegionTargets | None, new: RegionTargets) -> object:
     if old == new:
         return new.region
-    head = asdict(replace(new, workers=()))
+    head = region_to_json(replace(new, workers=()))
     del head["workers"]
     if old is not None:
         before = {target.worker: target for target in old.workers}
         put = [
-            [place, asdict(target)]
+            [place, target_to_json(target)]
             for place, target in enumerate(new.workers)
             if before.get(target.worker) != target
         ]
@@ -100,7 +103,7 @@ def _region_diff(old: RegionTargets | None, new: RegionTargets) -> object:
         stay = {one.worker for one in kept}
         if 2 * len(put) < len(new.workers) and kept == [o for o in old.workers if o.worker in stay]:
             return {**head, "drop": [name for name in before if name not in stay], "put": put}
-    return {**head, "workers": [asdict(target) for target in new.workers]}
+    return {**head, "workers": [target_to_json(target) for target in new.workers]}
 
 
 def _service_patch(before: Mapping[str, Service], value: object, where: str) -> Service:

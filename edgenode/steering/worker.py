@@ -23,10 +23,15 @@ from edgenode.steering import descriptors, parent
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.channel import Channel, Message
 from edgenode.steering.relay import Relay
-from edgenode.steering.table import Table
+from edgenode.steering.report import FAILURES
+from edgenode.steering.table import Table, TableError
+from edgenode.steering.tabledelta import BaseError, patch
 
 BEAT = 1.0
 """Seconds between two reports, which are the heartbeats too."""
+
+FAILURES_INTERVAL = 0.05
+"""Seconds between two messages about targets that have just failed."""
 
 _DRAIN_STEP = 0.05
 
@@ -38,6 +43,8 @@ class Worker:
         self._channel = channel
         self._relay = relay
         self._log = log
+        self._table: Table | None = None
+        self._failures_at = 0.0  # when failures may be told again
         self._drain_until: float | None = None
         self._stopped = False
         relay.watch(channel.fileno(), self._on_channel)
@@ -55,7 +62,10 @@ class Worker:
                 if relay.live == 0 or relay.now >= self._drain_until:
                     break
                 until = min(beat, relay.now + _DRAIN_STEP)
+            if relay.counters.fresh_failures:
+                until = min(until, self._failures_at)
             relay.step(until)
+            self._tell_failures()
         relay.abort_all("stopped")
         self._report()
 
@@ -76,14 +86,37 @@ class Worker:
                 for listen, fd in zip(message["listen"], fds, strict=True):
                     self._relay.add_listener(listen, socket.socket(fileno=fd))
             case "table":
-                self._relay.apply(Table.from_json(message["table"]))
-                self._report()  # so that reports know of the services from now on
-                self._send({"type": "applied", "number": message["number"]})
+                self._apply(Table.from_json(message["table"]), message["number"])
+            case "delta":
+                try:
+                    if self._table is None:
+                        raise BaseError
+                    table = patch(self._table, message["delta"])
+                except (BaseError, TableError):  # a supervisor of another version
+                    self._send({"type": "whole"})
+                else:
+                    self._apply(table, message["number"])
             case "reopen":
                 self._log.reopen()
             case "drain":
                 self._relay.stop_accepting()
                 self._drain_until = self._relay.now + message["seconds"]
+
+    def _apply(self, table: Table, number: int) -> None:
+        known, self._table = self._table, table
+        self._relay.apply(table)
+        if known is None or _names(known) != _names(table):
+            self._report()  # so that reports know of the services from now on
+        self._send({"type": "applied", "number": number})
+
+    def _tell_failures(self) -> None:
+        """Each is evidence that the target is gone: whoever probes it need not wait."""
+        fresh = self._relay.counters.fresh_failures
+        if fresh and self._relay.now >= self._failures_at:
+            self._failures_at = self._relay.now + FAILURES_INTERVAL
+            targets = [f"{region}/{worker}" for region, worker in sorted(fresh)]
+            fresh.clear()
+            self._send({"type": FAILURES, "targets": targets})
 
     def _report(self) -> None:
         counters = self._relay.counters
@@ -105,6 +138,10 @@ class Worker:
                 self._channel.send(message)
         except OSError:
             self._stopped = True
+
+
+def _names(table: Table) -> list[str]:
+    return [service.name for service in table.services]
 
 
 def main(arguments: list[str]) -> int:

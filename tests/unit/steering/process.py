@@ -66,6 +66,18 @@ class Steering:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
+    def saved(self, revision: int) -> None:
+        """Wait until the table is what a restart would bring."""
+
+        def there() -> bool:
+            try:
+                value: dict[str, object] = json.loads(self.table.read_text())
+            except FileNotFoundError:
+                return False
+            return value["revision"] == revision
+
+        eventually(there, f"table {revision} is not saved")
+
     def relays(self) -> list[int]:
         path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
         return [int(pid) for pid in Path(path).read_text().split()]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +55,7 @@ async def test_the_newest_table_is_sent_again_after_a_restart(steering: Steering
         assert await asyncio.to_thread(ask, address) == b"x"
         await until(lambda: reports and accepted(reports[-1]) == 1)
         assert reports[-1].relays[0].healthy
+        await asyncio.to_thread(steering.saved, 2)
         steering.kill()
         steering.table.unlink()
         await until(lambda: not link.connected)
@@ -75,6 +79,64 @@ async def test_a_refusal_is_told(steering: Steering, caplog: pytest.LogCaptureFi
         await until(lambda: link.applied == 1)
         assert link.refusal is None
     assert "steering refuses table -1" in caplog.text
+
+
+class Fake:
+    """A steering that only answers as it is told: `answers` are sent one after each table."""
+
+    def __init__(self, *answers: dict[str, object]) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self._answers = list(answers)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            self.seen.append(json.loads(line))
+            if self._answers:
+                writer.write(json.dumps(self._answers.pop(0)).encode() + b"\n")
+        writer.close()
+
+
+async def kinds(path: Path, *answers: dict[str, object]) -> list[str]:
+    """The types of the messages in which five tables go, if steering answers like that."""
+    fake = Fake(*answers)
+    server = await asyncio.start_unix_server(fake.serve, path)
+    async with server, running(path) as link:
+        table_ = table(0)
+        for revision in range(1, 6):
+            before = len(fake.seen)
+            link.publish(replace(table_, revision=revision))
+            await until(lambda before=before: len(fake.seen) > before)  # type: ignore[misc]
+            await asyncio.sleep(0.02)  # the answer is read, and acted upon
+    return [message["type"] for message in fake.seen]
+
+
+APPLIED: dict[str, object] = {"type": "applied", "revision": 1, "failed": {}}
+
+
+async def test_only_changes_are_sent_to_who_takes_them(tmp_path: Path) -> None:
+    new = APPLIED | {"deltas": True}
+    refused: dict[str, object] = {"type": "refused", "revision": None, "reason": "?"}
+    path = tmp_path / "socket"
+    assert await kinds(path, *[new] * 5) == ["table", *["delta"] * 4]
+    # An older steering, and one that has not answered yet.
+    assert await kinds(path, *[APPLIED] * 5) == ["table"] * 5
+    assert await kinds(path) == ["table"] * 5
+    # One that lacks the table before gets the same again, whole.
+    lacking = await kinds(path, new, {"type": "whole"}, new)
+    assert lacking == ["table", "delta", "table", "delta", "delta", "delta"]
+    # What it has refused is nothing to start from.
+    assert await kinds(path, new, refused, new) == ["table", "delta", "table", "delta", "delta"]
+
+
+async def test_failures_are_told(tmp_path: Path) -> None:
+    told: list[Sequence[str]] = []
+    message: dict[str, object] = {"type": "failures", "targets": ["fra/fra-1", 7]}
+    server = await asyncio.start_unix_server(Fake(message).serve, tmp_path / "socket")
+    async with server, running(tmp_path / "socket") as link:
+        link.on_failures = told.append
+        link.publish(table(1))
+        await until(lambda: told)
+    assert told == [["fra/fra-1"]]
 
 
 async def test_what_is_not_understood_is_passed_over(

@@ -29,7 +29,7 @@ class FakeProcess:
         self.channel = Channel(ours)
         self.pid, self.pidfd = 1, os.eventfd(0)
         self.started = self.beat = now
-        self.applied = 0
+        self.told = self.applied = 0
         self.counters: dict[str, object] = {}
         self.kills = 0
 

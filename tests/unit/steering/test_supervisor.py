@@ -7,13 +7,16 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from edgenode.steering.table import Table
+from edgenode.steering.tabledelta import diff
 from tests.unit.steering.process import Address, Steering, ask, table
-from tests.unit.steering.running import PATIENCE, USER, Worker, eventually, named
+from tests.unit.steering.running import PATIENCE, USER, Worker, echo, eventually, named
 
 
 def web(report: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +31,12 @@ def test_a_table_is_served_and_reported(
     with steering.control() as control:
         assert stat.S_IMODE(os.stat(steering.socket).st_mode) == 0o660
         wanted = table(7, address, address6, targets=(worker.target("fra-1"),))
-        assert control.publish(wanted) == {"type": "applied", "revision": 7, "failed": {}}
+        assert control.publish(wanted) == {
+            "type": "applied",
+            "revision": 7,
+            "failed": {},
+            "deltas": True,
+        }
         for _ in range(10):
             assert ask(address) == b"x"
             assert ask(address6) == b"x"
@@ -61,6 +69,59 @@ def test_a_malformed_table_is_refused_and_the_old_one_goes_on(
             control.send(nonsense)
             assert control.answer()["type"] == "refused"
         assert ask(address) == b"x"
+
+
+def test_a_change_is_enough_for_who_sent_the_table(
+    make_steering: Callable[..., Steering], address: Address
+) -> None:
+    """All relay workers obey it; of another table than its sender's it is no change."""
+    steering = make_steering(workers=2)
+    old, new = Worker(named(b"old:")), Worker(named(b"new:"))
+    first = table(1, address, targets=(old.target("fra-1"),))
+    second = table(2, address, targets=(new.target("fra-1"),))
+    third = table(3, address, targets=(new.target("fra-1"), old.target("fra-2")))
+    with steering.control() as control, steering.control() as other:
+        control.send({"type": "delta", "delta": diff(first, second)})
+        assert control.answer() == {"type": "whole"}
+        control.publish(first)
+        control.send({"type": "delta", "delta": diff(first, second)})
+        assert control.answer()["revision"] == 2
+        for _ in range(8):  # by either relay worker
+            assert ask(address, b"1") == b"new:1"
+        control.send({"type": "delta", "delta": diff(first, third)})
+        assert control.answer() == {"type": "whole"}
+        other.send({"type": "delta", "delta": diff(second, third)})
+        assert other.answer() == {"type": "whole"}
+        control.send({"type": "delta", "delta": diff(second, third) | {"services": [1]}})
+        assert control.answer()["type"] == "refused"
+        control.send({"type": "delta", "delta": diff(second, third)})
+        assert control.answer()["revision"] == 3
+        # What is saved is whole; and so is what a new relay worker gets.
+        steering.saved(3)
+        assert Table.from_json(json.loads(steering.table.read_text())) == third
+        relays = steering.relays()
+        for pid in relays:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(steering.relays()) == 2 and not set(relays) & set(steering.relays()))
+        assert {ask(address, b"2") for _ in range(20)} == {b"new:2", b"old:2"}
+    old.close()
+    new.close()
+
+
+def test_a_failure_is_told_at_once_to_who_wants_it(steering: Steering, address: Address) -> None:
+    worker = Worker(echo)
+    wanted = table(1, address, targets=(worker.target("fra-1"),)).to_json()
+    worker.close()
+    with steering.control() as control, steering.control() as other:
+        control.send({"type": "table", "table": wanted, "wants": ["failures"]})
+        assert control.answer()["type"] == "applied"
+        control.receive()  # a report: the next one is a second away
+        began = time.monotonic()
+        with address.connect() as user:
+            user.sendall(b"x")
+            assert control.answer() == {"type": "failures", "targets": ["fra/fra-1"]}
+        assert time.monotonic() - began < 0.5
+        assert {other.receive()["type"] for _ in range(3)} == {"report"}
 
 
 def test_an_address_that_is_taken_holds_nobody_else_back(
@@ -136,6 +197,7 @@ def test_it_serves_from_the_last_table_without_control(
 ) -> None:
     with steering.control() as control:
         control.publish(table(1, address, targets=(worker.target("fra-1"),)))
+    steering.saved(1)
     steering.kill()
     assert steering.socket.exists()  # stale: nobody answers
     steering.start()
@@ -157,6 +219,7 @@ def test_a_damaged_last_table_is_no_reason_not_to_start(
     with steering.control() as control:
         control.publish(table(1, address, targets=(worker.target("fra-1"),)))
     file = steering.table
+    steering.saved(1)
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     assert json.loads(file.read_text())["revision"] == 1
     steering.kill()

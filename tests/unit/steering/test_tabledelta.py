@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.steering.table import Bind, RegionTargets, Service, Table, TableError, Target
+from edgenode.steering.table import (
+    DEFAULT_OUTLIERS,
+    Bind,
+    RegionTargets,
+    Service,
+    Table,
+    TableError,
+    Target,
+)
 from edgenode.steering.tabledelta import BaseError, diff, patch
 from tests.unit.steering.test_table import json_values
 
@@ -20,12 +28,16 @@ targets = st.builds(
     st.sampled_from([f"w{number}" for number in range(8)]),
     st.sampled_from(("10.0.0.1", "10.0.0.2")),
     st.just(80),
+    weight=st.sampled_from((1, 5)),
+    since=st.sampled_from((0.0, 1.5)),
 )
 regions = st.builds(
     RegionTargets,
     st.sampled_from(("fra", "iad", "sin")),
     st.lists(targets, max_size=8, unique_by=lambda one: one.worker).map(tuple),
+    hard_limit=st.sampled_from((None, 9)),
 )
+outliers = st.sampled_from((DEFAULT_OUTLIERS, replace(DEFAULT_OUTLIERS, failures=0)))
 
 
 @st.composite
@@ -38,12 +50,13 @@ def tables(draw: st.DrawFn) -> Table:
             1.0,
             60.0,
             tuple(draw(st.lists(regions, max_size=3, unique_by=lambda one: one.region))),
+            slow_start=draw(st.sampled_from((0.0, 30.0))),
         )
         for number, name in enumerate(("web", "mail", "dns"))
     ]
     chosen = draw(st.lists(st.sampled_from(services), unique_by=lambda one: one.name))
     bind = draw(st.sampled_from((Bind(), Bind("wg0", "10.1.0.1", None))))
-    return Table(draw(st.integers(0, 3)), "lon1", bind, tuple(chosen))
+    return Table(draw(st.integers(0, 3)), "lon1", bind, tuple(chosen), draw(outliers))
 
 
 def sent(value: object) -> Any:
