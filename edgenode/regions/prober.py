@@ -79,6 +79,7 @@ class _Watch:
         times = target.probe
         self._risefall = RiseFall(str(target.key), times.rise, times.fall, clock())
         self._rtt: Rtt | None = None
+        self._answered = clock()
 
     def looks_at(self, other: _Watch) -> bool:
         """Whether the same target is probed, in the same way."""
@@ -88,11 +89,12 @@ class _Watch:
         """Take what another one knows. It must have ended, or end now."""
         self._risefall = other._risefall
         self._rtt = other._rtt
+        self._answered = other._answered
 
     def snapshot(self) -> TargetState:
         verdict = self._risefall.verdict
         smoothed = self._rtt.smoothed if self._rtt else None
-        return TargetState(verdict.state, smoothed, verdict.reason, verdict.since)
+        return TargetState(verdict.state, smoothed, verdict.reason, verdict.since, self._answered)
 
     async def run(self, on_change: Callable[[TargetKey], None]) -> None:
         interval = self._target.probe.interval
@@ -119,6 +121,8 @@ class _Watch:
         if rtt is not None:
             self._rtt = smooth(self._rtt, rtt)
         verdict = self._risefall.observe(observation.ok, self._clock(), observation.reason)
+        if observation.ok and self._risefall.state is not State.DOWN:
+            self._answered = self._clock()
         if verdict is not None and verdict.state is State.DOWN:
             self._rtt = None  # the way may be another one when it heals
         return verdict is not None

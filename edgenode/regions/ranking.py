@@ -27,6 +27,8 @@ class TargetState:
     reason: str
     since: float
     """Monotonic seconds."""
+    answered: float = 0.0
+    """When it last answered before it was down, or when it was first looked at; likewise."""
 
 
 States = Mapping[TargetKey, TargetState]
