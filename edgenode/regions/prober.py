@@ -34,11 +34,13 @@ class Prober:
         clock: Clock = time.monotonic,
     ) -> None:
         self._on_change = on_change
+        self._clock = clock
         self._stalls = StallMeter(clock)
-        self._watches = {
-            target.key: _Watch(target, registry.bind, clock, self._stalls)
-            for target in registry.targets
-        }
+        self._watches: dict[TargetKey, _Watch] = {}
+        self._tasks: dict[TargetKey, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        """While it runs."""
+        self.take(registry)
 
     @property
     def states(self) -> States:
@@ -51,6 +53,20 @@ class Prober:
             if (known := before._watches.get(key)) and known.looks_at(watch):
                 watch.adopt(known)
 
+    def take(self, registry: Registry) -> None:
+        """Probe these targets from now on. What is probed as before goes on undisturbed."""
+        before = self._watches
+        self._watches = {}
+        for target in registry.targets:
+            watch = _Watch(target, registry.bind, self._clock, self._stalls)
+            if (known := before.get(target.key)) and known.looks_at(watch):
+                watch = known
+            self._watches[target.key] = watch
+        for key, watch in before.items():
+            if self._watches.get(key) is not watch and (task := self._tasks.pop(key, None)):
+                task.cancel()
+        self._start()
+
     def probe_soon(self, key: TargetKey) -> None:
         """Probe a target now, in addition to its schedule. Unknown targets are passed over."""
         if key in self._watches:
@@ -60,11 +76,21 @@ class Prober:
         """Probe until cancelled."""
         self._stalls.start()
         try:
-            async with asyncio.TaskGroup() as group:
-                for watch in self._watches.values():
-                    group.create_task(watch.run(self._on_change))
+            async with asyncio.TaskGroup() as self._group:
+                self._start()
+                await asyncio.get_running_loop().create_future()  # targets may come at any time
         finally:
+            self._group = None
+            self._tasks.clear()
             self._stalls.stop()
+
+    def _start(self) -> None:
+        """Every target that is not probed yet."""
+        if self._group is None:
+            return
+        for key, watch in self._watches.items():
+            if key not in self._tasks:
+                self._tasks[key] = self._group.create_task(watch.run(self._on_change))
 
 
 class _Watch:
@@ -83,7 +109,11 @@ class _Watch:
 
     def looks_at(self, other: _Watch) -> bool:
         """Whether the same target is probed, in the same way."""
-        return (self._target, self._bind) == (other._target, other._bind)
+        mine, others = self._target, other._target
+        return (mine.key, mine.endpoint, mine.probe, self._bind) == (
+            *(others.key, others.endpoint, others.probe),
+            other._bind,
+        )
 
     def adopt(self, other: _Watch) -> None:
         """Take what another one knows. It must have ended, or end now."""

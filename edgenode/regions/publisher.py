@@ -33,6 +33,12 @@ class Publisher:
         self._settled_at = now + _settling_time(registry)
         self._published_at = now - REORDER_INTERVAL
 
+    def take(self, registry: Registry) -> None:
+        """Other targets, of the same services and regions."""
+        self._registry = registry
+        if self._last:
+            self._trusted |= _targets_in(self._last, registry)
+
     @property
     def table(self) -> Table | None:
         """The last table."""

@@ -12,7 +12,7 @@ from edgenode.health.risefall import State
 from edgenode.regions.prober import Clock, Prober
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.ranking import reachable, region_rtts
-from edgenode.regions.registry import from_config
+from edgenode.regions.registry import Registry, from_config
 from edgenode.steering.table import Bind, Table
 
 LOOK_INTERVAL = 1.0
@@ -30,6 +30,7 @@ class Regions:
         on_reachability: Callable[[str, bool | None], None] = lambda service, is_reachable: None,
         *,
         last: Table | None = None,
+        complete: bool = True,
         before: Regions | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -37,6 +38,9 @@ class Regions:
 
         `before`: the regions of the configuration before, of which all goes on that did not change.
         Their `run` must have ended, or end now.
+
+        `complete`: whether all workers are in the configuration that is given. If not, `last`
+        stays in force, and nothing is said of what can be reached, until `take` brings them.
 
         `on_reachability` gets each service's name when what `reachable` says has changed.
         """
@@ -49,6 +53,7 @@ class Regions:
         if before is not None:
             self._prober.take_over(before._prober)
             last = before.table or last
+        self._complete = complete or last is None
         self._publisher = Publisher(self._registry, clock(), last)
         self._reachable: dict[str, bool | None] = {
             name: before._reachable.get(name) if before else None for name in self._services
@@ -63,6 +68,15 @@ class Regions:
                 self._update()
                 await asyncio.sleep(LOOK_INTERVAL)
 
+    def take(self, registry: Registry) -> None:
+        """Other workers, under the same configuration: no other target notices."""
+        if registry == self._registry and self._complete:
+            return
+        self._registry, self._complete = registry, True
+        self._prober.take(registry)
+        self._publisher.take(registry)
+        self._update()
+
     @property
     def table(self) -> Table | None:
         """The table in force; None before there is evidence for a first one."""
@@ -73,7 +87,8 @@ class Regions:
 
         Raises KeyError for a service that is not configured.
         """
-        return reachable(self._registry, self._prober.states, self._services[service])
+        known = self._services[service]
+        return reachable(self._registry, self._prober.states, known) if self._complete else None
 
     def report(self, message: Mapping[str, Any]) -> None:
         """A report of the relays: a target with new connect failures is probed at once.
@@ -128,6 +143,8 @@ class Regions:
         }
 
     def _update(self) -> None:
+        if not self._complete:
+            return
         states = self._prober.states
         table = self._publisher.update(states, self._clock())
         if table is not None:
