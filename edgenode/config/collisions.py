@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from edgenode.config.errors import KeyPath, Problem, spell
 from edgenode.config.networks import Holders, Keyed, unusable
 from edgenode.config.schema import Config, Neighbor
-from edgenode.config.values import Address
+from edgenode.config.values import Address, Endpoint
 
 _RESERVED_DEVICES = {"lo", "all", "default"}
 """`all` and `default` are no devices but directories of /proc/sys/net."""
@@ -80,7 +80,8 @@ def _cut_off(config: Config) -> Iterator[Problem]:
 
 
 def _others(config: Config) -> Iterator[tuple[KeyPath, Address, str, bool]]:
-    """Addresses that must stay reachable, and whether it is outside the mesh that they are."""
+    """Addresses that must stay reachable, and which must not be in the mesh: of the endpoints,
+    `meshrules` says that."""
     for n, neighbor in enumerate(config.bgp.neighbors):
         yield ("bgp", "neighbors", n, "address"), neighbor.address, "the neighbor's address", True
     for r, region in enumerate(config.regions):
@@ -92,8 +93,8 @@ def _others(config: Config) -> Iterator[tuple[KeyPath, Address, str, bool]]:
     for a, address in enumerate(config.mesh.addresses):
         yield ("mesh", "addresses", a), address, "our own mesh address", False
     for p, peer in enumerate(config.mesh.peers):
-        if peer.endpoint:
-            yield ("mesh", "peers", p, "endpoint"), peer.endpoint.host, "the endpoint", True
+        if isinstance(peer.endpoint, Endpoint):
+            yield ("mesh", "peers", p, "endpoint"), peer.endpoint.host, "the endpoint", False
 
 
 def _announced(config: Config) -> Iterator[Keyed]:

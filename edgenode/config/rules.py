@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
@@ -14,6 +12,7 @@ from edgenode.config import (
     checkrules,
     collisions,
     firewall,
+    meshrules,
     policy,
     registryrules,
     siblings,
@@ -40,7 +39,8 @@ def check(config: Config) -> Iterator[Problem]:
     yield from _services(config)
     yield from steering.check(config)
     yield from bgp.check(config)
-    yield from _mesh(config)
+    if config.mesh:
+        yield from meshrules.check(config.mesh)
     yield from siblings.check(config)
     yield from _workers(config)
     yield from registryrules.check(config)
@@ -155,43 +155,6 @@ def _services(config: Config) -> Iterator[Problem]:
                     depends=("groups",),
                 )
     yield from duplicates("listen address", endpoints)
-
-
-def _mesh(config: Config) -> Iterator[Problem]:
-    if not config.mesh:
-        return
-    families = [address.version for address in config.mesh.addresses]
-    if len(set(families)) != len(families):
-        yield Problem(("mesh", "addresses"), "one address a family")
-    peers = config.mesh.peers
-    for field in ("name", "public_key"):
-        keyed: list[tuple[KeyPath, object]] = [
-            (("mesh", "peers", p, field), getattr(peer, field)) for p, peer in enumerate(peers)
-        ]
-        yield from duplicates(f"peer's {field}", keyed)
-    allowed: list[tuple[KeyPath, Network]] = []
-    for p, peer in enumerate(peers):
-        if not _is_key(peer.public_key):
-            yield Problem(
-                ("mesh", "peers", p, "public_key"), "is no WireGuard key (32 bytes in base64)"
-            )
-        for a, network in enumerate(peer.allowed):
-            key: KeyPath = ("mesh", "peers", p, "allowed", a)
-            allowed.append((key, network))
-            if network.prefixlen == 0:
-                yield Problem(key, "a default route through the mesh is refused")
-            for address in config.mesh.addresses:
-                if address.version == network.version and address in network:
-                    yield Problem(key, f"holds our own mesh address {address}")
-    for (first_key, first), (key, second) in overlaps(allowed):
-        yield Problem(key, f"{second} overlaps {first} of {spell(first_key)}")
-
-
-def _is_key(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, validate=True)) == 32
-    except (binascii.Error, ValueError):
-        return False
 
 
 def _workers(config: Config) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ from edgenode.config.values import (
     FilePath,
     InterfaceName,
     Interval,
+    MeshEndpointField,
     Name,
     NetworkField,
     PositiveDuration,
@@ -269,8 +270,12 @@ class Steering(Section):
 class MeshPeer(Section):
     name: Name
     public_key: str
-    endpoint: EndpointField | None = None
-    """Absent: the peer calls us."""
+    next_public_key: str | None = None
+    """The one that the peer will have: its addresses move there with the first handshake."""
+    preshared_key_file: FilePath | None = None
+    """A key that both nodes share, beside their own: readable by its owner alone."""
+    endpoint: MeshEndpointField | None = None
+    """Absent: the peer calls us. A name is resolved again and again."""
     allowed: tuple[NetworkField, ...] = Field(min_length=1)
     """Addresses behind this peer; routes follow them."""
     keepalive: Annotated[Duration, Field(le=65535)] = 15.0

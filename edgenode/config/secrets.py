@@ -14,6 +14,7 @@ from edgenode.config.checks import TlsOptions
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.registry import Access
 from edgenode.config.schema import Config
+from edgenode.config.values import decode_key
 
 MAX_PASSWORD = 80
 """Bytes: TCP_MD5SIG_MAXKEYLEN of Linux."""
@@ -88,6 +89,9 @@ def check(config: Config) -> Iterator[Problem]:
         yield from registry(config.registry, ("registry",))
     if not config.mesh:
         return
+    for position, peer in enumerate(config.mesh.peers):
+        if peer.preshared_key_file and (trouble := _preshared(peer.preshared_key_file)):
+            yield Problem(("mesh", "peers", position, "preshared_key_file"), trouble)
     # The WireGuard key is made at the first start: absent is fine, readable by others is not.
     try:
         config.private_key_file.stat()
@@ -97,6 +101,17 @@ def check(config: Config) -> Iterator[Problem]:
         pass  # `complain` says why
     if trouble := complain(config.private_key_file):
         yield Problem(("mesh", "private_key_file"), trouble)
+
+
+def _preshared(path: Path) -> str | None:
+    if trouble := complain(path):
+        return trouble
+    try:
+        if any(decode_key(path.read_text("ascii", "replace").strip())):
+            return None
+    except (OSError, ValueError):
+        pass
+    return f"{path} holds no WireGuard preshared key: write what `wg genpsk` printed"
 
 
 def _certificates(config: Config) -> Iterator[Problem]:

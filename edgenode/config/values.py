@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 import re
 from dataclasses import dataclass
@@ -207,6 +209,61 @@ class Endpoint:
 EndpointField = Annotated[
     Endpoint, PlainValidator(Endpoint.parse), PlainSerializer(str, return_type=str)
 ]
+
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST_NAME = re.compile(rf"({_LABEL}\.)*(?!\d+\.?$){_LABEL}\.?")
+"""RFC 1123, section 2.1; the last label is no number, so that no address is taken for a name."""
+
+
+@dataclass(frozen=True, order=True)
+class NamedEndpoint:
+    """A host's name and a UDP port; ``str()`` gives the text of the configuration back."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.port}"
+
+
+def parse_mesh_endpoint(value: Any) -> Endpoint | NamedEndpoint:
+    """An endpoint by address or by name: ``"fra1.example.net:51820"``. Raises ValueError."""
+    if isinstance(value, Endpoint | NamedEndpoint):
+        return value
+    right = 'write "192.0.2.1:51820", "[2001:db8::1]:51820" or "fra1.example.net:51820"'
+    name, colon, port = str(value).lower().rpartition(":")
+    if not colon or name.startswith("[") or re.fullmatch(r"[\d.]+", name):
+        try:
+            return Endpoint.parse(value)
+        except ValueError as error:
+            raise ValueError(right if "write" in str(error) else str(error)) from None
+    if not _HOST_NAME.fullmatch(name) or len(name) > 253 or not re.fullmatch(r"\d{1,5}", port):
+        raise ValueError(right)
+    if not 1 <= int(port) <= 65535:
+        raise ValueError("a port is between 1 and 65535")
+    return NamedEndpoint(name, int(port))
+
+
+MeshEndpointField = Annotated[
+    Endpoint | NamedEndpoint,
+    PlainValidator(parse_mesh_endpoint),
+    PlainSerializer(str, return_type=str),
+]
+
+
+KEY_BYTES = 32
+
+
+def decode_key(text: str) -> bytes:
+    """The 32 bytes of a WireGuard key in canonical base64. Raises ValueError without the text."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != KEY_BYTES or base64.b64encode(raw).decode() != text:
+        raise ValueError("a WireGuard key is 44 characters of base64 that stand for 32 bytes")
+    return raw
 
 
 @dataclass(frozen=True)

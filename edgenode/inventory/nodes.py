@@ -13,9 +13,11 @@ from typing import Any
 from edgenode.config.values import (
     Address,
     Endpoint,
+    NamedEndpoint,
     Network,
     parse_address,
     parse_duration,
+    parse_mesh_endpoint,
     parse_network,
 )
 from edgenode.inventory.logins import not_keys
@@ -92,7 +94,7 @@ class Node:
     mesh: Mapping[str, Any] | None = None
     addresses: tuple[Address, ...] = ()
     """Mesh addresses."""
-    endpoint: Endpoint | None = None
+    endpoint: Endpoint | NamedEndpoint | None = None
     allowed: tuple[Network, ...] = ()
     """What other nodes send to it: its mesh addresses, and ranges behind it."""
     tables: Mapping[str, Any] = field(default_factory=dict)
@@ -261,10 +263,10 @@ class _Reader:
                     '"10-uplink.network"',
                 )
 
-    def _endpoint(self, mesh: Mapping[str, Any]) -> Endpoint | None:
+    def _endpoint(self, mesh: Mapping[str, Any]) -> Endpoint | NamedEndpoint | None:
         if mesh.get("endpoint") is None:
             return None
-        found = self._each("mesh.endpoint", (mesh["endpoint"],), Endpoint.parse)
+        found = self._each("mesh.endpoint", (mesh["endpoint"],), parse_mesh_endpoint)
         return found[0] if found else None
 
     def _mapping(self, name: str) -> Mapping[str, Any] | None:

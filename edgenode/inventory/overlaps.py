@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
-from edgenode.config.values import Network, parse_network
+from edgenode.config.values import Endpoint, Network, parse_network
 from edgenode.inventory.nodes import PREFIX, SECRETS, Fleet, Node, Problem, Role
 
 
@@ -78,7 +78,7 @@ def _anycast(fleet: Fleet) -> Iterator[Problem]:
                             f"the anycast prefix {prefix} overlaps {network}, which is "
                             f"{node.host}'s in the mesh: its blackhole would cut it off",
                         )
-                if node.endpoint and node.endpoint.host in prefix:
+                if isinstance(node.endpoint, Endpoint) and node.endpoint.host in prefix:
                     yield Problem(
                         edge.host,
                         place,

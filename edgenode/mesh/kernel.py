@@ -1,21 +1,26 @@
 """The kernel's WireGuard over generic netlink (linux/wireguard.h), by pyroute2.
 
-Works with pyroute2 0.7.7 as with 0.9: 0.7 always replaces a peer's allowed addresses, 0.9 only
-when told to, so they are always sent whole and the flag is always set.
+The messages are made here and sent by what pyroute2 0.7.7 and 0.9 have alike: the `set` of 0.7
+replaces a peer's allowed addresses whatever is asked for, and a packet to the peer is lost then.
 """
 
 from __future__ import annotations
 
+import base64
+import socket
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pyroute2 import WireGuard
+from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic.wireguard import WG_CMD_SET_DEVICE, WG_GENL_VERSION, wgmsg
 
 from edgenode.config.values import Endpoint
 from edgenode.mesh.errors import MeshError
-from edgenode.mesh.keys import PrivateKey
+from edgenode.mesh.keys import PresharedKey, PrivateKey
 from edgenode.mesh.state import (
     DeviceChange,
     DeviceState,
@@ -25,6 +30,14 @@ from edgenode.mesh.state import (
     SetPeer,
     SetPort,
 )
+
+REMOVE_ME = 1
+REPLACE_ALLOWED = 2
+UPDATE_ONLY = 4
+"""WGPEER_F_*."""
+NO_KEY = base64.b64encode(bytes(32)).decode()
+
+Attributes = list[list[Any]]
 
 
 class KernelDevice:
@@ -47,7 +60,11 @@ class KernelDevice:
         try:
             with WireGuard() as wireguard:
                 for change in changes:
-                    wireguard.set(self._name, **encode_change(change, self._key))
+                    wireguard.nlm_request(
+                        message(self._name, encode_change(change, self._key)),
+                        msg_type=wireguard.prid,
+                        msg_flags=NLM_F_REQUEST | NLM_F_ACK,
+                    )
         except (NetlinkError, OSError) as error:
             raise MeshError(
                 f"the kernel refuses a change of the WireGuard device {self._name}: {error}; "
@@ -55,26 +72,60 @@ class KernelDevice:
             ) from None
 
 
-def encode_change(change: DeviceChange, key: PrivateKey) -> dict[str, Any]:
-    """The arguments of pyroute2's `WireGuard.set`."""
+def message(name: str, attributes: Attributes) -> wgmsg:
+    """A request to change the device of this name."""
+    made = wgmsg()
+    made["cmd"] = WG_CMD_SET_DEVICE
+    made["version"] = WG_GENL_VERSION
+    made["attrs"] = [["WGDEVICE_A_IFNAME", name], *attributes]
+    return made
+
+
+def encode_change(change: DeviceChange, key: PrivateKey) -> Attributes:
+    """The attributes of WG_CMD_SET_DEVICE beside the device's name."""
     match change:
         case SetKey():
-            return {"private_key": key.reveal_base64()}
+            return [["WGDEVICE_A_PRIVATE_KEY", key.reveal_base64()]]
         case SetPort(port):
-            return {"listen_port": port}
+            return [["WGDEVICE_A_LISTEN_PORT", port]]
         case RemovePeer(public_key):
-            return {"peer": {"public_key": public_key, "remove": True}}
-        case SetPeer(peer):
-            fields: dict[str, Any] = {
-                "public_key": peer.public_key,
-                "persistent_keepalive": peer.keepalive,
-                "replace_allowed_ips": True,
-                "allowed_ips": sorted(str(network) for network in peer.allowed),
-            }
-            if peer.endpoint is not None:
-                fields["endpoint_addr"] = str(peer.endpoint.host)
-                fields["endpoint_port"] = peer.endpoint.port
-            return {"peer": fields}
+            return _peers([["PUBLIC_KEY", public_key], ["FLAGS", REMOVE_ME]])
+        case SetPeer():
+            return _peers(_set_peer(change))
+
+
+def _peers(attributes: Attributes) -> Attributes:
+    peer = {"attrs": [[f"WGPEER_A_{name}", value] for name, value in attributes]}
+    return [["WGDEVICE_A_PEERS", [peer]]]
+
+
+def _set_peer(change: SetPeer) -> Attributes:
+    peer = change.peer
+    flags = (UPDATE_ONLY if change.before else 0) | (REPLACE_ALLOWED if change.replaces else 0)
+    found: Attributes = [["PUBLIC_KEY", peer.public_key], ["FLAGS", flags]]
+    if change.sets_preshared:
+        secret = peer.preshared.reveal_base64() if peer.preshared else NO_KEY
+        found.append(["PRESHARED_KEY", secret])
+    if peer.endpoint is not None:
+        host, port = peer.endpoint.address
+        found.append(["ENDPOINT", {"addr": host, "port": port}])
+    if change.keepalive is not None:
+        found.append(["PERSISTENT_KEEPALIVE_INTERVAL", change.keepalive])
+    if change.allowed:
+        found.append(["ALLOWEDIPS", [_allowed(text) for text in change.allowed]])
+    return found
+
+
+def _allowed(text: str) -> dict[str, Attributes]:
+    network = ip_network(text)
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    return {
+        "attrs": [
+            ["WGALLOWEDIP_A_FAMILY", family],
+            ["WGALLOWEDIP_A_IPADDR", network.network_address.packed],
+            ["WGALLOWEDIP_A_CIDR_MASK", network.prefixlen],
+        ]
+    }
 
 
 def parse_device(messages: Iterable[Any]) -> DeviceState:
@@ -89,15 +140,7 @@ def parse_device(messages: Iterable[Any]) -> DeviceState:
         for attributes in message.get_attr("WGDEVICE_A_PEERS") or ():
             peer = _peer(attributes)
             known = peers.get(peer.public_key, peer)
-            peers[peer.public_key] = PeerState(
-                known.public_key,
-                known.endpoint,
-                known.allowed | peer.allowed,
-                known.keepalive,
-                known.handshake_at,
-                known.rx,
-                known.tx,
-            )
+            peers[peer.public_key] = replace(known, allowed=known.allowed | peer.allowed)
     return DeviceState(public_key, port, tuple(peers.values()))
 
 
@@ -106,11 +149,13 @@ def _peer(attributes: Any) -> PeerState:
     handshake = attributes.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME")
     seconds = handshake["tv_sec"] + handshake["tv_nsec"] / 1e9 if handshake else 0.0
     ranges = attributes.get_attr("WGPEER_A_ALLOWEDIPS") or ()
+    secret = attributes.get_attr("WGPEER_A_PRESHARED_KEY")
     return PeerState(
         public_key=_key(attributes.get_attr("WGPEER_A_PUBLIC_KEY")),
         endpoint=Endpoint(ip_address(endpoint["addr"]), endpoint["port"]) if endpoint else None,
         allowed=frozenset(ip_network(entry["addr"]) for entry in ranges),
         keepalive=attributes.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0,
+        preshared=PresharedKey.present(base64.b64decode(secret)) if secret else None,
         handshake_at=seconds or None,
         rx=attributes.get_attr("WGPEER_A_RX_BYTES") or 0,
         tx=attributes.get_attr("WGPEER_A_TX_BYTES") or 0,

@@ -6,20 +6,20 @@ A key is 32 bytes of Curve25519, in base64 as `wg genkey` and `wg pubkey` write 
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
+import hmac
 import os
 import secrets
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from edgenode.config.values import KEY_BYTES, decode_key
 from edgenode.durable import sync_directory
 from edgenode.mesh.errors import KeyFileError
-
-KEY_BYTES = 32
 
 
 class PrivateKey:
@@ -46,7 +46,7 @@ class PrivateKey:
     @classmethod
     def from_base64(cls, text: str) -> PrivateKey:
         """Raises ValueError, which never holds the text."""
-        return cls(decode(text))
+        return cls(decode_key(text))
 
     def reveal_base64(self) -> str:
         """The secret, for the kernel's netlink interface and the key file alone."""
@@ -63,15 +63,65 @@ class PrivateKey:
         raise TypeError("a private key is not pickled")
 
 
-def decode(text: str) -> bytes:
-    """The 32 bytes of a key in canonical base64. Raises ValueError without the text."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != KEY_BYTES or base64.b64encode(raw).decode() != text:
-        raise ValueError("a WireGuard key is 44 characters of base64 that stand for 32 bytes")
-    return raw
+class PresharedKey:
+    """What two nodes share beside their keys; it compares, and does not print itself."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        """Raises ValueError unless `raw` is 32 bytes."""
+        if len(raw) != KEY_BYTES:
+            raise ValueError(f"a WireGuard key has {KEY_BYTES} bytes, not {len(raw)}")
+        self._raw = raw
+
+    @classmethod
+    def from_base64(cls, text: str) -> PresharedKey:
+        """Raises ValueError, which never holds the text."""
+        return cls(decode_key(text))
+
+    @classmethod
+    def present(cls, raw: bytes) -> PresharedKey | None:
+        """The one that a device has: 32 zeros stand for none (linux/wireguard.h)."""
+        return cls(raw) if any(raw) else None
+
+    def reveal_base64(self) -> str:
+        """The secret, for the kernel's netlink interface alone."""
+        return base64.b64encode(self._raw).decode()
+
+    def reveal_hex(self) -> str:
+        """The secret, for the UAPI socket alone."""
+        return self._raw.hex()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PresharedKey) and hmac.compare_digest(self._raw, other._raw)
+
+    def __hash__(self) -> int:
+        return hash(self._raw)
+
+    def __repr__(self) -> str:
+        return "PresharedKey(hidden)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a preshared key is not pickled")
+
+
+@dataclass(frozen=True)
+class Version:
+    """Tells whether a file was replaced or written anew since it was read."""
+
+    inode: int
+    size: int
+    modified: int
+    """Nanoseconds."""
+
+    @classmethod
+    def of(cls, path: Path) -> Version | None:
+        """None where the file cannot be looked at: reading it says why."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def load_or_create(path: Path) -> PrivateKey:
@@ -81,10 +131,10 @@ def load_or_create(path: Path) -> PrivateKey:
     """
     try:
         with contextlib.suppress(FileNotFoundError):
-            return _load(path)
+            return _private(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)
-        return _load(path)
+        return _private(path)
     except OSError as error:
         raise KeyFileError(
             f"cannot use the WireGuard private key {path}: {error.strerror}; "
@@ -92,26 +142,49 @@ def load_or_create(path: Path) -> PrivateKey:
         ) from error
 
 
-def _load(path: Path) -> PrivateKey:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"the WireGuard private key {path} is not a regular file")
-        if status.st_mode & 0o077:
-            raise KeyFileError(
-                f"others may read the WireGuard private key {path} "
-                f"(mode {stat.S_IMODE(status.st_mode):04o}): make a new key, "
-                f"or `chmod 600 {path}` if nobody has read it"
-            )
-        text = file.read(256)
+def load_preshared(path: Path) -> PresharedKey:
+    """Two nodes have to have it, so it is never made here. Raises KeyFileError."""
+    what = "WireGuard preshared key"
     try:
-        return PrivateKey.from_base64(text.decode("ascii", "replace").strip())
+        key = PresharedKey.from_base64(_read(path, what))
+    except OSError as error:
+        raise KeyFileError(
+            f"cannot use the {what} {path}: {error.strerror}; "
+            "make one with `(umask 077; wg genpsk > FILE)`, the same for both nodes"
+        ) from error
+    except ValueError as error:
+        raise KeyFileError(
+            f"the {what} {path} is damaged: {error}; write the one that the peer has"
+        ) from None
+    if PresharedKey.present(decode_key(key.reveal_base64())) is None:
+        raise KeyFileError(f"the {what} {path} is all zeros, which is none: make one (wg genpsk)")
+    return key
+
+
+def _private(path: Path) -> PrivateKey:
+    try:
+        return PrivateKey.from_base64(_read(path, "WireGuard private key"))
     except ValueError as error:
         raise KeyFileError(
             f"the WireGuard private key {path} is damaged: {error}; "
             "restore it, or remove it to have a new one made"
         ) from None
+
+
+def _read(path: Path, what: str) -> str:
+    """The text of a secret's file. Raises OSError, and KeyFileError where others may read it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyFileError(f"the {what} {path} is not a regular file")
+        if status.st_mode & 0o077:
+            raise KeyFileError(
+                f"others may read the {what} {path} "
+                f"(mode {stat.S_IMODE(status.st_mode):04o}): make a new key, "
+                f"or `chmod 600 {path}` if nobody has read it"
+            )
+        return file.read(256).decode("ascii", "replace").strip()
 
 
 def _create(path: Path) -> None:

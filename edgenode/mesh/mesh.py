@@ -8,16 +8,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edgenode.config import schema
 from edgenode.config.values import Endpoint
 from edgenode.mesh import device, link
 from edgenode.mesh.ages import Ages
 from edgenode.mesh.errors import MeshError, MeshUnavailable
-from edgenode.mesh.keys import PrivateKey, load_or_create
-from edgenode.mesh.plan import REJECT_AFTER_TIME, desired, plan
+from edgenode.mesh.keyfiles import KeyFiles
+from edgenode.mesh.plan import REJECT_AFTER_TIME, Known, desired, plan
+from edgenode.mesh.rotation import under_next
 from edgenode.mesh.routes import Mtus
 from edgenode.mesh.state import Change, Current, DeviceState, PeerState
+
+NO_NAMES: Mapping[str, Endpoint] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Observed:
     """Whether the device is up and has every peer and address that is configured: else it was
     made anew, or tampered with, and wants `ensure`. Routes, which may be a million, are not
     looked at."""
+    problems: tuple[str, ...] = ()
+    """Of single peers: why they are left as they are."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class PeerStatus:
     endpoint: str | None
     """Where it last spoke from."""
     keepalive: bool
+    next_key: bool = False
+    """Whether it speaks under its `next_public_key`."""
 
     @property
     def stale(self) -> bool:
@@ -59,39 +67,50 @@ class PeerStatus:
 class Mesh:
     """One WireGuard device. Blocks: call it in a thread. Calls take turns, and wait 5 s at most."""
 
-    def __init__(self, config: schema.Mesh, private_key_file: Path) -> None:
+    def __init__(
+        self, config: schema.Mesh, private_key_file: Path, before: Mesh | None = None
+    ) -> None:
+        """`before`: the same device under the configuration before, of which what is known goes
+        on."""
         self._config = config
-        self._key_file = private_key_file
-        self._key: PrivateKey | None = None
-        self._configured: dict[str, Endpoint | None] = {}
-        self._ages = Ages()
+        self._files: KeyFiles = before._files if before else KeyFiles(private_key_file)
+        self._configured: dict[str, Endpoint | None] = dict(before._configured) if before else {}
+        self._ages: Ages = before._ages if before else Ages()
+        self._turn: threading.Lock = before._turn if before else threading.Lock()
         self._mtus: Mtus = {}
-        self._turn = threading.Lock()
 
     @property
     def public_key(self) -> str:
         """The node's own; its key is made at the first call ever. Raises KeyFileError."""
-        return self._private_key().public
+        return self._files.private().public
 
     def size(self, mtus: Mapping[str, int | None]) -> None:
         """From the next `ensure` on: the MTU of the routes to peers, by name; None: the device's.
 
         The routes of peers that are not named stay as they are.
         """
-        keys = {peer.name: peer.public_key for peer in self._config.peers}
-        self._mtus = {keys[name]: mtu for name, mtu in mtus.items() if name in keys}
+        self._mtus = {
+            key: mtus[peer.name]
+            for peer in self._config.peers
+            if peer.name in mtus
+            for key in (peer.public_key, peer.next_public_key)
+            if key is not None
+        }
 
-    def ensure(self) -> tuple[Change, ...]:
+    def ensure(self, endpoints: Mapping[str, Endpoint] = NO_NAMES) -> tuple[Change, ...]:
         """Bring the device in line, and return what had to change: nothing when it was right.
 
-        Raises MeshError. Harmless to repeat, which also heals a wireguard-go that was restarted.
+        `endpoints` has what the names of endpoints stand for, by the peers' names. Raises
+        MeshError. Harmless to repeat, which also heals a wireguard-go that was restarted.
         """
         with self._exclusive():
-            key = self._private_key()
-            want = desired(self._config, key.public)
+            key = self._files.private()
             chosen, found = device.select(self._config.device, key)
             have = Current(chosen.current(), link.current(self._config.device, found))
-            todo = plan(want, have, self._handshake_ages(have.device), self._configured, self._mtus)
+            ages = self._handshake_ages(have.device)
+            config, known = self._known(have.device, ages, endpoints)
+            want = desired(config, key.public, known)
+            todo = plan(want, have, ages, self._configured, self._mtus)
             link.apply(self._config.device, found, todo.leaving)
             if todo.device:
                 chosen.apply(todo.device)
@@ -109,27 +128,52 @@ class Mesh:
             found = link.find(name)
             if found is None:
                 raise MeshUnavailable(f"the WireGuard device {name} is not there")
-            state = device.open_device(name, self._private_key(), found).current()
+            key = self._files.private()
+            state = device.open_device(name, key, found).current()
             ages = self._handshake_ages(state)
             addresses = {interface.ip for interface in link.addresses(name, found)}
+            replaced = self._files.changed(self._config.peers)
         present = {peer.public_key: peer for peer in state.peers}
-        configured = self._config.peers
+        after = under_next(self._config.peers, present, ages)
         return Observed(
-            tuple(
-                _status(p, present.get(p.public_key), ages.get(p.public_key)) for p in configured
-            ),
+            tuple(_status(p, p.name in after, present, ages) for p in self._config.peers),
             found.up
+            and not replaced
+            and state.public_key == key.public
             and addresses.issuperset(self._config.addresses)
-            and present.keys() >= {peer.public_key for peer in configured},
+            and all(self._placed(p, p.name in after, present) for p in self._config.peers),
+            tuple(self._files.problems.values()),
         )
+
+    def _known(
+        self, have: DeviceState, ages: Mapping[str, float], endpoints: Mapping[str, Endpoint]
+    ) -> tuple[schema.Mesh, Known]:
+        """What `desired` has to know, and the configuration without the peers that cannot be
+        added: one whose preshared key cannot be read is left as it is, and disturbs no other."""
+        present = {peer.public_key: peer for peer in have.peers}
+        preshared = self._files.preshared(self._config.peers)
+        kept = []
+        for peer in self._config.peers:
+            if peer.name in self._files.problems:
+                state = present.get(peer.public_key)
+                if state is None:
+                    continue
+                if state.preshared is not None:
+                    preshared[peer.name] = state.preshared
+            kept.append(peer)
+        known = Known(preshared, endpoints, under_next(kept, present, ages))
+        return self._config.model_copy(update={"peers": tuple(kept)}), known
+
+    def _placed(self, peer: schema.MeshPeer, after: bool, present: Mapping[str, PeerState]) -> bool:
+        """Whether a peer is there, and its addresses are under the key that it has now."""
+        if peer.name in self._files.problems:
+            return True
+        keys = [key for key in (peer.public_key, peer.next_public_key) if key is not None]
+        holder = present.get(keys[-1] if after else keys[0])
+        return present.keys() >= set(keys) and bool(holder and holder.allowed)
 
     def _handshake_ages(self, state: DeviceState) -> dict[str, float]:
         return self._ages.update(state.peers, time.time(), time.monotonic())
-
-    def _private_key(self) -> PrivateKey:
-        if self._key is None:
-            self._key = load_or_create(self._key_file)
-        return self._key
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -145,9 +189,16 @@ class Mesh:
             self._turn.release()
 
 
-def _status(peer: schema.MeshPeer, state: PeerState | None, age: float | None) -> PeerStatus:
+def _status(
+    peer: schema.MeshPeer,
+    after: bool,
+    present: Mapping[str, PeerState],
+    ages: Mapping[str, float],
+) -> PeerStatus:
+    key = peer.next_public_key if after and peer.next_public_key else peer.public_key
+    state = present.get(key)
     keepalive = peer.keepalive > 0
     if state is None:
-        return PeerStatus(peer.name, None, 0, 0, None, keepalive)
+        return PeerStatus(peer.name, None, 0, 0, None, keepalive, after)
     endpoint = str(state.endpoint) if state.endpoint else None
-    return PeerStatus(peer.name, age, state.rx, state.tx, endpoint, keepalive)
+    return PeerStatus(peer.name, ages.get(key), state.rx, state.tx, endpoint, keepalive, after)

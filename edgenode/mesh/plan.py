@@ -6,16 +6,17 @@ a plan for a mesh that is right is empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
-from itertools import combinations
 from math import inf
 from types import MappingProxyType
 
-from edgenode.config import Mesh
-from edgenode.config.values import Endpoint
+from edgenode.config import Mesh, MeshPeer, meshrules
+from edgenode.config.errors import spell
+from edgenode.config.values import Endpoint, NamedEndpoint
 from edgenode.mesh.errors import PlanError
-from edgenode.mesh.keys import decode
+from edgenode.mesh.keys import PresharedKey
 from edgenode.mesh.routes import Mtus, RouteChanges, changes
 from edgenode.mesh.state import (
     AddAddress,
@@ -47,29 +48,36 @@ REJECT_AFTER_TIME = 180.0
 """Seconds after which WireGuard itself drops a session (whitepaper, section 6.1)."""
 
 
-def desired(mesh: Mesh, public_key: str) -> Desired:
+@dataclass(frozen=True)
+class Known:
+    """What the configuration names without holding it, by the peers' names."""
+
+    preshared: Mapping[str, PresharedKey] = field(default_factory=dict)
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    """What the names of endpoints stand for."""
+    next: frozenset[str] = frozenset()
+    """Peers whose addresses are under their next key."""
+
+
+def desired(mesh: Mesh, public_key: str, known: Known = Known()) -> Desired:
     """The mesh that the configuration asks for, where `public_key` is the node's own.
 
-    Raises PlanError with a sentence that names the peers at fault.
+    Raises PlanError with a sentence that says where the configuration is at fault.
     """
-    _refuse_keys(mesh, public_key)
-    _refuse_ranges(mesh)
+    for problem in meshrules.check(mesh):
+        raise PlanError(f"{spell(problem.key)}: {problem.what}")
+    for peer in mesh.peers:
+        if public_key in (peer.public_key, peer.next_public_key):
+            raise PlanError(
+                f"mesh peer {peer.name} has the public_key of this node itself: "
+                "give each node a key of its own"
+            )
     sources = {address.version: address for address in reversed(mesh.addresses)}
-    peers = tuple(
-        Peer(
-            public_key=peer.public_key,
-            endpoint=peer.endpoint,
-            allowed=frozenset(peer.allowed),
-            # Whole seconds are what WireGuard knows; 0 means none, so a fraction is not lost.
-            keepalive=max(1, round(peer.keepalive)) if peer.keepalive else 0,
-        )
-        for peer in mesh.peers
-    )
     # A family in which the node has no mesh address gets no route: its packets would leave
     # with some other address of the node, perhaps an announced one.
     routes = frozenset(
         Route(network, sources[network.version])
-        for peer in peers
+        for peer in mesh.peers
         for network in peer.allowed
         if network.version in sources
     )
@@ -79,46 +87,28 @@ def desired(mesh: Mesh, public_key: str) -> Desired:
         mtu=mesh.mtu,
         addresses=frozenset(ip_interface(address) for address in mesh.addresses),
         routes=routes,
-        peers=peers,
+        peers=tuple(peer for configured in mesh.peers for peer in _peers(configured, known)),
     )
 
 
-def _refuse_keys(mesh: Mesh, public_key: str) -> None:
-    seen = {public_key: "this node itself"}
-    for peer in mesh.peers:
-        try:
-            decode(peer.public_key)
-        except ValueError as error:
-            raise PlanError(f"the public_key of mesh peer {peer.name} is wrong: {error}") from None
-        if peer.public_key in seen:
-            raise PlanError(
-                f"mesh peer {peer.name} has the public_key of {seen[peer.public_key]}: "
-                "give each node a key of its own"
-            )
-        seen[peer.public_key] = f"mesh peer {peer.name}"
-
-
-def _refuse_ranges(mesh: Mesh) -> None:
-    ranges = [(peer.name, network) for peer in mesh.peers for network in peer.allowed]
-    for name, network in ranges:
-        if network.prefixlen == 0:
-            raise PlanError(
-                f"mesh peer {name} allows {network}: a default route through the mesh "
-                "would take the node's own traffic; name the peer's addresses"
-            )
-    for (one, left), (other, right) in combinations(ranges, 2):
-        if one != other and left.version == right.version and left.overlaps(right):
-            raise PlanError(
-                f"mesh peers {one} ({left}) and {other} ({right}) overlap: "
-                "WireGuard sends an address to one peer only; make the ranges disjoint"
-            )
-    for peer in mesh.peers:
-        for name, network in ranges:
-            if peer.endpoint and peer.endpoint.host in network:
-                raise PlanError(
-                    f"the endpoint {peer.endpoint} of mesh peer {peer.name} lies in {network} "
-                    f"of mesh peer {name}: the tunnel would run through itself"
-                )
+def _peers(configured: MeshPeer, known: Known) -> Iterator[Peer]:
+    """The peer, and the same one under its next key: the addresses are under one of the two."""
+    endpoint = configured.endpoint
+    if isinstance(endpoint, NamedEndpoint):
+        endpoint = known.endpoints.get(configured.name)
+    moved = configured.next_public_key is not None and configured.name in known.next
+    peer = Peer(
+        public_key=configured.public_key,
+        endpoint=endpoint,
+        allowed=frozenset() if moved else frozenset(configured.allowed),
+        # Whole seconds are what WireGuard knows; 0 means none, so a fraction is not lost.
+        keepalive=max(1, round(configured.keepalive)) if configured.keepalive else 0,
+        preshared=known.preshared.get(configured.name),
+    )
+    yield peer
+    if configured.next_public_key is not None:
+        held = frozenset(configured.allowed) if moved else frozenset()
+        yield replace(peer, public_key=configured.next_public_key, allowed=held)
 
 
 def plan(
@@ -132,8 +122,9 @@ def plan(
 
     `ages` has the seconds since each peer's handshake, by public key. `configured` has the
     endpoints, by public key, that were wanted when we last looked: only an endpoint that the
-    operator changed is forced on a live peer, since a live peer that speaks from another address
-    has moved there. `mtus`: of single peers' routes.
+    operator changed, or that its name does not stand for any more, is forced on a live peer, since
+    a live peer that speaks from another address has moved there. `mtus`: of single
+    peers' routes.
     """
     routes = changes(want, have.link, mtus)
     return Plan(
@@ -155,16 +146,34 @@ def _device_changes(
         yield SetPort(want.listen_port)
     wanted = {peer.public_key for peer in want.peers}
     present = {peer.public_key: peer for peer in have.peers}
-    yield from (RemovePeer(key) for key in present if key not in wanted)
+    owned = frozenset(network for peer in want.peers for network in peer.allowed)
     for peer in want.peers:
         state = present.get(peer.public_key)
         if state is None:
             yield SetPeer(peer)
             continue
+        # WireGuard moves an address at once from the peer that had it, which does not have to be
+        # set whole for that.
+        moving = (state.allowed - peer.allowed) & owned
+        before = replace(state, allowed=state.allowed - moving)
         endpoint = _endpoint_to_set(peer, state, ages, configured)
-        same = state.allowed == peer.allowed and state.keepalive == peer.keepalive
-        if endpoint is not None or not same:
-            yield SetPeer(Peer(peer.public_key, endpoint, peer.allowed, peer.keepalive))
+        change = SetPeer(replace(peer, endpoint=endpoint), before)
+        if change.differs:
+            yield change
+    # After the peers that take over their addresses: no packet comes between the two.
+    yield from (RemovePeer(key) for key in present if key not in wanted)
+    if have.public_key not in (None, want.public_key):
+        yield from _greet(peer for peer in want.peers if peer.public_key in present)
+
+
+def _greet(peers: Iterable[Peer]) -> Iterator[SetPeer]:
+    """A keepalive that is switched on sends a packet at once: a handshake, under a new key."""
+    for peer in peers:
+        if peer.keepalive:
+            here = replace(peer, endpoint=None)
+            quiet = replace(here, keepalive=0)
+            yield SetPeer(quiet, here)
+            yield SetPeer(here, quiet)
 
 
 def _endpoint_to_set(
@@ -176,8 +185,9 @@ def _endpoint_to_set(
     if peer.endpoint is None or peer.endpoint == state.endpoint:
         return None
     alive = ages.get(peer.public_key, inf) <= REJECT_AFTER_TIME
-    changed_by_operator = configured.get(peer.public_key, peer.endpoint) != peer.endpoint
-    return peer.endpoint if changed_by_operator or not alive else None
+    before = configured.get(peer.public_key)
+    changed = before is not None and before != peer.endpoint
+    return peer.endpoint if changed or not alive else None
 
 
 def _link_changes(want: Desired, have: LinkState, routes: RouteChanges) -> Iterator[LinkChange]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 from edgenode.config.values import Address, Endpoint
+from edgenode.mesh.keys import PresharedKey
 
 Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
@@ -21,6 +22,7 @@ class Peer:
     allowed: frozenset[Network]
     keepalive: int
     """Seconds; 0: none."""
+    preshared: PresharedKey | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,47 @@ class RemovePeer:
 
 @dataclass(frozen=True)
 class SetPeer:
-    """Add the peer or bring it in line; an `endpoint` of None leaves the present one."""
+    """Add the peer, or bring it in line from `before`: only what differs is sent then.
+
+    An `endpoint` of None leaves the present one.
+    """
 
     peer: Peer
+    before: Peer | None = None
+
+    @property
+    def keepalive(self) -> int | None:
+        """Seconds to set; None: it is right already."""
+        same = self.before is not None and self.before.keepalive == self.peer.keepalive
+        return None if same else self.peer.keepalive
+
+    @property
+    def sets_preshared(self) -> bool:
+        """Whether the preshared key, or that there is none, has to be set."""
+        return self.peer.preshared != (self.before.preshared if self.before else None)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the allowed addresses have to be set as a whole: some have to go, and WireGuard
+        knows no other way. For a moment the peer has none of them then."""
+        return self.before is None or not self.before.allowed <= self.peer.allowed
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is anything to set."""
+        return (
+            self.before is None
+            or self.peer.endpoint is not None
+            or self.keepalive is not None
+            or self.sets_preshared
+            or self.before.allowed != self.peer.allowed
+        )
+
+    @property
+    def allowed(self) -> list[str]:
+        """The allowed addresses to set: all of them where it `replaces`, else the new ones."""
+        known = frozenset() if self.before is None or self.replaces else self.before.allowed
+        return sorted(str(network) for network in self.peer.allowed - known)
 
 
 @dataclass(frozen=True)

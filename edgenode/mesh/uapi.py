@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from edgenode.config.values import Endpoint
+from edgenode.config.values import Endpoint, decode_key
 from edgenode.mesh.errors import MeshError, MeshUnavailable
-from edgenode.mesh.keys import PrivateKey, decode
+from edgenode.mesh.keys import PresharedKey, PrivateKey
 from edgenode.mesh.state import (
     DeviceChange,
     DeviceState,
@@ -28,6 +28,7 @@ from edgenode.mesh.state import (
 
 SOCKET_DIR = Path("/var/run/wireguard")
 GET = "get=1\n\n"
+NO_KEY = "00" * 32
 MAX_REPLY = 16 * 1024 * 1024
 """Bytes; ten thousand peers with ten ranges each need about 5 MB."""
 
@@ -47,20 +48,32 @@ def encode_set(changes: Sequence[DeviceChange], key: PrivateKey) -> str:
                 lines.append(f"listen_port={port}")
             case RemovePeer(public_key):
                 lines += [f"public_key={_to_hex(public_key)}", "remove=true"]
-            case SetPeer(peer):
-                lines.append(f"public_key={_to_hex(peer.public_key)}")
-                if peer.endpoint is not None:
-                    lines.append(f"endpoint={peer.endpoint}")
-                lines.append(f"persistent_keepalive_interval={peer.keepalive}")
-                lines.append("replace_allowed_ips=true")
-                lines += [f"allowed_ip={network}" for network in sorted(peer.allowed, key=str)]
+            case SetPeer():
+                lines += _peer_lines(change)
     return "\n".join(lines) + "\n\n"
 
 
-def parse_get(reply: str) -> DeviceState:
-    """The reply to `get`. Of the private key only its public key is kept.
+def _peer_lines(change: SetPeer) -> Iterator[str]:
+    peer = change.peer
+    yield f"public_key={_to_hex(peer.public_key)}"
+    if change.before is not None:
+        yield "update_only=true"
+    if change.sets_preshared:
+        yield f"preshared_key={peer.preshared.reveal_hex() if peer.preshared else NO_KEY}"
+    if peer.endpoint is not None:
+        yield f"endpoint={peer.endpoint}"
+    if change.keepalive is not None:
+        yield f"persistent_keepalive_interval={change.keepalive}"
+    if change.replaces:
+        yield "replace_allowed_ips=true"
+    yield from (f"allowed_ip={network}" for network in change.allowed)
 
-    Raises ValueError, without the reply, which holds the private key.
+
+def parse_get(reply: str) -> DeviceState:
+    """The reply to `get`. Of the private key only its public key is kept, and of preshared
+    keys what does not print itself.
+
+    Raises ValueError, without the reply, which holds the keys.
     """
     public_key: str | None = None
     port = 0
@@ -112,6 +125,9 @@ def _peer(fields: dict[str, list[str]]) -> PeerState:
         endpoint=_endpoint(endpoint[-1]) if endpoint else None,
         allowed=frozenset(ip_network(text) for text in fields.get("allowed_ip", [])),
         keepalive=number("persistent_keepalive_interval"),
+        preshared=PresharedKey.present(
+            bytes.fromhex(fields.get("preshared_key", [NO_KEY])[-1]),
+        ),
         handshake_at=seconds or None,
         rx=number("rx_bytes"),
         tx=number("tx_bytes"),
@@ -125,7 +141,7 @@ def _endpoint(text: str) -> Endpoint:
 
 
 def _to_hex(public_key: str) -> str:
-    return decode(public_key).hex()
+    return decode_key(public_key).hex()
 
 
 class UapiDevice:

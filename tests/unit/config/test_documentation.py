@@ -18,6 +18,7 @@ ILLUSTRATIONS = {
     *("pin", "soft_limit", "hard_limit"),
     *("user", "cert_file", "key_file"),
     *("fast_interval", "unix_socket", "host", "ca_file", "client_certificate", "client_key"),
+    *("next_public_key", "preshared_key_file"),
 }
 """What has no default, and is shown with an example value."""
 

@@ -170,8 +170,8 @@ def test_a_missing_key_is_no_smaller_mesh() -> None:
         (
             "fra-1",
             ("edgenode_mesh", "endpoint"),
-            "fra-1.example.net:51820",
-            'fra-1: edgenode_mesh.endpoint: "fra-1.example.net:51820": write "192.0.2.1:80"',
+            "fra_1.example.net:51820",
+            'fra-1: edgenode_mesh.endpoint: "fra_1.example.net:51820": write "192.0.2.1:51820"',
         ),
         (
             "fra-1",

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from dataclasses import fields, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pyroute2.netlink.generic.wireguard import wgmsg
 
 from edgenode.config.values import Endpoint
 from edgenode.mesh import MeshError, MeshUnavailable, kernel, uapi
-from edgenode.mesh.keys import PrivateKey
+from edgenode.mesh.keys import PresharedKey, PrivateKey
 from edgenode.mesh.state import (
     Desired,
     DeviceChange,
@@ -26,6 +27,7 @@ from edgenode.mesh.state import (
 from tests.unit.mesh.worlds import meshes, public_key
 
 KEY = PrivateKey(b"\x40" * 32)
+SHARED = PresharedKey(b"\x0f" * 32)
 PEER = Peer(
     public_key(1),
     Endpoint(ip_address("2001:db8::1"), 51820),
@@ -33,7 +35,14 @@ PEER = Peer(
     15,
 )
 STATE = PeerState(
-    PEER.public_key, PEER.endpoint, PEER.allowed, 15, handshake_at=1700000000.5, rx=10, tx=2**40
+    PEER.public_key,
+    PEER.endpoint,
+    PEER.allowed,
+    15,
+    None,
+    handshake_at=1700000000.5,
+    rx=10,
+    tx=2**40,
 )
 
 
@@ -73,6 +82,10 @@ def test_a_reply_is_understood_and_its_private_key_dropped() -> None:
     state = uapi.parse_get(reply)
     other = PeerState(public_key(2), Endpoint(ip_address("fe80::1%eth0"), 7), frozenset(), 0)
     assert state == DeviceState(KEY.public, 51820, (STATE, other))
+    secret = reply.replace(f"preshared_key={'00' * 32}", f"preshared_key={'0f' * 32}")
+    (first, _) = uapi.parse_get(secret).peers
+    assert first == replace(STATE, preshared=SHARED)
+    assert "0f" * 3 not in repr(first)
     assert KEY.reveal_hex() not in repr(state)
     assert uapi.parse_get(f"private_key={'00' * 32}\nerrno=0\n\n").public_key is None
 
@@ -82,9 +95,10 @@ def test_what_is_set_reads_back(want: Desired) -> None:
     text = uapi.encode_set([SetKey(), *map(SetPeer, want.peers)], KEY)
     state = uapi.parse_get(text.replace("set=1\n", "").rstrip("\n") + "\nerrno=0\n\n")
     assert state.public_key == KEY.public
-    assert [Peer(p.public_key, p.endpoint, p.allowed, p.keepalive) for p in state.peers] == [
-        *want.peers
+    read = [
+        Peer(p.public_key, p.endpoint, p.allowed, p.keepalive, p.preshared) for p in state.peers
     ]
+    assert read == [*want.peers]
 
 
 @pytest.mark.parametrize("reply", ["errno=-98\n\n", "errno=98\n\n"])
@@ -175,19 +189,65 @@ def test_the_kernels_messages_are_understood() -> None:
     assert state == DeviceState(KEY.public, 51820, (STATE,))
 
 
-def test_a_peer_is_set_whole_in_the_kernel() -> None:
-    assert kernel.encode_change(SetPeer(PEER), KEY) == {
-        "peer": {
-            "public_key": PEER.public_key,
-            "persistent_keepalive": 15,
-            "replace_allowed_ips": True,
-            "allowed_ips": ["198.51.100.200/29", "2001:db8:f1::/64"],
-            "endpoint_addr": "2001:db8::1",
-            "endpoint_port": 51820,
-        }
-    }
-    assert kernel.encode_change(RemovePeer(PEER.public_key), KEY) == {
-        "peer": {"public_key": PEER.public_key, "remove": True}
-    }
-    assert kernel.encode_change(SetKey(), KEY) == {"private_key": KEY.reveal_base64()}
-    assert kernel.encode_change(SetPort(5), KEY) == {"listen_port": 5}
+@given(meshes())
+def test_what_is_sent_to_the_kernel_reads_back(want: Desired) -> None:
+    """Through pyroute2's own encoder and decoder."""
+    for peer in want.peers:
+        sent = kernel.message("wgx", kernel.encode_change(SetPeer(peer), KEY))
+        sent.encode()
+        read = wgmsg(sent.data)
+        read.decode()
+        (found,) = kernel.parse_device([read]).peers
+        assert Peer(*(getattr(found, f.name) for f in fields(Peer))) == peer
+        (attributes,) = read.get_attr("WGDEVICE_A_PEERS")
+        assert attributes.get_attr("WGPEER_A_FLAGS") == kernel.REPLACE_ALLOWED
+
+
+OTHER = ip_network("203.0.113.0/29")
+NO_KEY = "00" * 32
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "flags", "said"),
+    [
+        (PEER, replace(PEER, keepalive=25), 4, ["persistent_keepalive_interval=25"]),
+        (PEER, replace(PEER, preshared=SHARED), 4, [f"preshared_key={'0f' * 32}"]),
+        (replace(PEER, preshared=SHARED), PEER, 4, [f"preshared_key={NO_KEY}"]),
+        (PEER, replace(PEER, allowed=PEER.allowed | {OTHER}), 4, [f"allowed_ip={OTHER}"]),
+        (
+            PEER,
+            replace(PEER, allowed=frozenset({OTHER})),
+            6,
+            ["replace_allowed_ips=true", f"allowed_ip={OTHER}"],
+        ),
+        (PEER, replace(PEER, allowed=frozenset()), 6, ["replace_allowed_ips=true"]),
+    ],
+)
+def test_only_what_differs_is_sent(before: Peer, after: Peer, flags: int, said: list[str]) -> None:
+    """What is set whole has no allowed addresses for a moment, and loses packets."""
+    change = SetPeer(replace(after, endpoint=None), before)
+    lines = uapi.encode_set([change], KEY).split()
+    assert lines == ["set=1", f"public_key={'01' * 32}", "update_only=true", *said]
+    sent = kernel.message("wgx", kernel.encode_change(change, KEY))
+    sent.encode()
+    read = wgmsg(sent.data)
+    read.decode()
+    (attributes,) = read.get_attr("WGDEVICE_A_PEERS")
+    assert attributes.get_attr("WGPEER_A_FLAGS") == flags
+    assert len(attributes.get_attr("WGPEER_A_ALLOWEDIPS") or ()) == sum(
+        "allowed_ip=" in x for x in said
+    )
+    names = {name for name, _ in attributes["attrs"]}
+    assert ("WGPEER_A_PRESHARED_KEY" in names) == ("preshared" in said[0])
+    assert ("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL" in names) == ("keepalive" in said[0])
+
+
+def test_other_changes_in_the_kernels_terms() -> None:
+    assert kernel.encode_change(RemovePeer(PEER.public_key), KEY) == [
+        [
+            "WGDEVICE_A_PEERS",
+            [{"attrs": [["WGPEER_A_PUBLIC_KEY", PEER.public_key], ["WGPEER_A_FLAGS", 1]]}],
+        ]
+    ]
+    assert kernel.encode_change(SetKey(), KEY) == [["WGDEVICE_A_PRIVATE_KEY", KEY.reveal_base64()]]
+    assert kernel.encode_change(SetPort(5), KEY) == [["WGDEVICE_A_LISTEN_PORT", 5]]

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from edgenode.config.values import decode_key
 from edgenode.mesh import KeyFileError
-from edgenode.mesh.keys import PrivateKey, decode, load_or_create
+from edgenode.mesh.keys import PrivateKey, load_or_create
 
 
 def test_the_public_key_of_rfc_7748() -> None:
     """Section 6.1, Bob's pair."""
     private = "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"
     public = "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
-    assert decode(PrivateKey(bytes.fromhex(private)).public).hex() == public
+    assert decode_key(PrivateKey(bytes.fromhex(private)).public).hex() == public
 
 
 def test_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgenode.config import Mesh
 from edgenode.mesh import PlanError, render
 from edgenode.mesh.plan import desired, plan
-from edgenode.mesh.state import AddAddress, Current, Desired, RemovePeer, SetPeer
+from edgenode.mesh.state import AddAddress, Current, Desired, RemovePeer, SetKey, SetPeer
 from tests.unit.mesh.worlds import EMPTY, ENDPOINTS, apply, meshes, public_key
 
 
@@ -27,19 +27,32 @@ def test_any_mesh_becomes_any_other_in_one_plan(first: Desired, second: Desired)
     assert have.device.public_key == second.public_key
     assert have.link.routes == second.routes
     assert have.link.addresses == second.addresses
-    assert {(p.public_key, p.allowed, p.keepalive) for p in have.device.peers} == {
-        (p.public_key, p.allowed, p.keepalive) for p in second.peers
+    assert {(p.public_key, p.allowed, p.keepalive, p.preshared) for p in have.device.peers} == {
+        (p.public_key, p.allowed, p.keepalive, p.preshared) for p in second.peers
     }
 
 
 @given(meshes(), meshes())
 def test_a_peer_that_stays_as_it_is_is_never_touched(first: Desired, second: Desired) -> None:
+    """Unless the node's own key changes, which ends all sessions: then they are greeted."""
+    second = replace(second, public_key=first.public_key)
     touched = {
         change.peer.public_key if isinstance(change, SetPeer) else change.public_key
         for change in plan(second, reached(first, EMPTY), {}).device
         if isinstance(change, SetPeer | RemovePeer)
     }
     assert touched.isdisjoint(peer.public_key for peer in {*first.peers} & {*second.peers})
+
+
+@given(meshes())
+def test_a_new_key_of_our_own_greets_all_peers_at_once(want: Desired) -> None:
+    have = reached(want, EMPTY)
+    other = replace(want, public_key=public_key(99))
+    changes = plan(other, have, {}).device
+    assert isinstance(changes[0], SetKey)
+    greeted = [c.peer.public_key for c in changes if isinstance(c, SetPeer) and c.keepalive == 0]
+    assert greeted == [p.public_key for p in want.peers if p.keepalive]
+    assert reached(other, have).device.peers == have.device.peers
 
 
 @given(meshes(), st.floats(0, 180))
@@ -88,15 +101,11 @@ def peer(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("peers", "said"),
     [
-        ([peer(allowed=["0.0.0.0/0"])], "x allows 0.0.0.0/0: a default route"),
-        ([peer(allowed=["::/0"])], "default route"),
-        ([peer(public_key="short")], "public_key of mesh peer x is wrong"),
-        ([peer(public_key=public_key(9))], "has the public_key of this node itself"),
-        ([peer(), peer(name="y", allowed=["192.0.2.0/24"])], "y has the public_key of mesh peer x"),
-        (
-            [peer(), peer(name="y", public_key=public_key(2), allowed=["203.0.113.128/25"])],
-            r"x \(203.0.113.0/24\) and y \(203.0.113.128/25\) overlap",
-        ),
+        ([peer(allowed=["0.0.0.0/0"])], r"peers\[0\].allowed\[0\]: a default route"),
+        ([peer(allowed=["0.0.0.0/1", "128.0.0.0/1"])], "100.0% of all IPv4 addresses together"),
+        ([peer(public_key="short")], r"peers\[0\].public_key: is no WireGuard key"),
+        ([peer(public_key=public_key(9))], "x has the public_key of this node itself"),
+        ([peer(next_public_key=public_key(9))], "x has the public_key of this node itself"),
         ([peer(endpoint="203.0.113.9:51820")], "the tunnel would run through itself"),
     ],
 )

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from hypothesis import strategies as st
 
 from edgenode.config.values import Endpoint
+from edgenode.mesh.keys import PresharedKey
 from edgenode.mesh.state import (
     AddAddress,
     AddRoute,
@@ -53,6 +54,7 @@ def meshes(draw: st.DrawFn) -> Desired:
             draw(st.none() | st.sampled_from(ENDPOINTS)),
             frozenset(r for r, owner in zip(RANGES, owners, strict=True) if owner == key),
             draw(st.sampled_from([0, 15, 25])),
+            draw(st.sampled_from([None, PresharedKey(b"\1" * 32), PresharedKey(b"\2" * 32)])),
         )
         for key in keys
     )
@@ -86,15 +88,22 @@ def _device(want: Desired, device: DeviceState, change: Change) -> DeviceState:
             return replace(device, listen_port=port)
         case RemovePeer(key):
             del peers[key]
-        case SetPeer(peer):
+        case SetPeer(peer, before):
+            old = peers.get(peer.public_key)
+            assert (before is None) == (old is None)
+            given = frozenset(ip_network(text) for text in change.allowed)
             # A range has one owner: whoever got it last (cryptokey routing).
             for key, other in peers.items():
-                peers[key] = replace(other, allowed=other.allowed - peer.allowed)
-            old = peers.get(peer.public_key)
+                peers[key] = replace(other, allowed=other.allowed - given)
+            kept = frozenset() if old is None or change.replaces else peers[peer.public_key].allowed
             endpoint = peer.endpoint or (old.endpoint if old else None)
-            shake = old.handshake_at if old else None
             peers[peer.public_key] = PeerState(
-                peer.public_key, endpoint, peer.allowed, peer.keepalive, shake
+                peer.public_key,
+                endpoint,
+                given | kept,
+                change.keepalive if change.keepalive is not None else old.keepalive if old else 0,
+                peer.preshared if change.sets_preshared else old.preshared if old else None,
+                handshake_at=old.handshake_at if old else None,
             )
     return replace(device, peers=tuple(peers.values()))
 

@@ -1,0 +1,91 @@
+"""Rules on [mesh]: what WireGuard could not do, or would do to the node's own traffic. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from edgenode.config.errors import KeyPath, Problem, duplicates, spell
+from edgenode.config.networks import Holders, Keyed, overlaps
+from edgenode.config.schema import Mesh
+from edgenode.config.values import Endpoint, decode_key
+
+MOST = 1 / 64
+"""Of all addresses of a family: what peers may be allowed together. All of RFC 1918 is 0.4 %, and
+fc00::/7 (RFC 4193) half of this; what is more is a default route in pieces."""
+
+
+def check(mesh: Mesh) -> Iterator[Problem]:
+    """What is wrong with a mesh by itself."""
+    families = [address.version for address in mesh.addresses]
+    if len(set(families)) != len(families):
+        yield Problem(("mesh", "addresses"), "one address a family")
+    names: list[tuple[KeyPath, object]] = [
+        (("mesh", "peers", p, "name"), peer.name) for p, peer in enumerate(mesh.peers)
+    ]
+    yield from duplicates("peer's name", names)
+    yield from _keys(mesh)
+    allowed: list[Keyed] = [
+        (("mesh", "peers", p, "allowed", a), network)
+        for p, peer in enumerate(mesh.peers)
+        for a, network in enumerate(peer.allowed)
+    ]
+    yield from _everything(allowed)
+    yield from _ranges(mesh, allowed)
+
+
+def _keys(mesh: Mesh) -> Iterator[Problem]:
+    keys: list[tuple[KeyPath, object]] = []
+    for p, peer in enumerate(mesh.peers):
+        for field in ("public_key", "next_public_key"):
+            text = getattr(peer, field)
+            if text is None:
+                continue
+            key: KeyPath = ("mesh", "peers", p, field)
+            keys.append((key, text))
+            try:
+                decode_key(text)
+            except ValueError as error:
+                what = "is no WireGuard key: write what `edgenode mesh key` prints on that node"
+                yield Problem(key, f"{what} ({error})")
+    yield from duplicates("peer's public_key", keys)
+
+
+def _ranges(mesh: Mesh, allowed: list[Keyed]) -> Iterator[Problem]:
+    """WireGuard sends an address to one peer only, and never to the node itself."""
+    for key, network in allowed:
+        for address in mesh.addresses:
+            if address.version == network.version and address in network:
+                yield Problem(key, f"holds our own mesh address {address}")
+    for (first_key, first), (key, second) in overlaps(allowed):
+        what = f"{second} overlaps {first} of {spell(first_key)}"
+        yield Problem(key, f"{what}: an address is one peer's only; make them disjoint")
+    holders = Holders(allowed)
+    for p, peer in enumerate(mesh.peers):
+        endpoint = peer.endpoint
+        if isinstance(endpoint, Endpoint) and (held := holders.of(endpoint.host)):
+            place: KeyPath = ("mesh", "peers", p, "endpoint")
+            text = f"{held[1]} holds the endpoint {endpoint.host} ({spell(place)})"
+            yield Problem(held[0], f"{text}: the tunnel would run through itself", depends=place)
+
+
+def _everything(allowed: list[Keyed]) -> Iterator[Problem]:
+    """Routes follow allowed addresses: they must not be a default route, in pieces neither."""
+    for version in (4, 6):
+        family = [(key, network) for key, network in allowed if network.version == version]
+        if not family:
+            continue
+        key, widest = min(family, key=lambda keyed: keyed[1].prefixlen)
+        share = _share(network for _, network in family)
+        why = "it would take the node's own traffic; name the peers' addresses"
+        if widest.prefixlen == 0:
+            yield Problem(key, f"a default route through the mesh is refused: {why}")
+        elif share > MOST:
+            what = f"peers are allowed {share:.1%} of all IPv{version} addresses together"
+            yield Problem(key, f"{what}: as good as a default route, and {why}")
+
+
+def _share(networks: Iterable[IPv4Network | IPv6Network]) -> float:
+    """Of the family that the networks are of; overlaps count once."""
+    merged = collapse_addresses(networks)  # type: ignore[type-var]
+    return sum(2.0**-network.prefixlen for network in merged)

@@ -1,0 +1,122 @@
+"""Rules on [mesh]: keys, names of endpoints, allowed addresses that would be a default route."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.config import ConfigError, Mesh, load, loads, meshrules
+from edgenode.config.errors import spell
+from edgenode.config.values import Endpoint, NamedEndpoint, parse_mesh_endpoint
+from tests.unit.config.test_config import GOOD
+from tests.unit.mesh.worlds import public_key
+
+KEY = 'public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="'
+
+
+def mesh(*allowed: str, **fields: Any) -> Mesh:
+    peer = {"name": "x", "public_key": public_key(1), "allowed": list(allowed), **fields}
+    return Mesh.model_validate({"addresses": ["198.51.100.193"], "peers": [peer]})
+
+
+def said(found: Mesh) -> list[str]:
+    return [f"{spell(problem.key)}: {problem.what}" for problem in meshrules.check(found)]
+
+
+def everything_but(address: str) -> list[str]:
+    """As some guides to WireGuard tell."""
+    return [str(net) for net in IPv4Network("0.0.0.0/0").address_exclude(IPv4Network(address))]
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        ["0.0.0.0/1", "128.0.0.0/1"],
+        ["::/1", "8000::/1"],
+        ["2000::/3"],
+        ["11.0.0.0/8", "12.0.0.0/6", "16.0.0.0/6"],
+        everything_but("198.51.100.193/32"),
+    ],
+)
+def test_a_default_route_in_pieces_is_refused(allowed: list[str]) -> None:
+    problems = [line for line in said(mesh(*allowed)) if "as good as a default route" in line]
+    assert len(problems) == 1
+    assert "name the peers' addresses" in problems[0]
+
+
+def test_private_networks_are_not_much() -> None:
+    assert said(mesh("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "what"),
+    [
+        ('public_key = "c2hvcnQ="', "mesh.peers[0].public_key", "edgenode mesh key"),
+        (f'{KEY}\nnext_public_key = "x"', "mesh.peers[0].next_public_key", "no WireGuard key"),
+        (f"{KEY}\nnext_{KEY}", "mesh.peers[0].next_public_key", "already defined"),
+        (f'{KEY}\nendpoint = "fra 1:5"', "mesh.peers[0].endpoint", "fra1.example.net:51820"),
+        (f'{KEY}\nendpoint = "fra1.example.net:0"', "mesh.peers[0].endpoint", "a port"),
+        (f'{KEY}\nendpoint = "fra1.example.net"', "mesh.peers[0].endpoint", "fra1.example.net:5"),
+        (f'{KEY}\nendpoint = "192.0.2.256:5"', "mesh.peers[0].endpoint", "write"),
+        (f'{KEY}\nendpoint = "a.1:5"', "mesh.peers[0].endpoint", "write"),
+    ],
+)
+def test_what_is_refused_and_where(line: str, where: str, what: str) -> None:
+    text = GOOD.replace('endpoint = "198.51.100.41:51820"\n', "").replace(KEY, line)
+    assert line in text
+    with pytest.raises(ConfigError) as refused:
+        loads(text)
+    assert [spell(problem.key) for problem in refused.value.problems] == [where]
+    assert what in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["fra1.example.net:51820", "FRA1.Example.net.:1", "worker:65535"])
+def test_a_name_is_an_endpoint(text: str) -> None:
+    found = parse_mesh_endpoint(text)
+    assert isinstance(found, NamedEndpoint)
+    assert str(found) == text.lower()
+    assert parse_mesh_endpoint(str(found)) == found
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_no_address_is_taken_for_a_name(address: Any, port: int) -> None:
+    text = f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    assert parse_mesh_endpoint(text) == Endpoint(address, port)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_endpoint_or_one_sentence(text: str) -> None:
+    with suppress(ValueError):
+        assert str(parse_mesh_endpoint(text)).isascii()
+
+
+def test_a_preshared_keys_file(tmp_path: Path) -> None:
+    file, config = tmp_path / "fra.psk", tmp_path / "edgenode.toml"
+    config.write_text(GOOD.replace(KEY, f'{KEY}\npreshared_key_file = "{file}"'))
+
+    def problem() -> str:
+        with pytest.raises(ConfigError) as refused:
+            load(config)
+        (only,) = refused.value.problems
+        assert spell(only.key) == "mesh.peers[0].preshared_key_file"
+        return only.what
+
+    assert "No such file" in problem()
+    secret = base64.b64encode(b"\5" * 32).decode()
+    for text in ("short", secret[:-2], base64.b64encode(bytes(32)).decode()):
+        file.write_text(text)
+        file.chmod(0o600)
+        assert "wg genpsk" in (said := problem())
+        assert text not in said
+    file.write_text(f"{secret}\n")
+    file.chmod(0o640)
+    assert "chmod 600" in problem()
+    file.chmod(0o600)
+    load(config)
