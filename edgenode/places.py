@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CONFIRMED = "confirmed.toml"
+
 
 def control_socket(run_dir: Path) -> Path:
     """The admin API."""
@@ -44,6 +46,11 @@ def exec_socket(run_dir: Path) -> Path:
 def control_state(state_dir: Path) -> Path:
     """A directory: intents, history, the WireGuard key."""
     return state_dir / "control"
+
+
+def confirmed_text(state_dir: Path) -> Path:
+    """The text of the configuration that was confirmed last."""
+    return control_state(state_dir) / CONFIRMED
 
 
 def steering_table(state_dir: Path) -> Path:

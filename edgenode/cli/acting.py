@@ -6,14 +6,15 @@ import os
 import pwd
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from edgenode import places
-from edgenode.cli.options import EXIT_USAGE, console, errors, fail, meant_by, show
+from edgenode.cli.known import Known, meant_by, no_such_group
+from edgenode.cli.options import EXIT_USAGE, console, errors, fail, show
 from edgenode.cli.times import parse_given, parse_time
-from edgenode.config import Config
 from edgenode.logs import one_line
 
 Groups = Annotated[
@@ -118,40 +119,33 @@ def end(lasting: str | None, until: str | None) -> float | None:
     return moment
 
 
-def chosen(config: Config, groups: Sequence[str] | None, everything: bool) -> list[str]:
+def chosen(node: Known, groups: Sequence[str] | None, everything: bool) -> list[str]:
     """The groups that were named, or all; exit status 2 where that makes no sense."""
-    known = [group.name for group in config.groups]
+    known = list(node.groups)
     if everything:
         if groups:
             fail(NOT_BOTH, EXIT_USAGE)
         return known
     if not groups:
-        fail(f"name the groups, or say --all; there are: {', '.join(known)}", EXIT_USAGE)
-    meant = meant_by(config, groups)
+        fail(f"name the groups, or say --all; groups: {', '.join(known)}", EXIT_USAGE)
+    meant = meant_by(node, groups)
     if unknown := [subject for subject in groups if meant[subject] not in known]:
-        what = "group, and no prefix of one" if any("/" in each for each in unknown) else "group"
-        fail(f"no such {what}: {', '.join(unknown)}; there are: {', '.join(known)}", EXIT_USAGE)
+        fail(no_such_group(node, unknown), EXIT_USAGE)
     return list(dict.fromkeys(meant.values()))
 
 
-def tell(config: Config, body: dict[str, Any], as_json: bool) -> None:
+def tell(node: Known, body: dict[str, Any], as_json: bool) -> None:
     """Have control do it, see that BIRD did, and print how the groups stand now."""
     from edgenode.api.client import ApiError, ControlAway, call
 
-    socket = places.control_socket(config.node.run_dir)
-    everywhere = [group.name for group in config.groups]
-    names = everywhere if "*" in body["groups"] else body["groups"]
+    socket = places.control_socket(node.run_dir)
+    names = list(node.groups) if "*" in body["groups"] else body["groups"]
     try:
         answer = call(socket, "POST", "/v1/intent", body)
         notes = answer.get("notes", [])
-        told_at = time.monotonic()
-        while body["kind"] and (late := _not_in_force(answer, names, told_at)):
-            if time.monotonic() > told_at + DONE_WITHIN:
-                break
-            time.sleep(0.1)
-            answer = call(socket, "GET", "/v1/status")
-        else:
-            late = []
+        late: list[str] = []
+        if body["kind"]:
+            answer, late = settled(socket, answer, names)
     except (ApiError, ControlAway) as error:
         fail(str(error))
     told = [group for group in answer["groups"] if group["name"] in names]
@@ -166,6 +160,24 @@ def tell(config: Config, body: dict[str, Any], as_json: bool) -> None:
     show(told, as_json, human)
     if late:
         _not_done(answer, late)
+
+
+def settled(
+    socket: Path, answer: Mapping[str, Any], names: Sequence[str]
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Give BIRD its moment: the newest status, and those of the groups that it has not done.
+
+    Raises ApiError, ControlAway.
+    """
+    from edgenode.api.client import call
+
+    told_at = time.monotonic()
+    while late := _not_in_force(answer, names, told_at):
+        if time.monotonic() > told_at + DONE_WITHIN:
+            break
+        time.sleep(0.1)
+        answer = call(socket, "GET", "/v1/status")
+    return answer, late
 
 
 def _not_done(answer: Mapping[str, Any], late: Sequence[str]) -> NoReturn:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, config_path, console, errors
+from edgenode.cli.options import (
+    EXIT_USAGE,
+    AsJson,
+    ConfigPath,
+    config_path,
+    console,
+    errors,
+    write_json,
+)
 from edgenode.config import Config, ConfigError, load
 from edgenode.config.errors import Problem, spell
 
@@ -47,16 +53,14 @@ def check_config(
             found = [{**dataclasses.asdict(p), "key": spell(p.key)} for p in error.problems]
             for problem in found:
                 del problem["depends"]
-            json.dump({"file": str(path), "problems": found}, sys.stdout, indent=2)
-            sys.stdout.write("\n")
+            write_json({"file": str(path), "problems": found, "error": str(error)})
         else:
             for line in error.lines():
                 errors.print(line, markup=False)
         raise typer.Exit(EXIT_USAGE) from None
     warnings = missing(loaded) if secrets else []
     if as_json:
-        json.dump({"file": str(path), "problems": [], "warnings": warnings}, sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        write_json({"file": str(path), "problems": [], "warnings": warnings})
         return
     for warning in warnings:
         errors.print(f"{path}: warning: {warning}", markup=False)

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from edgenode import places
-from edgenode.cli.acting import Author, For, Reason, Until, author, cut, end
+from edgenode.cli.acting import Author, For, Reason, Until, author, cut, end, settled
 from edgenode.cli.options import AsJson, ConfigPath, config_path, console, errors, fail, show
 from edgenode.config import Essentials, read_essentials
 
@@ -31,7 +31,7 @@ def withdraw_everything(
 
     reason = cut(reason)
     found = read_essentials(path)
-    failures = []
+    failures, notes = [], []
     known: tuple[str, ...] = ()
     reached = True
     at_bird = f"BIRD was told on {found.bird_socket}"
@@ -46,7 +46,7 @@ def withdraw_everything(
     # All that control has: the file may name others, which it would refuse, or not all of them.
     about = {"reason": reason, "author": by, "until": until}
     body = {"groups": [NODE], "kind": "withdrawn", "force": True, **about}
-    control, _ = _try_control(found, body, even_late=True)
+    control, answer = _try_control(found, body, even_late=True)
     # The disk may be full, or hang: that must not have come before BIRD, nor before a control
     # that lives, which would soon give BIRD its announcements back.
     intents = [Intent(name, kind, now, reason, until=until, author=by) for name in names]
@@ -55,7 +55,12 @@ def withdraw_everything(
         f"{problem}: a control that lives, or comes back, may announce again" for problem in unsaved
     ]
     stored = [] if unsaved else names
-    if found.problem:
+    if (failures or found.problem) and (done := _done_by_control(found, answer)):
+        # It was told, and BIRD did: what we have guessed from a damaged file is no matter.
+        names = list(dict.fromkeys([*done, *names]))
+        notes = [note for note in (found.problem, *failures) if note]
+        failures, reached = [], True
+    elif found.problem:
         failures.append(
             f"{found.problem}: {at_bird}, and the groups that are known "
             f"({', '.join(names) or 'none'}) are for {found.state_dir}, as far as that could be "
@@ -65,13 +70,14 @@ def withdraw_everything(
     def human() -> None:
         if not failures:
             console.print(f"withdrawn: {', '.join(names)}", markup=False)
-        if control != "told":
-            errors.print(f"edgenode: note: {control}", markup=False)
+        for note in notes if control == "told" else [control]:
+            errors.print(f"edgenode: note: {note}", markup=False)
         if stored and not reached:
             what = "the withdraw is stored, and holds when BIRD or control is back, until a release"
             errors.print(f"edgenode: note: {what}: {', '.join(stored)}", markup=False)
 
     told = {"groups": names, "stored": stored, "failures": failures, "control": control}
+    told["notes"] = notes
     show(told, as_json, human)
     if failures:
         fail("; ".join(failures))
@@ -141,7 +147,8 @@ def _node(
     """
     found = read_essentials(path)
     failures = _store(found, store)
-    control, notes = _try_control(found, body)
+    control, answer = _try_control(found, body)
+    notes = [note for note in (found.problem, *answer.get("notes", [])) if note]
     if control == "told":
         failures = []  # it holds, and control goes on trying to store it
     elif not store:
@@ -196,15 +203,28 @@ def _forget_pause(found: Essentials) -> list[str]:
     return []
 
 
+def _done_by_control(found: Essentials, answer: Mapping[str, Any]) -> list[str]:
+    """All groups of a control that was told, where BIRD, asked since, announces none; else none."""
+    from edgenode.api.client import ApiError, ControlAway
+
+    names = [group["name"] for group in answer.get("groups", [])]
+    try:
+        answer, late = settled(places.control_socket(found.run_dir), answer, names)
+    except (ApiError, ControlAway, KeyError):
+        return []
+    withdrawn = all(group["level"] == "withdrawn" for group in answer["groups"])
+    return names if withdrawn and not late else []
+
+
 def _try_control(
     found: Essentials, body: Mapping[str, Any], even_late: bool = False
-) -> tuple[str, Sequence[str]]:
-    """`told`, or why not; and what control has to say about it."""
+) -> tuple[str, Mapping[str, Any]]:
+    """`told`, or why not; and what control answers."""
     from edgenode.api.client import ApiError, ControlAway, call
 
     socket = places.control_socket(found.run_dir)
     try:
         answer = call(socket, "POST", "/v1/intent", body, timeout=2.0, even_late=even_late)
     except (ControlAway, ApiError) as error:
-        return str(error), []
-    return "told", answer.get("notes", [])
+        return str(error), {}
+    return "told", answer

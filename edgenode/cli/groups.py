@@ -23,8 +23,8 @@ from edgenode.cli.acting import (
     tell,
 )
 from edgenode.cli.emergency import withdraw_everything
-from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, config_path, fail, load_config
-from edgenode.config import Config
+from edgenode.cli.known import Known, know
+from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, config_path, fail
 
 Towards = Annotated[
     str | None,
@@ -66,7 +66,7 @@ def degrade(
 
         edgenode degrade --all --neighbor transit-a --reason "loss at transit-a"
     """
-    loaded = load_config(context, config, check_secrets=False)
+    loaded = know(context, config)
     names = chosen(loaded, groups, everything)
     if neighbor is not None:
         _neighbor(loaded, neighbor)
@@ -103,7 +103,7 @@ def drain(
 
         edgenode drain --all --until 06:00 --reason "rack move"
     """
-    loaded = load_config(context, config, check_secrets=False)
+    loaded = know(context, config)
     body = {"groups": chosen(loaded, groups, everything), "kind": "drained", "force": force}
     tell(loaded, body | _about(reason, by, lasting, until), as_json)
 
@@ -134,7 +134,7 @@ def maintenance(
 
         edgenode release --all
     """
-    loaded = load_config(context, config, check_secrets=False)
+    loaded = know(context, config)
     names = chosen(loaded, groups, everything)
     body = {"groups": ["*"] if everything else names, "kind": "maintenance", "force": force}
     tell(loaded, body | _about(reason, by, lasting, until), as_json)
@@ -173,7 +173,7 @@ def withdraw(
         moment = end(lasting, until)
         withdraw_everything(config_path(context, config), reason, author(by), moment, as_json)
         return
-    loaded = load_config(context, config, check_secrets=False)
+    loaded = know(context, config)
     body = {"groups": chosen(loaded, groups, everything), "kind": "withdrawn", "force": force}
     # It is not refused for its words.
     tell(loaded, body | _about(cut(reason), by, lasting, until), as_json)
@@ -204,7 +204,7 @@ def release(
 
         edgenode release --all --neighbor transit-a
     """
-    loaded = load_config(context, config, check_secrets=False)
+    loaded = know(context, config)
     names = chosen(loaded, groups, everything)
     if neighbor is not None:
         _neighbor(loaded, neighbor)
@@ -222,7 +222,7 @@ def _about(reason: str, by: str, lasting: str | None, until: str | None) -> dict
     return {"reason": bounded(reason), "author": author(by), "until": end(lasting, until)}
 
 
-def _neighbor(config: Config, name: str) -> None:
-    known = [neighbor.name for neighbor in config.bgp.neighbors]
-    if name not in known:
-        fail(f"no such neighbor: {name}; there are: {', '.join(known)}", EXIT_USAGE)
+def _neighbor(node: Known, name: str) -> None:
+    if name not in node.neighbors:
+        known = ", ".join(node.neighbors)
+        fail(f"no such neighbor: {name}; there are: {known}", EXIT_USAGE)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgenode import places
+from edgenode.cli.known import Known, know, meant_by
 from edgenode.cli.options import (
     EXIT_USAGE,
     AsJson,
@@ -16,12 +17,9 @@ from edgenode.cli.options import (
     console,
     errors,
     fail,
-    load_config,
-    meant_by,
     show,
 )
 from edgenode.cli.times import parse_past
-from edgenode.config import Config
 
 KINDS = (
     *("group", "check", "service", "intent", "waiting", "proof", "neighbor", "lifeline", "heart"),
@@ -75,17 +73,17 @@ def history(
     from edgenode.state import StateError, Wanted, newest
     from edgenode.state.journal import MAX_EVENTS
 
-    loaded = load_config(context, config, check_secrets=False)
-    groups = list(meant_by(loaded, groups or ()).values())
+    node = know(context, config)
+    groups = list(meant_by(node, groups or ()).values())
     try:
         start = None if since is None else parse_past(since, time.time())
     except ValueError as error:
         fail(f"--since: {error}", EXIT_USAGE)
     if unknown := sorted(set(kinds or ()) - set(KINDS)):
         fail(f"no such kind: {', '.join(unknown)}; there are: {', '.join(KINDS)}", EXIT_USAGE)
-    wanted = Wanted(start, tuple(kinds or ()), _subjects(loaded, groups))
+    wanted = Wanted(start, tuple(kinds or ()), _subjects(node, groups))
     try:
-        state = places.control_state(loaded.node.state_dir)
+        state = places.control_state(node.state_dir)
         events = newest(state, min(count, MAX_EVENTS), wanted)
     except StateError as error:
         fail(str(error))
@@ -93,7 +91,7 @@ def history(
     def human() -> None:
         if not events:
             errors.print("edgenode: note: nothing such is in the history", markup=False)
-        if strange := sorted(set(groups) - {group.name for group in loaded.groups}):
+        if strange := sorted(set(groups) - node.groups.keys()):
             what = f"the configuration has no group {', '.join(strange)}"
             errors.print(f"edgenode: note: {what}", markup=False)
         for event in events:
@@ -103,11 +101,12 @@ def history(
     show([vars(event) for event in events], as_json, human)
 
 
-def _subjects(config: Config, groups: list[str]) -> tuple[tuple[str, str], ...]:
+def _subjects(node: Known, groups: list[str]) -> tuple[tuple[str, str], ...]:
     """What the events of groups are about: themselves, the node's intents, checks, services."""
     found: list[tuple[str, str]] = []
     for name in groups:
         found += [("", name), ("intent", "*")]
-        found += [("check", check) for check in sorted(config.checks_of(name))]
-        found += [("service", service.name) for service in config.services_of(name)]
+        if config := node.config:
+            found += [("check", check) for check in sorted(config.checks_of(name))]
+            found += [("service", service.name) for service in config.services_of(name)]
     return tuple(dict.fromkeys(found))

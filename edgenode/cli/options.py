@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable
-from ipaddress import ip_network
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,7 +27,31 @@ ConfigPath = Annotated[
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
+
+
+class _Output:
+    """Of this run of the command, for `fail`, which every room of it may call."""
+
+    wanted = False
+    """A program reads standard output."""
+    written = False
+    """It has its one document."""
+
+
+def _as_json(wanted: bool) -> bool:
+    _Output.wanted = wanted
+    return wanted
+
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help='Print JSON for programs instead; {"error": …} where it fails.',
+        callback=_as_json,
+        is_eager=True,
+    ),
+]
 
 # No emoji: `:a:` stands in IPv6 addresses, too.
 console = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -37,8 +59,9 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def fail(sentence: str, status: int = EXIT_FAILED) -> NoReturn:
-    """One clear sentence on standard error, and out."""
+    """One clear sentence on standard error, for a program on standard output too, and out."""
     errors.print(f"edgenode: {sentence}", markup=False)
+    _tell_program({"error": sentence})
     raise typer.Exit(status)
 
 
@@ -60,30 +83,26 @@ def refuse_config(error: ConfigError) -> NoReturn:
     """Every problem of the configuration on standard error, and out."""
     for line in error.lines():
         errors.print(line, markup=False)
+    _tell_program({"error": str(error)})
     raise typer.Exit(EXIT_USAGE) from None
-
-
-def meant_by(config: Config, subjects: Iterable[str]) -> dict[str, str]:
-    """The groups that names or prefixes stand for; a name stays as it is, and so does a prefix of
-    no group. What a prefix brings with it is said."""
-    meant = {}
-    for subject in subjects:
-        meant[subject] = subject
-        with contextlib.suppress(ValueError):
-            network = ip_network(subject) if "/" in subject else None
-            for group in config.groups:
-                if network in group.prefixes:
-                    meant[subject] = group.name
-                    every = " ".join(map(str, group.prefixes))
-                    what = f"{subject} stands for its group {group.name} ({every})"
-                    errors.print(f"edgenode: note: {what}", markup=False)
-    return meant
 
 
 def show(data: Any, as_json: bool, human: Callable[[], None]) -> None:
     """Print `data` as JSON, or let `human` print it."""
     if as_json:
-        json.dump(data, sys.stdout, indent=2, default=str)
-        sys.stdout.write("\n")
+        write_json(data)
     else:
         human()
+
+
+def write_json(data: Any) -> None:
+    """The one document of a run with --json."""
+    json.dump(data, sys.stdout, indent=2, default=str)
+    sys.stdout.write("\n")
+    _Output.written = True
+
+
+def _tell_program(data: Any) -> None:
+    """Unless it has its document already, which says the same."""
+    if _Output.wanted and not _Output.written:
+        write_json(data)

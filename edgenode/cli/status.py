@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgenode import places
-from edgenode.cli.options import AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.cli.known import Known, know
+from edgenode.cli.options import AsJson, ConfigPath, console, fail, show
 from edgenode.cli.times import shown
-from edgenode.config import Config
 
 _COLOURS = {
     "normal": "green",
@@ -36,14 +36,12 @@ def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel="Looking")(status)
 
 
-def ask(config: Config) -> dict[str, Any]:
+def ask(node: Known) -> dict[str, Any]:
     """The node's status from control, or one clear sentence."""
     from edgenode.api.client import ApiError, ControlAway, call
 
     try:
-        answer: dict[str, Any] = call(
-            places.control_socket(config.node.run_dir), "GET", "/v1/status"
-        )
+        answer: dict[str, Any] = call(places.control_socket(node.run_dir), "GET", "/v1/status")
     except (ApiError, ControlAway) as error:
         fail(str(error))
     return answer
@@ -54,7 +52,7 @@ def status(context: typer.Context, config: ConfigPath = None, as_json: AsJson = 
 
     Exit status 1 where control does not answer.
     """
-    answer = ask(load_config(context, config, check_secrets=False))
+    answer = ask(know(context, config))
     show(answer, as_json, lambda: _print(answer))
 
 

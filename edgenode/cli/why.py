@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 import typer
 
 from edgenode import places
-from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.cli.known import Known, know
+from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, show
 from edgenode.cli.status import LIFELINE_AWAY, told
 from edgenode.cli.times import shown, spell
-from edgenode.config import Config
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,12 +45,10 @@ def why(
     """
     from edgenode.api.client import ApiError, ControlAway, call
 
-    loaded = load_config(context, config, check_secrets=False)
-    name = _group(loaded, subject)
+    node = know(context, config)
+    name = _group(node, subject)
     try:
-        answer: dict[str, Any] = call(
-            places.control_socket(loaded.node.run_dir), "GET", f"/v1/why/{name}"
-        )
+        answer: dict[str, Any] = call(places.control_socket(node.run_dir), "GET", f"/v1/why/{name}")
     except (ApiError, ControlAway) as error:
         fail(str(error))
 
@@ -61,26 +59,17 @@ def why(
     show(answer, as_json, human)
 
 
-def _group(config: Config, subject: str) -> str:
+def _group(node: Known, subject: str) -> str:
     """The group that is meant; exit status 2 where there is none."""
-    for group in config.groups:
-        if subject == group.name or any(_means(subject, str(p)) for p in group.prefixes):
-            break
-    else:
-        known = ", ".join(f"{g.name} ({' '.join(map(str, g.prefixes))})" for g in config.groups)
-        what = f"{subject} is neither a group nor in one of its prefixes"
-        fail(f"{what}; there are: {known}", EXIT_USAGE)
-    return group.name
-
-
-def _means(subject: str, prefix: str) -> bool:
-    network = ip_network(prefix)
-    try:
-        if "/" in subject:
-            return ip_network(subject) == network
-        return ip_address(subject) in network
-    except ValueError:
-        return False
+    if subject in node.groups:
+        return subject
+    around = node.holder(subject)
+    if around is not None and ("/" not in subject or ip_network(subject) in node.groups[around]):
+        return around
+    known = ", ".join(map(node.spelled, node.groups))
+    what = f"{subject} is neither a group nor one of its prefixes"
+    part = f"; it is a part of {around}, which is announced as a whole" if around else ""
+    return fail(f"{what}{part}; there are: {known}", EXIT_USAGE)
 
 
 def lines(answer: Mapping[str, Any], now: float) -> Iterator[str]:

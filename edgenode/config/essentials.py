@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgenode import regularfile
+from edgenode import places, regularfile
 from edgenode.config.schema import Bgp, Node
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -21,7 +21,7 @@ IN_TIME = 2.0
 
 @dataclass(frozen=True)
 class Essentials:
-    """What could be read, and the schema's defaults for the rest."""
+    """What could be read, and for the rest what was confirmed last, or the schema's defaults."""
 
     bird_socket: Path
     run_dir: Path
@@ -33,24 +33,38 @@ class Essentials:
 
 def read_essentials(path: Path) -> Essentials:
     """Judges nothing and never raises: what cannot be used is as if it were not there."""
-    problem = ""
-    text = ""
+    raw, problem = _read(path)
+    state_dir = _path(raw, "node", "state_dir") or Node.model_fields["state_dir"].default
+    last: dict[str, Any] = {}
+    if problem:
+        last, _ = _read(places.confirmed_text(state_dir))
+
+    def known(table: str, key: str, default: Path) -> Path:
+        return _path(raw, table, key) or _path(last, table, key) or default
+
+    return Essentials(
+        known("bgp", "socket", Bgp.model_fields["socket"].default),
+        known("node", "run_dir", Node.model_fields["run_dir"].default),
+        state_dir,
+        tuple(dict.fromkeys([*_groups(raw), *_groups(last)])),
+        problem,
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """What can be read of it, and why that may not be all."""
     try:
         text = regularfile.read(path, seconds=IN_TIME).decode("utf-8", "replace")
     except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror or error}"
+        return {}, f"{path} cannot be read: {error.strerror or error}"
     raw, trouble = _parse(text)
-    if trouble:
-        problem = f"{path} is no TOML: {trouble}"
+    return raw, f"{path} is no TOML: {trouble}" if trouble else ""
+
+
+def _groups(raw: dict[str, Any]) -> list[str]:
     groups = raw.get("groups")
     names = [_get(group, "name") for group in groups] if isinstance(groups, list) else []
-    return Essentials(
-        _path(raw.get("bgp"), "socket", Bgp.model_fields["socket"].default),
-        _path(raw.get("node"), "run_dir", Node.model_fields["run_dir"].default),
-        _path(raw.get("node"), "state_dir", Node.model_fields["state_dir"].default),
-        tuple(name for name in names if isinstance(name, str) and _NAME.fullmatch(name)),
-        problem,
-    )
+    return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]
 
 
 def _parse(text: str) -> tuple[dict[str, Any], str]:
@@ -77,6 +91,6 @@ def _get(table: object, key: str) -> object:
     return table.get(key) if isinstance(table, dict) else None
 
 
-def _path(table: object, key: str, default: Path) -> Path:
-    value = _get(table, key)
-    return Path(value) if isinstance(value, str) and value and "\0" not in value else default
+def _path(raw: dict[str, Any], table: str, key: str) -> Path | None:
+    value = _get(raw.get(table), key)
+    return Path(value) if isinstance(value, str) and value and "\0" not in value else None

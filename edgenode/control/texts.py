@@ -63,7 +63,7 @@ class Texts:
 
     def __init__(self, state_dir: Path) -> None:
         """`state_dir`: control's own."""
-        self._confirmed = state_dir / "confirmed.toml"
+        self._confirmed = state_dir / places.CONFIRMED
         self._doubt = state_dir / "doubt.json"
 
     def confirmed(self) -> str | None:

@@ -137,4 +137,4 @@ def test_a_prefix_an_address_or_a_group_is_meant(config: Path, tmp_path: Path) -
             assert shown.stdout.startswith("web (203.0.113.0/24): announced since")
         shown = edgenode("why", "203.0.113.0/25", "--config", str(config))
     assert shown.returncode == 2
-    assert "is neither a group nor in one of its prefixes" in shown.stderr
+    assert "is neither a group nor one of its prefixes; it is a part of web" in shown.stderr
