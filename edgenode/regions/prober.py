@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -21,51 +20,58 @@ from edgenode.steering.table import Bind
 JITTER = 0.1
 """Share of the interval, so that the edges' probes do not meet at a worker."""
 
+CONFIRM = 0.2
+"""Share of the interval in which a target that fails is probed as often as it takes to be sure.
+
+With the jitter, what died just after a probe is known to be dead 1.3 intervals later, where it
+refuses, and after its time-outs in addition where it is silent. One that nothing is known of is
+looked at in the same way."""
+
 Clock = Callable[[], float]
+OnChange = Callable[[TargetKey], None]
 
 
 class Prober:
     """Calls `on_change` after each target that came up or went down."""
 
     def __init__(
-        self,
-        registry: Registry,
-        on_change: Callable[[TargetKey], None],
-        clock: Clock = time.monotonic,
+        self, registry: Registry, on_change: OnChange, clock: Clock = time.monotonic
     ) -> None:
         self._on_change = on_change
         self._clock = clock
         self._stalls = StallMeter(clock)
         self._watches: dict[TargetKey, _Watch] = {}
-        self._tasks: dict[TargetKey, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
-        """While it runs."""
+        self._states: dict[TargetKey, TargetState] = {}
+        self._tasks: asyncio.TaskGroup | None = None
         self.take(registry)
 
     @property
     def states(self) -> States:
-        """What is known of each target at this moment."""
-        return MappingProxyType({key: watch.snapshot() for key, watch in self._watches.items()})
+        """What is known of each target: a view that follows what is found."""
+        return MappingProxyType(self._states)
+
+    def take(self, registry: Registry) -> None:
+        """Probe the targets of a registry: those that were probed in the same way go on."""
+        before, self._watches = self._watches, {}
+        self._states = {}
+        for target in registry.targets:
+            watch = before.get(target.key)
+            if watch is None or not watch.looks_at(target, registry.bind):
+                watch = _Watch(target, registry.bind, self._clock, self._stalls)
+            else:
+                del before[target.key]
+            self._watches[target.key] = watch
+            self._states[target.key] = watch.snapshot()
+            self._start(watch)
+        for gone in before.values():
+            gone.stop()
 
     def take_over(self, before: Prober) -> None:
         """Go on with what another prober knows of the targets that are probed as before."""
         for key, watch in self._watches.items():
-            if (known := before._watches.get(key)) and known.looks_at(watch):
+            if (known := before._watches.get(key)) and known.looks_at(watch.target, watch.bind):
                 watch.adopt(known)
-
-    def take(self, registry: Registry) -> None:
-        """Probe these targets from now on. What is probed as before goes on undisturbed."""
-        before = self._watches
-        self._watches = {}
-        for target in registry.targets:
-            watch = _Watch(target, registry.bind, self._clock, self._stalls)
-            if (known := before.get(target.key)) and known.looks_at(watch):
-                watch = known
-            self._watches[target.key] = watch
-        for key, watch in before.items():
-            if self._watches.get(key) is not watch and (task := self._tasks.pop(key, None)):
-                task.cancel()
-        self._start()
+                self._states[key] = watch.snapshot()
 
     def probe_soon(self, key: TargetKey) -> None:
         """Probe a target now, in addition to its schedule. Unknown targets are passed over."""
@@ -76,30 +82,37 @@ class Prober:
         """Probe until cancelled."""
         self._stalls.start()
         try:
-            async with asyncio.TaskGroup() as self._group:
-                self._start()
-                await asyncio.get_running_loop().create_future()  # targets may come at any time
+            async with asyncio.TaskGroup() as self._tasks:
+                for watch in self._watches.values():
+                    self._start(watch)
+                # Workers may all be gone for a while: the group is there for those to come.
+                await asyncio.Event().wait()
         finally:
-            self._group = None
-            self._tasks.clear()
+            self._tasks = None
+            for watch in self._watches.values():
+                watch.task = None
             self._stalls.stop()
 
-    def _start(self) -> None:
-        """Every target that is not probed yet."""
-        if self._group is None:
-            return
-        for key, watch in self._watches.items():
-            if key not in self._tasks:
-                self._tasks[key] = self._group.create_task(watch.run(self._on_change))
+    def _start(self, watch: _Watch) -> None:
+        if self._tasks is not None and watch.task is None:
+            watch.task = self._tasks.create_task(watch.run(self._on_look))
+
+    def _on_look(self, watch: _Watch, changed: bool) -> None:
+        key = watch.target.key
+        if self._watches.get(key) is watch:
+            self._states[key] = watch.snapshot()
+            if changed:
+                self._on_change(key)
 
 
 class _Watch:
     """One target: its schedule, its state, its distance."""
 
     def __init__(self, target: Target, bind: Bind, clock: Clock, stalls: StallMeter) -> None:
+        self.target = target
+        self.bind = bind
         self.hurry = asyncio.Event()
-        self._target = target
-        self._bind = bind
+        self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._stalls = stalls
         times = target.probe
@@ -107,13 +120,10 @@ class _Watch:
         self._rtt: Rtt | None = None
         self._answered = clock()
 
-    def looks_at(self, other: _Watch) -> bool:
-        """Whether the same target is probed, in the same way."""
-        mine, others = self._target, other._target
-        return (mine.key, mine.endpoint, mine.probe, self._bind) == (
-            *(others.key, others.endpoint, others.probe),
-            other._bind,
-        )
+    def looks_at(self, target: Target, bind: Bind) -> bool:
+        """Whether a target would be probed in the same way."""
+        mine = self.target
+        return (mine.endpoint, mine.probe, self.bind) == (target.endpoint, target.probe, bind)
 
     def adopt(self, other: _Watch) -> None:
         """Take what another one knows. It must have ended, or end now."""
@@ -121,29 +131,44 @@ class _Watch:
         self._rtt = other._rtt
         self._answered = other._answered
 
+    def stop(self) -> None:
+        """Probe no more."""
+        if self.task is not None:
+            self.task.cancel()
+
     def snapshot(self) -> TargetState:
         verdict = self._risefall.verdict
         smoothed = self._rtt.smoothed if self._rtt else None
         return TargetState(verdict.state, smoothed, verdict.reason, verdict.since, self._answered)
 
-    async def run(self, on_change: Callable[[TargetKey], None]) -> None:
-        interval = self._target.probe.interval
+    async def run(self, on_look: Callable[[_Watch, bool], None]) -> None:
+        interval = self.target.probe.interval
+        again = CONFIRM * interval / max(1, self.target.probe.rise - 1, self.target.probe.fall - 1)
         origin = due = first_probe(self._clock(), interval, random.random())
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, due - self._clock())):
-                    await self.hurry.wait()
-            self.hurry.clear()
-            if await self._look():
-                on_change(self._target.key)
+            await self._until(due)
+            started = self._clock()
+            on_look(self, await self._look())
             due = next_probe(origin, interval, JITTER, self._clock(), random.random())
+            if self._risefall.in_doubt and self._risefall.state is not State.DOWN:
+                due = min(due, started + again)
+
+    async def _until(self, due: float) -> None:
+        """Wait until then, or until somebody is in a hurry."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(max(0.0, due - self._clock()), self.hurry.set)
+        try:
+            await self.hurry.wait()
+        finally:
+            timer.cancel()
+        self.hurry.clear()
 
     async def _look(self) -> bool:
         """Probe once; whether the state changed."""
-        timeout = self._target.probe.timeout
+        timeout = self.target.probe.timeout
         stalled = self._stalls.total()
         try:
-            observation, rtt = await probe(self._target.endpoint, self._bind, timeout)
+            observation, rtt = await probe(self.target.endpoint, self.bind, timeout)
         except OSError:
             return False  # our own fault: says nothing about the target
         if was_late(observation, self._stalls.total() - stalled, timeout):

@@ -6,16 +6,22 @@ only where it is nearer by a margin that noise does not have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from edgenode.config import schema
+from edgenode.config.values import Address
 from edgenode.health.risefall import State
-from edgenode.regions.registry import Registry, TargetKey
+from edgenode.regions.registry import Registry, Target, TargetKey
 from edgenode.steering import table
 
 MARGIN_SECONDS = 0.002
 MARGIN_SHARE = 0.1
+
+
+PathProblem = Callable[[Address], str | None]
+"""Why the way to this address through the mesh is no good; None: it is, or nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,27 @@ class TargetState:
 States = Mapping[TargetKey, TargetState]
 
 
+def path_problems(registry: Registry, path_problem: PathProblem) -> Mapping[TargetKey, str]:
+    """The targets that the mesh has no good way to, and why."""
+    return {
+        target.key: problem
+        for target in registry.targets
+        if (problem := path_problem(target.endpoint.host)) is not None
+    }
+
+
+def without(states: States, problems: Mapping[TargetKey, str]) -> States:
+    """The states in which these targets are down."""
+    if not problems:
+        return states
+    return {
+        key: replace(state, state=State.DOWN, rtt=None, reason=problems[key])
+        if key in problems
+        else state
+        for key, state in states.items()
+    }
+
+
 def region_rtts(states: States) -> dict[str, float]:
     """The distance of each region that has a healthy target: that of its nearest one."""
     rtts: dict[str, float] = {}
@@ -49,44 +76,68 @@ def reorder(previous: Sequence[str], rtts: Mapping[str, float]) -> tuple[str, ..
     Each place goes to whoever came first so far, unless the nearest of the rest is nearer by
     more than the margin. A region without a distance keeps its place for when it heals.
     """
-    rest = list(previous)
+    rest = dict.fromkeys(previous)
+    by_distance = sorted((name for name in rest if name in rtts), key=rtts.__getitem__)
+    nearest = 0
     order: list[str] = []
     while rest:
-        chosen = rest[0]
+        chosen = next(iter(rest))
         if chosen in rtts:
-            nearest = min((name for name in rest if name in rtts), key=rtts.__getitem__)
-            margin = max(MARGIN_SECONDS, MARGIN_SHARE * rtts[chosen])
-            if rtts[chosen] - rtts[nearest] > margin:
-                chosen = nearest
-        rest.remove(chosen)
+            while by_distance[nearest] not in rest:
+                nearest += 1
+            distance = rtts[by_distance[nearest]]
+            if rtts[chosen] - distance > max(MARGIN_SECONDS, MARGIN_SHARE * rtts[chosen]):
+                chosen = by_distance[nearest]
+        del rest[chosen]
         order.append(chosen)
     return tuple(order)
 
 
-def steer(
-    registry: Registry, healthy: Iterable[TargetKey], order: Sequence[str]
-) -> tuple[table.Service, ...]:
+def order_of(service: schema.Service, order: Sequence[str]) -> tuple[str, ...]:
+    """The order of all regions for one service: first those that it prefers."""
+    return tuple(dict.fromkeys((*service.prefer, *order))) if service.prefer else tuple(order)
+
+
+Healthy = Mapping[TargetKey, float]
+"""The targets that may be used, with the Unix time at which each came up (0: long ago)."""
+
+
+def steer(registry: Registry, healthy: Healthy, order: Sequence[str]) -> tuple[table.Service, ...]:
     """The services of a steering table: only healthy targets, regions in the given order."""
-    usable = frozenset(healthy)
-    return tuple(_service(registry, service, usable, order) for service in registry.services)
+    return tuple(_service(registry, service, healthy, order) for service in registry.services)
+
+
+def usable(
+    registry: Registry, healthy: Container[TargetKey], service: schema.Service
+) -> dict[str, list[Target]]:
+    """The targets that a service is to use, by region.
+
+    What is draining is left out, unless nothing else is healthy: a worker that was meant to end
+    soon still serves better than none, and a mistake in a drain must not refuse everybody.
+    """
+    found: dict[str, list[Target]] = {}
+    last_resort: dict[str, list[Target]] = {}
+    for region, targets in registry.by_region(service).items():
+        for target in targets:
+            if target.key in healthy:
+                chosen = last_resort if registry.draining(target) else found
+                chosen.setdefault(region, []).append(target)
+    return found or last_resort
 
 
 def _service(
-    registry: Registry,
-    service: schema.Service,
-    healthy: frozenset[TargetKey],
-    order: Sequence[str],
+    registry: Registry, service: schema.Service, healthy: Healthy, order: Sequence[str]
 ) -> table.Service:
-    targets = [t for t in registry.targets_of(service) if t.key in healthy]
+    targets = usable(registry, healthy, service)
+    slow = service.slow_start > 0
     regions = []
-    for region in order:
-        workers = tuple(
-            table.Target(t.key.worker, str(t.endpoint.host), t.endpoint.port)
-            for t in targets
-            if t.key.region == region
-        )
-        if workers:
-            regions.append(table.RegionTargets(region, workers))
+    for name in order_of(service, order):
+        if name in targets:
+            region = registry.regions[name]
+            workers = tuple(
+                target.in_table(healthy[target.key] if slow else 0.0) for target in targets[name]
+            )
+            regions.append(table.RegionTargets(name, workers, region.soft_limit, region.hard_limit))
     return table.Service(
         name=service.name,
         listen=tuple(str(endpoint) for endpoint in service.listen),
@@ -94,12 +145,19 @@ def _service(
         connect_timeout=service.connect_timeout,
         idle_timeout=service.idle_timeout,
         regions=tuple(regions),
+        slow_start=service.slow_start,
     )
 
 
 def reachable(registry: Registry, states: States, service: schema.Service) -> bool | None:
-    """Whether any target of a service is healthy; None while there is no evidence against it."""
-    found = {states[target.key].state for target in registry.targets_of(service)}
-    if State.UP in found:
-        return True
-    return None if State.UNKNOWN in found else False
+    """Whether any target that a service may use is healthy; None: no evidence against it yet.
+
+    A draining one counts: it serves where nothing else does (see `usable`).
+    """
+    unknown = False
+    for target in chain.from_iterable(registry.by_region(service).values()):
+        state = states[target.key].state
+        if state is State.UP:
+            return True
+        unknown = unknown or state is State.UNKNOWN
+    return None if unknown else False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,12 +12,23 @@ from edgenode.config import Config
 from edgenode.health.risefall import State
 from edgenode.regions.prober import Clock, Prober
 from edgenode.regions.publisher import Publisher
-from edgenode.regions.ranking import reachable, region_rtts
+from edgenode.regions.ranking import (
+    PathProblem,
+    States,
+    path_problems,
+    reachable,
+    region_rtts,
+    without,
+)
 from edgenode.regions.registry import Registry, from_config
 from edgenode.steering.table import Bind, Table
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks at the distances; health is acted upon at once."""
+
+AT_MOST = 0.2
+"""Share of the time that tables may take: when hundreds of workers die one by one, the first is
+taken out at once and those that follow soon in one go."""
 
 
 class Regions:
@@ -32,6 +44,7 @@ class Regions:
         last: Table | None = None,
         complete: bool = True,
         before: Regions | None = None,
+        path_problem: PathProblem = lambda address: None,
         clock: Clock = time.monotonic,
     ) -> None:
         """`last`: the table in force before, of which the revision goes on (see Publisher).
@@ -43,30 +56,46 @@ class Regions:
         stays in force, and nothing is said of what can be reached, until `take` brings them.
 
         `on_reachability` gets each service's name when what `reachable` says has changed.
+
+        `path_problem`: a worker behind a way that is no good is down. `look` when it changes.
         """
         self._registry = from_config(config, bind)
         self._services = {service.name: service for service in self._registry.services}
         self._clock = clock
         self._on_table = on_table
         self._on_reachability = on_reachability
-        self._prober = Prober(self._registry, lambda key: self._update(), clock)
-        if before is not None:
-            self._prober.take_over(before._prober)
-            last = before.table or last
+        self._path_problem = path_problem
+        self._prober = Prober(self._registry, lambda key: self.look(), clock)
+        last = (before.table if before else None) or last
         self._complete = complete or last is None
         self._publisher = Publisher(self._registry, clock(), last)
+        if before is not None:
+            self._prober.take_over(before._prober)
+            self._publisher.take_over(before._publisher)
         self._reachable: dict[str, bool | None] = {
             name: before._reachable.get(name) if before else None for name in self._services
         }
         self._failures: dict[str, int] = dict(before._failures) if before else {}
+        self._problems = path_problems(self._registry, path_problem)
+        self._look = asyncio.Event()
 
     async def run(self) -> None:
         """Probe and publish until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._prober.run())
             while True:
+                self._look.clear()
+                began = self._clock()
                 self._update()
-                await asyncio.sleep(LOOK_INTERVAL)
+                took = self._clock() - began
+                await asyncio.sleep(took / AT_MOST - took)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_INTERVAL):
+                        await self._look.wait()
+
+    def look(self) -> None:
+        """Something that a table hangs on has changed: see what follows."""
+        self._look.set()
 
     def take(self, registry: Registry) -> None:
         """Other workers, under the same configuration: no other target notices."""
@@ -74,8 +103,18 @@ class Regions:
             return
         self._registry, self._complete = registry, True
         self._prober.take(registry)
-        self._publisher.take(registry)
+        self._publisher.take(registry, self._clock())
         self._update()
+
+    @property
+    def registry(self) -> Registry:
+        """Where the workers are at this moment."""
+        return self._registry
+
+    @property
+    def states(self) -> States:
+        """What is known of each target, by its probes and by the way to it."""
+        return without(self._prober.states, self._problems)
 
     @property
     def table(self) -> Table | None:
@@ -88,7 +127,7 @@ class Regions:
         Raises KeyError for a service that is not configured.
         """
         known = self._services[service]
-        return reachable(self._registry, self._prober.states, known) if self._complete else None
+        return reachable(self._registry, self.states, known) if self._complete else None
 
     def report(self, message: Mapping[str, Any]) -> None:
         """A report of the relays: a target with new connect failures is probed at once.
@@ -112,7 +151,7 @@ class Regions:
 
     def status(self) -> dict[str, Any]:
         """For people and the admin API: regions in their order, with distance and workers."""
-        states = self._prober.states
+        states = self.states
         rtts = region_rtts(states)
         table = self._publisher.table
         return {
@@ -145,8 +184,9 @@ class Regions:
     def _update(self) -> None:
         if not self._complete:
             return
-        states = self._prober.states
-        table = self._publisher.update(states, self._clock())
+        self._problems = path_problems(self._registry, self._path_problem)
+        states = self.states
+        table = self._publisher.update(states, self._clock(), time.time())
         if table is not None:
             self._on_table(table)
         for name, service in self._services.items():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 from edgenode.config import Config, Endpoint, RegionProbe, schema
 from edgenode.config.values import Address
-from edgenode.steering.table import Bind
+from edgenode.steering import table
 
 
 class TargetKey(NamedTuple):
@@ -22,10 +25,42 @@ class TargetKey(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Region:
+    """What holds for a whole region; limits are live connections from this node."""
+
+    soft_limit: int | None = None
+    hard_limit: int | None = None
+    draining: bool = False
+
+
+@dataclass(frozen=True)
 class Target:
+    """Where a worker's port is, how it is probed, and how much it may be given."""
+
     key: TargetKey
     endpoint: Endpoint
     probe: RegionProbe
+    weight: int = 1
+    soft_limit: int | None = None
+    hard_limit: int | None = None
+    draining: bool = False
+    """Itself; its region may be, too."""
+
+    def in_table(self, since: float = 0.0) -> table.Target:
+        """As the steering table has it; `since` when it came up (Unix time, 0: long ago)."""
+        return replace(self._in_table, since=since) if since else self._in_table
+
+    @cached_property
+    def _in_table(self) -> table.Target:
+        # Always the same object: so tables of thousands of targets are soon compared.
+        return table.Target(
+            self.key.worker,
+            str(self.endpoint.host),
+            self.endpoint.port,
+            self.weight,
+            self.soft_limit,
+            self.hard_limit,
+        )
 
 
 @dataclass(frozen=True)
@@ -33,23 +68,41 @@ class Registry:
     """What is steered where. All in the configuration's order."""
 
     node: str
-    bind: Bind
+    bind: table.Bind
     services: tuple[schema.Service, ...]
-    regions: tuple[str, ...]
+    regions: Mapping[str, Region]
     """Those that some service may use."""
     targets: tuple[Target, ...]
+    outliers: table.Outliers = table.DEFAULT_OUTLIERS
 
     def targets_of(self, service: schema.Service) -> tuple[Target, ...]:
         """The targets that a service may use."""
-        return tuple(
-            target
-            for target in self.targets
-            if target.key.port == service.port
-            and (not service.regions or target.key.region in service.regions)
-        )
+        return tuple(chain.from_iterable(self.by_region(service).values()))
+
+    def by_region(self, service: schema.Service) -> Mapping[str, tuple[Target, ...]]:
+        """The same, by region."""
+        return self._by_service[service.name]
+
+    def draining(self, target: Target) -> bool:
+        """Whether a target is to get no new connections, as long as there are others."""
+        return target.draining or self.regions[target.key.region].draining
+
+    @cached_property
+    def _by_service(self) -> Mapping[str, Mapping[str, tuple[Target, ...]]]:
+        by_place: dict[tuple[str, int], list[Target]] = {}
+        for target in self.targets:
+            by_place.setdefault((target.key.region, target.key.port), []).append(target)
+        return {
+            service.name: {
+                region: tuple(by_place[region, service.port])
+                for region in self.regions
+                if service.may_use(region) and (region, service.port) in by_place
+            }
+            for service in self.services
+        }
 
 
-def from_config(config: Config, bind: Bind) -> Registry:
+def from_config(config: Config, bind: table.Bind) -> Registry:
     """The registry that the configuration file holds.
 
     A worker is reached at its first address of a family in which `bind` has an address (any, when
@@ -62,16 +115,29 @@ def from_config(config: Config, bind: Bind) -> Registry:
             if service.port not in known:
                 known.append(service.port)
     targets = tuple(
-        Target(TargetKey(region.name, worker.name, port), Endpoint(address, port), region.probe)
+        Target(
+            TargetKey(region.name, worker.name, port),
+            Endpoint(address, port),
+            region.probe,
+            worker.weight,
+            worker.soft_limit,
+            worker.hard_limit,
+            worker.draining,
+        )
         for region in config.regions
         for worker in region.workers
         if (address := _usable(worker, bind)) is not None
         for port in ports.get(region.name, ())
     )
-    regions = tuple(region.name for region in config.regions if region.name in ports)
-    return Registry(config.node.name, bind, config.services, regions, targets)
+    regions = {
+        region.name: Region(region.soft_limit, region.hard_limit, region.draining)
+        for region in config.regions
+        if region.name in ports
+    }
+    outliers = table.Outliers(**config.steering.outliers.model_dump())
+    return Registry(config.node.name, bind, config.services, regions, targets, outliers)
 
 
-def _usable(worker: schema.Worker, bind: Bind) -> Address | None:
+def _usable(worker: schema.Worker, bind: table.Bind) -> Address | None:
     own = {4: bind.ipv4, 6: bind.ipv6}
     return next((a for a in worker.addresses if bind.device is None or own[a.version]), None)

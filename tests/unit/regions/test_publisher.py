@@ -7,7 +7,7 @@ from edgenode.health.risefall import State
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.registry import TargetKey, from_config
 from edgenode.steering.table import Table
-from tests.unit.regions.worlds import BIND, REGISTRY, config, names, states
+from tests.unit.regions.worlds import BIND, REGISTRY, config, names, states, with_keys
 
 rtts = st.none() | st.floats(1, 300)
 worlds = st.fixed_dictionaries({}, optional={"fra": rtts, "iad": rtts, "sin": rtts})
@@ -104,3 +104,89 @@ def test_a_new_configuration_keeps_what_is_still_there() -> None:
         "iad-2",
         "fra-2",
     ]
+
+
+SLOW = with_keys(web={"slow_start": "30s"})
+FRA_1 = TargetKey("fra", "fra-1", 8080)
+ALL_UP = {"fra": 10.0, "iad": 20.0, "sin": 90.0}
+
+
+def since(table: Table | None, worker: str = "fra-1") -> float:
+    """When a worker came up, as service web's part of the table has it."""
+    assert table is not None
+    (found,) = (t for r in table.services[0].regions for t in r.workers if t.worker == worker)
+    return found.since
+
+
+def test_a_worker_that_returns_starts_slowly_and_others_do_not() -> None:
+    publisher = Publisher(SLOW, 0.0)
+    assert since(publisher.update(states(ALL_UP, registry=SLOW), 1.0, 1000.0)) == 0
+    down = states(ALL_UP, {FRA_1: State.DOWN}, SLOW)
+    assert publisher.update(down, 20.0, 1020.0) is not None
+    back = publisher.update(states(ALL_UP, registry=SLOW), 30.0, 1030.0)
+    assert (since(back), since(back, "fra-2")) == (1030.0, 0.0)
+    assert publisher.update(states(ALL_UP, registry=SLOW), 99.0, 1099.0) is None, "it stays so"
+
+
+def test_what_a_new_node_finds_has_been_up_for_long() -> None:
+    publisher = Publisher(SLOW, 0.0)
+    assert publisher.update(states({"fra": 10}, {FRA_1: State.UNKNOWN}, SLOW), 1.0, 1001.0)
+    assert since(publisher.update(states(ALL_UP, registry=SLOW), 2.0, 1002.0)) == 0
+
+
+def test_a_restart_is_no_return() -> None:
+    before = Publisher(SLOW, 0.0)
+    before.update(states(ALL_UP, {FRA_1: State.DOWN}, SLOW), 1.0, 1000.0)
+    last = before.update(states(ALL_UP, registry=SLOW), 20.0, 1020.0)
+    assert last is not None
+    assert since(last) == 1020.0
+    after = Publisher(SLOW, 0.0, Table.from_json(last.to_json()))
+    assert after.update(states({}, registry=SLOW), 0.0, 1030.0) is None
+    assert after.update(states(ALL_UP, registry=SLOW), 1.0, 1031.0) is None
+    assert after.table is not None
+    assert (since(after.table), since(after.table, "iad-1")) == (1020.0, 0.0)
+    # One that was down when the other one ended has returned.
+    gone = before.update(states(ALL_UP, {FRA_1: State.DOWN}, SLOW), 40.0, 1040.0)
+    late = Publisher(SLOW, 0.0, gone)
+    assert since(late.update(states(ALL_UP, registry=SLOW), 1.0, 1050.0)) == 1050.0
+
+
+def test_another_configuration_and_other_workers_are_no_return() -> None:
+    plain = Publisher(REGISTRY, 0.0)
+    plain.update(states(ALL_UP, {FRA_1: State.DOWN}), 1.0, 1000.0)
+    plain.update(states(ALL_UP), 20.0, 1020.0)
+    slow = Publisher(SLOW, 21.0, plain.table)
+    slow.take_over(plain)
+    table = slow.update(states(ALL_UP, registry=SLOW), 21.0, 1021.0)
+    assert table is not None
+    assert table.revision == 3
+    assert (since(table), since(table, "fra-2")) == (1020.0, 0.0), "known, though no table had it"
+    weighty = with_keys(web={"slow_start": "30s"}, fra_1={"weight": 7})
+    slow.take(weighty, 22.0)
+    table = slow.update(states(ALL_UP, registry=weighty), 22.0, 1022.0)
+    assert since(table) == 1020.0
+
+
+def test_a_drain_is_at_once_and_its_end_is_no_return() -> None:
+    publisher = Publisher(SLOW, 0.0)
+    publisher.update(states(ALL_UP, registry=SLOW), 1.0, 1001.0)
+    drained = with_keys(web={"slow_start": "30s"}, fra={"draining": True})
+    publisher.take(drained, 2.0)
+    table = publisher.update(states(ALL_UP, registry=drained), 2.0, 1002.0)
+    assert table is not None
+    assert names(table.services[0]) == ["iad", "sin"]
+    publisher.take(SLOW, 30.0)
+    table = publisher.update(states(ALL_UP, registry=SLOW), 30.0, 1030.0)
+    assert table is not None
+    assert names(table.services[0]) == ["fra", "iad", "sin"]
+    assert since(table) == 0
+
+
+def test_outliers_go_out_with_the_table() -> None:
+    publisher = Publisher(REGISTRY, 0.0)
+    publisher.update(states(ALL_UP), 1.0)
+    stern = from_config(config(steering={"outliers": {"failures": 2}}), BIND)
+    publisher.take(stern, 2.0)
+    table = publisher.update(states(ALL_UP, registry=stern), 2.0)
+    assert table is not None
+    assert table.outliers.failures == 2

@@ -5,11 +5,26 @@ from hypothesis import strategies as st
 
 from edgenode.config import Endpoint
 from edgenode.health.risefall import State
-from edgenode.regions.ranking import reachable, region_rtts, reorder, steer
-from edgenode.regions.registry import TargetKey, from_config
+from edgenode.regions.ranking import (
+    path_problems,
+    reachable,
+    region_rtts,
+    reorder,
+    steer,
+    without,
+)
+from edgenode.regions.registry import Registry, TargetKey, from_config
 from edgenode.regions.rtt import Rtt, smooth
 from edgenode.steering.table import Bind, Table
-from tests.unit.regions.worlds import BIND, REGISTRY, config, names, states
+from tests.unit.regions.worlds import (
+    BIND,
+    REGISTRY,
+    config,
+    names,
+    states,
+    with_keys,
+    workers,
+)
 
 REGIONS = ["fra", "iad", "sin", "nrt"]
 distances = st.dictionaries(st.sampled_from(REGIONS), st.floats(0.0001, 0.4))
@@ -80,7 +95,7 @@ def test_each_service_has_its_regions_and_its_port() -> None:
         "fra/fra-2:8080",
         "fra/fra-2:2525",
     ]
-    up = [t.key for t in REGISTRY.targets]
+    up = {t.key: 0.0 for t in REGISTRY.targets}
     web, mail = steer(REGISTRY, up, ("sin", "iad", "fra"))
     assert names(web) == ["sin", "iad", "fra"]
     assert names(mail) == ["iad", "fra"]
@@ -88,6 +103,86 @@ def test_each_service_has_its_regions_and_its_port() -> None:
     assert mail.regions[0].workers[1].port == 2525
     table = Table(1, "lon1", BIND, (web, mail))
     assert Table.from_json(table.to_json()) == table
+
+
+def steered(registry: Registry, *dead: str) -> Table:
+    """The table where all workers but these are healthy, and fra is nearer than iad and sin."""
+    up = {t.key: 0.0 for t in registry.targets if t.key.worker not in dead}
+    services = steer(registry, up, ("fra", "iad", "sin"))
+    return Table(1, "lon1", BIND, services)
+
+
+def test_what_is_preferred_comes_first_while_it_is_healthy() -> None:
+    registry = with_keys(web={"prefer": ["sin", "iad"]})
+    assert names(steered(registry).services[0]) == ["sin", "iad", "fra"]
+    assert names(steered(registry).services[1]) == ["fra", "iad"], "another service"
+    assert names(steered(registry, "sin-1", "sin-2").services[0]) == ["iad", "fra"]
+
+
+def test_what_is_excluded_never_serves_and_reaches_nobody() -> None:
+    registry = with_keys(web={"exclude": ["fra", "sin"]})
+    assert names(steered(registry).services[0]) == ["iad"]
+    assert steered(registry, "iad-1", "iad-2").services[0].regions == ()
+    web, mail = registry.services
+    known = states({"fra": 10, "iad": None, "sin": 10}, registry=registry)
+    assert (reachable(registry, known, web), reachable(registry, known, mail)) == (False, True)
+
+
+def test_what_is_pinned_has_no_other_region() -> None:
+    registry = with_keys(web={"pin": "iad"})
+    assert names(steered(registry).services[0]) == ["iad"]
+    assert steered(registry, "iad-1", "iad-2").services[0].regions == ()
+    known = states({"fra": 10, "iad": None, "sin": 10}, registry=registry)
+    assert reachable(registry, known, registry.services[0]) is False
+
+
+def test_what_is_draining_gets_nothing_while_others_are_healthy() -> None:
+    registry = with_keys(fra={"draining": True}, iad_1={"draining": True})
+    assert workers(steered(registry).services[0]) == ["iad-2", "sin-1", "sin-2"]
+    assert workers(steered(registry, "iad-2").services[0]) == ["sin-1", "sin-2"]
+
+
+def test_what_is_draining_serves_rather_than_nobody() -> None:
+    registry = with_keys(fra={"draining": True}, iad={"draining": True}, sin_1={"draining": True})
+    assert workers(steered(registry).services[0]) == ["sin-2"]
+    last_resort = steered(registry, "sin-2", "fra-1")
+    assert workers(last_resort.services[0]) == ["fra-2", "iad-1", "iad-2", "sin-1"]
+    web = registry.services[0]
+    up = states({"fra": 10, "iad": 20, "sin": None}, registry=registry)
+    assert reachable(registry, up, web) is True, "as the table has it"
+
+
+def test_a_pinned_region_that_drains_goes_on_for_those_that_have_no_other() -> None:
+    registry = with_keys(web={"pin": "fra"}, fra={"draining": True})
+    web, mail = steered(registry).services
+    assert (names(web), names(mail)) == (["fra"], ["iad"])
+
+
+def test_weights_limits_and_slow_starts_reach_the_table() -> None:
+    registry = with_keys(
+        web={"slow_start": "30s"},
+        fra={"soft_limit": 50, "hard_limit": 60},
+        fra_1={"weight": 3, "soft_limit": 10, "hard_limit": 20},
+    )
+    up = {t.key: 0.0 for t in registry.targets} | {TargetKey("fra", "fra-1", 8080): 1.7e9}
+    web, mail = steer(registry, up, ("fra", "iad", "sin"))
+    fra = web.regions[0]
+    assert (fra.soft_limit, fra.hard_limit) == (50, 60)
+    one, two = fra.workers
+    assert (one.weight, one.soft_limit, one.hard_limit, one.since) == (3, 10, 20, 1.7e9)
+    assert (two.weight, two.soft_limit, two.hard_limit, two.since) == (1, None, None, 0.0)
+    assert (web.slow_start, mail.slow_start) == (30.0, 0.0)
+    assert mail.regions[0].workers[0].weight == 3
+
+
+def test_a_worker_behind_a_bad_way_is_down_for_that_reason() -> None:
+    bad = REGISTRY.targets[0].endpoint.host  # fra-1's, of both its ports
+    problems = path_problems(REGISTRY, lambda address: "no MTU" if address == bad else None)
+    known = without(states({"fra": 10, "iad": 20}), problems)
+    one = known[TargetKey("fra", "fra-1", 8080)]
+    assert (one.state, one.rtt, one.reason) == (State.DOWN, None, "no MTU")
+    assert known[TargetKey("fra", "fra-2", 8080)].state is State.UP
+    assert region_rtts(known) == {"fra": 0.010, "iad": 0.020}
 
 
 def test_the_first_usable_family_is_taken() -> None:

@@ -1,6 +1,7 @@
 """Configurations with regions, and states of their targets."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from edgenode.config import Config
@@ -67,6 +68,25 @@ def states(
     return found
 
 
+def with_keys(
+    web: Mapping[str, Any] = MappingProxyType({}),
+    **regions: Mapping[str, Any],
+) -> Registry:
+    """The registry with more keys of service `web`, of regions ("fra") and workers ("fra_1")."""
+    content = config().model_dump(mode="json", exclude_unset=True)
+    content["services"][0] |= web
+    for region in content["regions"]:
+        region |= regions.get(region["name"], {})
+        for worker in region["workers"]:
+            worker |= regions.get(worker["name"].replace("-", "_"), {})
+    return from_config(Config.model_validate(content), BIND)
+
+
 def names(service: Any) -> list[str]:
     """The regions of a table's service, in order."""
     return [region.region for region in service.regions]
+
+
+def workers(service: Any) -> list[str]:
+    """The workers of a table's service, in order."""
+    return [worker.worker for region in service.regions for worker in region.workers]
