@@ -20,6 +20,7 @@ from edgenode.cli import (
     history,
     lab,
     mesh,
+    regions,
     render,
     status,
     why,
@@ -87,6 +88,7 @@ mesh.add_to(app)
 firewall.add_to(app)
 status.add_to(app)
 why.add_to(app)
+regions.add_to(app)
 history.add_to(app)
 groups.add_to(app)
 emergency.add_to(app)

@@ -1,4 +1,4 @@
-"""`edgenode mesh`: the WireGuard mesh without control, at boot and before provisioning."""
+"""`edgenode mesh`: the tunnels as control sees them, and the mesh without control."""
 
 from __future__ import annotations
 
@@ -8,23 +8,46 @@ from typing import Annotated
 import typer
 
 from edgenode import durable
+from edgenode.cli.known import know
+from edgenode.cli.meshtable import print_mesh
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
+from edgenode.cli.regions import LINES, Limit
 
-app = typer.Typer(
-    name="mesh",
-    help="""The WireGuard mesh without control: its key, and the device at boot.
-
-Control keeps the mesh in line with the configuration. These commands are for the time before it
-runs, and do the same with the same code.
-""",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+app = typer.Typer(name="mesh", rich_markup_mode="markdown")
 
 
 def add_to(parent: typer.Typer) -> None:
     """Register the subcommands."""
-    parent.add_typer(app, rich_help_panel="Configuration")
+    parent.add_typer(app, rich_help_panel="Looking")
+
+
+@app.callback(invoke_without_command=True)
+def mesh(
+    context: typer.Context, limit: Limit = LINES, config: ConfigPath = None, as_json: AsJson = False
+) -> None:
+    """The tunnels to the other nodes: round-trip, loss, MTU, handshakes, and what is wrong.
+
+    Without a subcommand, a table of what control has measured. STATE is *good*; *lossy*;
+    *black-hole* (packets of a useful size vanish); *one-way* (and which way is broken, as far as
+    can be told); *dead*; *stale* (no session, though there should be one); *echo-filtered* (no
+    echo is answered, but workers behind it are reached); *unknown*; or *up* where paths are not
+    measured. MTU is what the device is configured for, and the largest packet that is known to
+    pass. Workers behind a path that is bad get no connections.
+
+    With `--json` there is everything, `--limit` or not. Exit status: 0; 1 where control does not
+    answer or there is no mesh.
+
+    The subcommands make and mend what the table shows. Control keeps the mesh in line with the
+    configuration; `up` and `key` are for the time before it runs, and do the same by the same code.
+
+    Examples:
+
+        edgenode mesh
+
+        edgenode mesh --json | jq '.peers[] | select(.bad) | {name, state, reason}'
+    """
+    if context.invoked_subcommand is None:
+        print_mesh(know(context, config), limit, as_json)
 
 
 @app.command()

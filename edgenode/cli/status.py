@@ -6,24 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from edgenode import places
 from edgenode.cli.known import Known, know
 from edgenode.cli.options import AsJson, ConfigPath, console, fail, show
+from edgenode.cli.tables import coloured, row, table, yes
 from edgenode.cli.times import shown
-
-_COLOURS = {
-    "normal": "green",
-    "degraded": "yellow",
-    "drained": "yellow",
-    "withdrawn": "red",
-    "up": "green",
-    "down": "red",
-    "Established": "green",
-}
-
 
 LIFELINE_AWAY = (
     "the lifeline is away: start edgenode lifeline; "
@@ -62,49 +51,49 @@ def _print(answer: Mapping[str, Any]) -> None:
         Text.assemble(
             (answer["node"], "bold"),
             f"  BIRD {bird['version'] or '?'} ",
-            _yes(bird["connected"], "connected", "away"),
+            yes(bird["connected"], "connected", "away"),
             ", lifeline ",
-            _yes(lifeline["held"], "held", "released" if lifeline["connected"] else "away"),
+            yes(lifeline["held"], "held", "released" if lifeline["connected"] else "away"),
             ", steering ",
-            _yes(steering["connected"], "connected", "away"),
+            yes(steering["connected"], "connected", "away"),
         )
     )
     if pause := answer.get("paused"):
         console.print(Text(f"PAUSED {told(pause)}: nothing moves by itself", "bold red"))
     for problem in _problems(answer):
         console.print(Text(f"! {problem}", "red"))
-    groups = _table("GROUP", "LEVEL", "IN FORCE", "PREFIXES", "WHY")
+    groups = table("GROUP", "LEVEL", "IN FORCE", "PREFIXES", "WHY")
     for group in answer["groups"]:
-        _row(
+        row(
             groups,
             group["name"],
-            _coloured(group["level"]),
-            _yes(group["in_force"], "yes", "not yet"),
+            coloured(group["level"]),
+            yes(group["in_force"], "yes", "not yet"),
             " ".join(group["prefixes"]),
             "; ".join([*group["reasons"], *unproven(group)]),
         )
     console.print(groups)
     _print_intents(answer.get("intents", []))
-    neighbors = _table("NEIGHBOR", "STATE", "ADDRESS", "SINCE", "NOTE")
+    neighbors = table("NEIGHBOR", "STATE", "ADDRESS", "SINCE", "NOTE")
     for neighbor in answer["neighbors"]:
-        _row(
+        row(
             neighbors,
             neighbor["name"],
-            _coloured(neighbor["state"]),
+            coloured(neighbor["state"]),
             neighbor["address"],
             neighbor["since"],
             neighbor["info"],
         )
     console.print(neighbors)
-    checks = _table("CHECK", "STATE", "LAST ANSWER")
+    checks = table("CHECK", "STATE", "LAST ANSWER")
     for check in answer["checks"]:
-        _row(checks, check["name"], _coloured(check["state"]), check["reason"])
+        row(checks, check["name"], coloured(check["state"]), check["reason"])
     console.print(checks)
     if answer["regions"]:
-        regions = _table("REGION", "ROUND-TRIP", "WORKERS UP")
+        regions = table("REGION", "ROUND-TRIP", "WORKERS UP")
         for region in answer["regions"]:
             rtt = region["rtt_ms"]
-            _row(
+            row(
                 regions,
                 region["name"],
                 "?" if rtt is None else f"{rtt:.1f} ms",
@@ -112,11 +101,11 @@ def _print(answer: Mapping[str, Any]) -> None:
             )
         console.print(regions)
     if answer["mesh"]["peers"]:
-        peers = _table("MESH PEER", "HANDSHAKE", "ENDPOINT")
+        peers = table("MESH PEER", "HANDSHAKE", "ENDPOINT")
         for peer in answer["mesh"]["peers"]:
             age = peer["handshake_age"]
             shown = "never" if age is None else f"{age:.0f} s ago"
-            _row(peers, peer["name"], shown, peer["endpoint"] or "")
+            row(peers, peer["name"], shown, peer["endpoint"] or "")
         console.print(peers)
 
 
@@ -139,11 +128,11 @@ def unproven(group: Mapping[str, Any]) -> list[str]:
 def _print_intents(intents: Sequence[Mapping[str, Any]]) -> None:
     if not intents:
         return
-    table = _table("INTENT", "OF", "TOWARDS", "BY, SINCE, UNTIL")
+    wanted = table("INTENT", "OF", "TOWARDS", "BY, SINCE, UNTIL")
     for intent in intents:
         of = "the node" if intent["group"] == "*" else intent["group"]
-        _row(table, intent["kind"], of, intent["neighbor"] or "all", told(intent))
-    console.print(table)
+        row(wanted, intent["kind"], of, intent["neighbor"] or "all", told(intent))
+    console.print(wanted)
 
 
 def _problems(answer: Mapping[str, Any]) -> list[str]:
@@ -184,23 +173,3 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
     for address, reason in report.get("listen_failures", {}).items():
         found.append(f"steering cannot listen on {address}: {reason}")
     return [problem for problem in found if problem]
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str | Text) -> None:
-    """Add a row. What others wrote (a check's output, an IPv6 URL) is no markup."""
-    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
-
-
-def _coloured(word: str) -> Text:
-    return Text(word, _COLOURS.get(word, "yellow"))
-
-
-def _yes(value: bool, right: str, wrong: str) -> Text:
-    return Text(right, "green") if value else Text(wrong, "red")

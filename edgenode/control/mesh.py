@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from edgenode.config import Config
 from edgenode.mesh import Mesh, MeshError, PeerStatus
@@ -35,12 +35,15 @@ class MeshKeeper:
     ) -> None:
         """`before`: the keeper of the same device under the configuration before."""
         self._mesh = Mesh(config.mesh, config.private_key_file) if config.mesh else None
+        self._config = config.mesh
         self._device = config.mesh.device if config.mesh else ""
         self._note = note
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(THREADS, "mesh")
         )
         self.peers: tuple[PeerStatus, ...] = before.peers if before else ()
+        self.public_key: str = before.public_key if before else ""
+        """The node's own; empty before the first look."""
         self.problem: str = before.problem if before else ""
 
     async def run(self) -> None:
@@ -59,12 +62,38 @@ class MeshKeeper:
                     if not seen.whole:  # as a wireguard-go that was started again
                         await self._ensure(self._mesh)
                         seen = await self._in_thread(self._mesh.observe)
-                    self.peers = seen.peers
+                    self.peers, self.public_key = seen.peers, seen.public_key
                 self.problem = ""
             except (MeshError, TimeoutError) as error:
                 self._complain(str(error) or f"no answer within {PATIENCE:g} s")
                 ensured = -ENSURE
             await asyncio.sleep(RETRY if self.problem else OBSERVE)
+
+    def status(self) -> dict[str, Any]:
+        """The mesh as it was seen last, as JSON values."""
+        config = self._config
+        edges = {peer.name for peer in config.peers if peer.edge} if config else set()
+        return {
+            "device": config.device if config else None,
+            "addresses": [str(address) for address in config.addresses] if config else [],
+            "listen_port": config.listen_port if config else None,
+            "mtu": config.mtu if config else None,
+            "public_key": self.public_key or None,
+            "problem": self.problem,
+            "peers": [
+                {
+                    "name": peer.name,
+                    "edge": peer.name in edges,
+                    "handshake_age": peer.handshake_age,
+                    "stale": peer.stale,
+                    "rx": peer.rx,
+                    "tx": peer.tx,
+                    "endpoint": peer.endpoint,
+                    "next_key": peer.next_key,
+                }
+                for peer in self.peers
+            ],
+        }
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from edgenode.config import Config
 from edgenode.control.neighbors import Proof
 from edgenode.health.risefall import Verdict
 from edgenode.health.watch import Counters
-from edgenode.mesh import PeerStatus
 from edgenode.state import NODE, Intent, IntentKind, Key
 from edgenode.steering.link import SteeringLink
 
@@ -44,8 +43,7 @@ def status(
     verdicts: Mapping[str, Verdict],
     counters: Mapping[str, Counters],
     regions: Mapping[str, Any],
-    peers: Sequence[PeerStatus],
-    mesh_problem: str,
+    mesh: Mapping[str, Any],
     steering: SteeringLink,
     lifeline: bool | None,
     lifeline_silent: float,
@@ -135,21 +133,7 @@ def status(
             }
             for name, region in regions["regions"].items()
         ],
-        "mesh": {
-            "device": config.mesh.device if config.mesh else None,
-            "problem": mesh_problem,
-            "peers": [
-                {
-                    "name": peer.name,
-                    "handshake_age": peer.handshake_age,
-                    "stale": peer.stale,
-                    "rx": peer.rx,
-                    "tx": peer.tx,
-                    "endpoint": peer.endpoint,
-                }
-                for peer in peers
-            ],
-        },
+        "mesh": mesh,
         "steering": {
             "connected": steering.connected,
             "applied": steering.applied,

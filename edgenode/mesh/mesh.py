@@ -34,6 +34,8 @@ class Observed:
     """Whether the device is up and has every peer and address that is configured: else it was
     made anew, or tampered with, and wants `ensure`. Routes, which may be a million, are not
     looked at."""
+    public_key: str = ""
+    """The node's own."""
     problems: tuple[str, ...] = ()
     """Of single peers: why they are left as they are."""
 
@@ -142,6 +144,7 @@ class Mesh:
             and state.public_key == key.public
             and addresses.issuperset(self._config.addresses)
             and all(self._placed(p, p.name in after, present) for p in self._config.peers),
+            key.public,
             tuple(self._files.problems.values()),
         )
 
