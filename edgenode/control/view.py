@@ -17,6 +17,8 @@ from edgenode.health.watch import Counters
 from edgenode.state import NODE, Intent, IntentKind, Key
 from edgenode.steering.link import SteeringLink
 
+_OF_REGIONS = ("soft_limit", "hard_limit", "draining", "targets")
+
 
 @dataclass(frozen=True)
 class GroupFacts:
@@ -129,7 +131,7 @@ def status(
                 "rtt_ms": region["rtt_ms"],
                 "workers_up": region["healthy"],
                 "workers": len(region["targets"]),
-                "targets": region["targets"],
+                **{key: region[key] for key in _OF_REGIONS},
             }
             for name, region in regions["regions"].items()
         ],

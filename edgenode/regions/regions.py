@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgenode.config import Config
-from edgenode.health.risefall import State
+from edgenode.regions import view
 from edgenode.regions.prober import Clock, Prober
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.ranking import (
@@ -17,7 +17,6 @@ from edgenode.regions.ranking import (
     States,
     path_problems,
     reachable,
-    region_rtts,
     without,
 )
 from edgenode.regions.registry import Registry, from_config
@@ -151,34 +150,12 @@ class Regions:
 
     def status(self) -> dict[str, Any]:
         """For people and the admin API: regions in their order, with distance and workers."""
-        states = self.states
-        rtts = region_rtts(states)
-        table = self._publisher.table
+        table, order = self._publisher.table, self._publisher.order
         return {
             "revision": table.revision if table else None,
-            "order": list(self._publisher.order),
+            "order": list(order),
             "reachable": {name: self.reachable(name) for name in self._services},
-            "regions": {
-                region: {
-                    "rtt_ms": round(rtts[region] * 1000, 2) if region in rtts else None,
-                    "healthy": sum(
-                        target.state is State.UP
-                        for key, target in states.items()
-                        if key.region == region
-                    ),
-                    "targets": {
-                        f"{key.worker}:{key.port}": {
-                            "state": str(target.state),
-                            "rtt_ms": round(target.rtt * 1000, 2) if target.rtt else None,
-                            "reason": target.reason,
-                            "for": round(self._clock() - target.since, 1),
-                        }
-                        for key, target in states.items()
-                        if key.region == region
-                    },
-                }
-                for region in self._publisher.order
-            },
+            "regions": view.regions(self._registry, self.states, order, self._clock()),
         }
 
     def _update(self) -> None:
