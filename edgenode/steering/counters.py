@@ -28,12 +28,16 @@ class RegionCount:
 
 @dataclass(slots=True)
 class ServiceCount:
-    """`failed` connections reached no worker; `local_probes` closed without a byte."""
+    """`failed` connections reached no worker, those of `full` since none had room;
+
+    `local_probes` closed without a byte.
+    """
 
     live: int = 0
     accepted: int = 0
     failed: int = 0
     local_probes: int = 0
+    full: int = 0
     up: Meter = field(default_factory=Meter)
     down: Meter = field(default_factory=Meter)
     regions: dict[str, RegionCount] = field(default_factory=dict)
@@ -92,8 +96,9 @@ class Counters:
         self.target_live[key] -= 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return "services" and "targets" as they stand in a report."""
+        """Return "services", "full" and "targets" as they stand in a report."""
         return {
+            "full": {name: one.full for name, one in self.services.items()},
             "services": {
                 name: {
                     "live": one.live,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from edgenode.steering.dial import Failure
+from edgenode.steering.outliers import Failure
 
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """The node itself has run out of descriptors or memory: nobody else is to blame."""

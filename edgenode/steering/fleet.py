@@ -15,8 +15,9 @@ from typing import Any
 
 from edgenode.steering import descriptors
 from edgenode.steering.listeners import ListenError, open_listeners
-from edgenode.steering.report import RelayReport, add
-from edgenode.steering.slot import Slot
+from edgenode.steering.occupancy import Register
+from edgenode.steering.report import EjectionReport, RelayReport, add, merge_ejections
+from edgenode.steering.slot import Seat, Slot
 from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import diff
 
@@ -45,7 +46,11 @@ class Fleet:
     ) -> None:
         share = max(1, max_connections // workers)
         self.listen_failures: dict[str, str] = {}
-        self._slots = [Slot(selector, share, access_log, on_failures) for _ in range(workers)]
+        self._register = Register(workers)
+        self._slots = [
+            Slot(selector, share, access_log, Seat(self._register, row), on_failures)
+            for row in range(workers)
+        ]
         self._limit = limit
         self._number = 0
         self._table: Table | None = None
@@ -56,7 +61,8 @@ class Fleet:
 
         An address that cannot be listened on is left out, told in `listen_failures` and tried
         again by `tend`: it is no reason to hold back what the other services need. Raises
-        TableError if there are more addresses than the limit of open files allows.
+        TableError if there are more addresses than the limit of open files allows, or more workers
+        and regions than can be counted.
         """
         most = descriptors.most_addresses(self._limit, len(self._slots))
         if len(table.listen) > most:
@@ -65,6 +71,7 @@ class Fleet:
                 f" files allows with {len(self._slots)} relay workers, which is {most}; raise the"
                 " limit (LimitNOFILE= of the unit) or take fewer relay workers"
             )
+        self._register.assign(table, self._number + 1, self._obeyed())
         # A relay worker serves users with the time that it does not take for reading tables.
         delta = diff(self._table, table) if self._table is not None else None
         self._table = table
@@ -79,8 +86,12 @@ class Fleet:
         One that is down does not count, as the next one starts with the newest table; but one at
         least must serve it.
         """
+        return any(slot.process is not None for slot in self._slots) and self._obeyed() >= number
+
+    def _obeyed(self) -> int:
+        """The number of the latest table that all relay workers which run have confirmed."""
         processes = [slot.process for slot in self._slots if slot.process is not None]
-        return bool(processes) and all(process.applied >= number for process in processes)
+        return min((process.applied for process in processes), default=self._number)
 
     def tend(self, now: float) -> None:
         """See `Slot.tend`; and try again what could not be listened on."""
@@ -119,10 +130,14 @@ class Fleet:
 
     def counters(self) -> dict[str, Any]:
         """The sum of all relay workers' counters, the former ones' totals included."""
-        total: dict[str, Any] = {"services": {}, "targets": {}, "totals": {}}
+        total: dict[str, Any] = {"services": {}, "full": {}, "targets": {}, "totals": {}}
         for slot in self._slots:
             total = add(total, slot.counters())
         return total
+
+    def ejections(self) -> tuple[EjectionReport, ...]:
+        """Whom the relay workers leave alone."""
+        return merge_ejections(slot.ejections() for slot in self._slots)
 
     def relays(self) -> tuple[RelayReport, ...]:
         return tuple(slot.report() for slot in self._slots)

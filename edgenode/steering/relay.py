@@ -12,17 +12,22 @@ from __future__ import annotations
 import errno
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from socket import socket
 
-from edgenode.steering import proxyprotocol, sysio
+from edgenode.steering import proxyprotocol, sysio, upstream
 from edgenode.steering.acceptor import Acceptor, Listener
 from edgenode.steering.accesslog import FLUSH_INTERVAL, AccessLog, describe
+from edgenode.steering.closing import Closing
 from edgenode.steering.connection import CHUNK, Connection, Phase, Route, Side
 from edgenode.steering.counters import Counters
-from edgenode.steering.dial import DEFAULT_LIMITS, Attempt, Dial, Limits, Memory
+from edgenode.steering.dial import DEFAULT_LIMITS, Attempt, Dial, Limits
 from edgenode.steering.faults import NO_ROOM, kind
 from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow, SideTable
+from edgenode.steering.memory import Memory
+from edgenode.steering.occupancy import Counted, Occupancy
+from edgenode.steering.outliers import Ejection
 from edgenode.steering.table import Table
 from edgenode.steering.timers import Timers
 
@@ -38,14 +43,21 @@ class Relay:
     as they like. A few dozen have places of their own, more are reset.
     """
 
-    def __init__(self, log: AccessLog, limit: int, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        log: AccessLog,
+        limit: int,
+        limits: Limits = DEFAULT_LIMITS,
+        occupancy: Occupancy | None = None,
+    ) -> None:
         self.counters = Counters()
         self.live = 0
         self._waiting = 0
         self.now = time.monotonic()
         self._log = log
         self._limit = limit
-        self._memory = Memory(limits)
+        self._limits = limits
+        self._memory = Memory(occupancy, pause=limits.pause)
         self._epoll = select.epoll()
         self._sides: SideTable = {}
         self._connections: dict[int, Connection] = {}
@@ -53,7 +65,7 @@ class Relay:
         self._flow = Flow(self._epoll, self._sides, self._end)
         self._acceptor = Acceptor(self._epoll, self.counters, self._room, self._opened)
         self._timers = Timers()
-        self._closing: list[tuple[int, bool]] = []
+        self._closing = Closing()
         self._watched: dict[int, Callable[[], None]] = {}
         self._flush_at = 0.0
         self._wall = time.time() - self.now
@@ -64,15 +76,23 @@ class Relay:
         """Take over a listening socket; it is accepted from once a table names its address."""
         self._acceptor.add(listen, listener)
 
-    def apply(self, table: Table) -> None:
-        """Use the table for new connections, and close the listeners that it does not name."""
+    def apply(self, table: Table, columns: Mapping[Counted, int] | None = None) -> None:
+        """Use the table for new connections, and close the listeners that it does not name.
+
+        `columns`: where what the last table did not name is counted (None: for this relay alone).
+        """
         routes = {}
         for service in table.services:
             route = Route(service, self.counters.service(service.name), table.bind)
             routes.update(dict.fromkeys(service.listen, route))
         self._acceptor.route(routes, self.now)
-        self._memory.forgive(table, self.now)
+        self._memory.apply(table, self.now, time.time(), columns)
         self.counters.forget(table)
+
+    def ejections(self) -> Iterator[Ejection]:
+        """Whom new connections leave alone; `until` is Unix time."""
+        for one in self._memory.ejections(self.now):
+            yield replace(one, until=one.until + self._wall)
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back at the end of each round in which the descriptor is readable."""
@@ -90,7 +110,7 @@ class Relay:
         """Reset all connections."""
         for connection in list(self._connections.values()):
             self._end(connection, why)
-        self._close_descriptors()
+        self._closing.close_all()
         self._log.flush()
 
     def step(self, until: float) -> None:
@@ -112,11 +132,11 @@ class Relay:
             flow.resume()
         for number in self._timers.expired(now):
             self._on_timer(self._connections[number])
-        self._close_descriptors()
+        self._closing.close_all()
         self._acceptor.accept(now)
         for callback in called:
             callback()
-        self._close_descriptors()
+        self._closing.close_all()
         if self._log.waiting and now >= self._flush_at:
             self._flush_at = now + FLUSH_INTERVAL
             self._log.flush()
@@ -161,7 +181,7 @@ class Relay:
             header = proxyprotocol.encode(connection.client, connection.local)
             connection.header_size = len(header)
             client.held = header + client.held
-        connection.dial = Dial(service, self._memory, self.now)
+        connection.dial = Dial(service, self._memory, self.now, self._limits)
         if self._take_first_bytes(connection, client):
             self._next_attempt(connection, client)
 
@@ -169,7 +189,7 @@ class Relay:
         """Try targets until one is under way; end the connection if there is none left."""
         dial = connection.dial
         assert dial is not None
-        while (attempt := dial.next(self.now, self.counters.target_live)) is not None:
+        while (attempt := dial.next(self.now)) is not None:
             connection.attempts += 1
             connection.attempt = attempt
             failed = self._try(connection, client, attempt)
@@ -180,23 +200,15 @@ class Relay:
                 break
             self._note_failure(connection, failed)
         connection.route.count.failed += 1
-        self._end(connection, "no-target")
+        connection.route.count.full += dial.full
+        self._end(connection, "full" if dial.full else "no-target")
 
     def _try(self, connection: Connection, client: Side, attempt: Attempt) -> int:
         """Start an attempt; return an error number, 0 if it is under way or has succeeded."""
-        bind, target = connection.route.bind, attempt.target
-        ipv6 = ":" in target.address
-        source = bind.ipv6 if ipv6 else bind.ipv4
-        if bind.device is not None and source is None:
-            return errno.EAFNOSUPPORT  # it would leave with an address that is not of the mesh
         try:
-            fd = sysio.open_upstream(ipv6, bind.device, source)
+            fd = upstream.begin(connection.route.bind, attempt.target)
         except OSError as error:
             return error.errno or errno.EIO
-        failed = sysio.connect(fd, target.address, target.port)
-        if failed not in (0, errno.EINPROGRESS):
-            self._closing.append((fd, False))
-            return failed
         connection.worker_fd = client.peer_fd = fd
         worker = self._sides[fd] = Side(
             fd, client.fd, connection, connection.route.count.down, watches_output=True
@@ -213,18 +225,10 @@ class Relay:
 
     def _take_first_bytes(self, connection: Connection, client: Side) -> bool:
         """Read what the user has sent so far, once; False if the user is gone."""
-        if len(client.held) > connection.header_size or client.eof:
+        if len(client.held) > connection.header_size or client.eof or upstream.read_first(client):
             return True
-        try:
-            data = sysio.read(client.fd, CHUNK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            self._end(connection, "client-reset")
-            return False
-        client.eof = not data
-        client.held += data
-        return True
+        self._end(connection, "client-reset")
+        return False
 
     def _send_first_bytes(self, connection: Connection, client: Side, worker: Side) -> int:
         """Send the header and the first bytes at once; return an error number.
@@ -232,16 +236,12 @@ class Relay:
         Nothing happens if the worker has not answered yet. Once a byte was taken the connection
         is live, and never tries another target.
         """
-        if not client.held:
-            return 0  # it cannot be told here whether the worker has answered: an event tells
         try:
-            size = sysio.write(worker.fd, client.held)
-        except BlockingIOError:
-            return 0
+            size = upstream.send_first(client, worker)
         except OSError as error:
             return error.errno or errno.EIO
-        client.held = client.held[size:]
-        self._established(connection, client, worker, size)
+        if size:
+            self._established(connection, client, worker, size)
         return 0
 
     def _established(self, connection: Connection, client: Side, worker: Side, sent: int) -> None:
@@ -317,13 +317,14 @@ class Relay:
         name = errno.errorcode.get(failed, str(failed))
         connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
         self.counters.attempt_failed(connection.route.count, attempt.key)
+        connection.attempt = None  # its place is given back
         dial.failed(kind(failed), self.now)
 
     def _drop_worker(self, connection: Connection) -> None:
         fd = connection.worker_fd
         if fd >= 0:
             del self._sides[fd]
-            self._closing.append((fd, False))
+            self._closing.add(fd, reset=False)
             connection.worker_fd = -1
 
     def _on_timer(self, connection: Connection) -> None:
@@ -346,9 +347,9 @@ class Relay:
         if connection.phase is Phase.CLOSED:
             return
         reset = why not in ("closed", "local-probe")
-        count, attempt = connection.route.count, connection.attempt
-        if connection.connected is not None and attempt is not None:
-            self.counters.closed(count, attempt.key)
+        count = connection.route.count
+        if connection.attempt is not None:
+            self._leave(connection, connection.attempt, why)
         if connection.phase is Phase.WAITING:
             self._waiting -= 1
         connection.phase = Phase.CLOSED
@@ -357,16 +358,27 @@ class Relay:
         self._timers.cancel(connection.number)
         del self._connections[connection.number]
         client = self._sides.pop(connection.client_fd)
-        self._closing.append((client.fd, reset))
+        self._closing.add(client.fd, reset)
         connection.bytes_up = client.moved
         if connection.worker_fd >= 0:
             worker = self._sides.pop(connection.worker_fd)
-            self._closing.append((worker.fd, reset))
+            self._closing.add(worker.fd, reset)
             connection.bytes_down = worker.moved
         if why == "local-probe":
             count.local_probes += 1
         else:
             self._log.add(describe(connection, why, self.now, self._wall))
+
+    def _leave(self, connection: Connection, attempt: Attempt, why: str) -> None:
+        """Give back the place at the worker, and tell how it was there."""
+        pool, at, began = attempt.pool, attempt.at, connection.connected
+        self._memory.give(pool, at)
+        if began is None:
+            return
+        self.counters.closed(connection.route.count, attempt.key)
+        client, worker = self._sides[connection.client_fd], self._sides[connection.worker_fd]
+        well = upstream.verdict(client, worker, why, self.now - began)
+        self._memory.ended(pool, at, began, well, self.now)
 
     # --- the small things
 
@@ -386,11 +398,3 @@ class Relay:
             if other is not None and other < due:
                 due = other
         return max(0.0, due - time.monotonic())
-
-    def _close_descriptors(self) -> None:
-        for fd, reset in self._closing:
-            try:
-                (sysio.reset if reset else sysio.close)(fd)
-            except OSError:  # the peer has reset it before us; it is closed all the same
-                continue
-        self._closing.clear()

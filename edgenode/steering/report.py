@@ -5,8 +5,8 @@ Counters are totals since the supervisor started: those of replaced relay worker
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar, Union
 
 from edgenode.steering.table import Table
@@ -20,6 +20,9 @@ Fewer may stay, since a target leaves the table whenever it is not healthy.
 FAILURES = "failures"
 """The type of the message that names targets which have just failed, ahead of the next report; it
 is sent to those that want it."""
+
+MOST_EJECTIONS = 200
+"""Of which the reports tell."""
 
 Name = TypeVar("Name")
 Tree = Mapping[str, Union[int, "Tree"]]
@@ -64,11 +67,31 @@ class RelayReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EjectionReport:
+    """A worker that new connections of a service leave alone, by what relay workers saw of it.
+
+    Without a worker: the region comes last, since its way is silent. `until` is Unix time, the
+    latest of all; `ejections` how often in a row it was ejected (0: it is only set aside for
+    seconds), `relays` how many relay workers leave it alone.
+    """
+
+    service: str
+    region: str
+    worker: str | None
+    reason: str
+    until: float
+    ejections: int
+    relays: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """`at` is Unix time; the keys of `targets` are "region/worker".
 
     `listen_failures`: why an address of the table is not listened on. `accept_errors`: how often
-    descriptors or memory ran out. `log_dropped`: lines that the access log has lost.
+    descriptors or memory ran out. `log_dropped`: lines that the access log has lost. `full`:
+    connections of each service that were refused since no worker had room. `ejections`: whom new
+    connections leave alone, at most MOST_EJECTIONS.
     """
 
     at: float
@@ -78,6 +101,8 @@ class Report:
     listen_failures: Mapping[str, str] = field(default_factory=dict)
     accept_errors: int = 0
     log_dropped: int = 0
+    full: Mapping[str, int] = field(default_factory=dict)
+    ejections: tuple[EjectionReport, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -106,7 +131,25 @@ class Report:
             listen_failures=value.get("listen_failures", {}),
             accept_errors=value.get("accept_errors", 0),
             log_dropped=value.get("log_dropped", 0),
+            full=value.get("full", {}),
+            ejections=tuple(EjectionReport(**one) for one in value.get("ejections", ())),
         )
+
+
+def merge_ejections(
+    of_relays: Iterable[Iterable[Mapping[str, Any]]],
+) -> tuple[EjectionReport, ...]:
+    """What several relay workers tell, each target once; not more than MOST_EJECTIONS."""
+    found: dict[tuple[str, str, str], EjectionReport] = {}
+    for ejections in of_relays:
+        for values in ejections:
+            one = EjectionReport(**values)
+            key = (one.service, one.region, one.worker or "")
+            if (other := found.get(key)) is not None:
+                latest = max(one, other, key=lambda either: either.until)
+                one = replace(latest, relays=other.relays + 1)
+            found[key] = one
+    return tuple(found[key] for key in sorted(found)[:MOST_EJECTIONS])
 
 
 def add(left: Tree, right: Tree) -> dict[str, Any]:
@@ -135,11 +178,10 @@ def surplus(names: Collection[Name], known: Callable[[], Collection[Name]]) -> l
 def forget(counters: Tree, table: Table) -> dict[str, Any]:
     """Retired counters without the services and (see MOST_NAMES) targets that left the table."""
     result: dict[str, Any] = dict(counters)
-    if "services" in result:
-        kept = {service.name for service in table.services}
-        result["services"] = {
-            name: value for name, value in result["services"].items() if name in kept
-        }
+    kept = {service.name for service in table.services}
+    for key in ("services", "full"):
+        if key in result:
+            result[key] = {name: value for name, value in result[key].items() if name in kept}
     if "targets" in result:
         gone = surplus(
             result["targets"], lambda: {f"{region}/{worker}" for region, worker in table.targets}

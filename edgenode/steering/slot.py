@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgenode.steering.channel import MAX_DESCRIPTORS, Channel, Message
 from edgenode.steering.faults import GONE
+from edgenode.steering.occupancy import Register, columns_to_json
 from edgenode.steering.report import FAILURES, RelayReport, add, forget, retire
 from edgenode.steering.table import Table
 from edgenode.steering.tabledelta import Delta
@@ -42,21 +44,30 @@ _PACKAGES = str(Path(__file__).resolve().parents[2])
 """Where this very edgenode is: it may be on no search path, as in a system extension."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a relay worker's connections are counted."""
+
+    register: Register
+    row: int
+
+
 class Process:
     """A relay worker's process, and our end of its channel. Raises OSError if it cannot start."""
 
-    def __init__(self, limit: int, access_log: Path | None, now: float) -> None:
+    def __init__(self, limit: int, access_log: Path | None, seat: Seat, now: float) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             log = "-" if access_log is None else str(access_log)
-            arguments = [str(theirs.fileno()), str(os.getpid()), str(limit), log]
+            shared = seat.register.fd
+            arguments = [theirs.fileno(), os.getpid(), limit, log, shared, seat.row]
             try:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-m", "edgenode.steering.worker", *arguments],
+                    [sys.executable, "-m", "edgenode.steering.worker", *map(str, arguments)],
                     stdin=subprocess.DEVNULL,
                     cwd="/",  # `-m` looks there first
                     env={**os.environ, "PYTHONPATH": _PACKAGES},
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), shared),
                 )
             except OSError:
                 ours.close()
@@ -75,6 +86,7 @@ class Process:
         self.told = 0  # the number of the last table that it was sent
         self.applied = 0  # the number of the last table that it has confirmed
         self.counters: dict[str, Any] = {}
+        self.ejections: list[dict[str, Any]] = []
 
     def kill(self) -> None:
         self._popen.kill()
@@ -97,6 +109,7 @@ class Slot:
         selector: selectors.BaseSelector,
         limit: int,
         access_log: Path | None,
+        seat: Seat,
         on_failures: Callable[[list[str]], None] = lambda targets: None,
     ) -> None:
         self.listeners: dict[str, socket.socket] = {}
@@ -104,6 +117,7 @@ class Slot:
         self._selector = selector
         self._limit = limit
         self._access_log = access_log
+        self._seat = seat
         self._on_failures = on_failures
         self._table: Table | None = None
         self._number = 0
@@ -183,13 +197,17 @@ class Slot:
         """Totals of all processes that were here, and what is live."""
         return add(self._retired, self.process.counters) if self.process else self._retired
 
+    def ejections(self) -> list[dict[str, Any]]:
+        """Whom the process leaves alone."""
+        return self.process.ejections if self.process else []
+
     def report(self) -> RelayReport:
         return RelayReport(self.process.pid if self.process else 0, self._healthy, self._since)
 
     def _start(self, now: float) -> None:
         self._start_at = None
         try:
-            process = self.process = Process(self._limit, self._access_log, now)
+            process = self.process = Process(self._limit, self._access_log, self._seat, now)
         except OSError as error:
             self._early_ends += 1
             self._start_at = now + max(0.1, restart_delay(self._early_ends))
@@ -210,9 +228,13 @@ class Slot:
             return
         before, process.told = process.told, number
         if delta is not None and before == number - 1:
-            self._send({"type": "delta", "number": number, "delta": delta})
+            columns = columns_to_json(self._seat.register.fresh)
+            message = {"type": "delta", "number": number, "delta": delta, "columns": columns}
         else:
-            self._send({"type": "table", "number": number, "table": self._table.to_json()})
+            columns = columns_to_json(self._seat.register.columns)
+            table = self._table.to_json()
+            message = {"type": "table", "number": number, "table": table, "columns": columns}
+        self._send(message)
 
     def _send(self, message: Message, descriptors: tuple[int, ...] = ()) -> bool:
         """Send a message; False if the process ends, and the next one is to be told all anew."""
@@ -275,6 +297,7 @@ class Slot:
             elif message["type"] == FAILURES:
                 self._on_failures(message["targets"])
             else:
+                process.ejections = message.get("ejections", [])
                 process.counters = {
                     **message["counters"],
                     "totals": {key: message[key] for key in ("accept_errors", "log_dropped")},
@@ -293,6 +316,7 @@ class Slot:
             self._selector.unregister(process.channel)
         status = process.reap()
         self.process = None
+        self._seat.register.clear(self._seat.row)
         self._retired = add(self._retired, retire(process.counters))
         self._mark(False)
         if self._draining:

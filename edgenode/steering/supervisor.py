@@ -192,6 +192,8 @@ class Supervisor:
             at=time.time(),
             relays=self._fleet.relays(),
             listen_failures=self._fleet.listen_failures,
+            full=counters["full"],
+            ejections=self._fleet.ejections(),
             **counters["totals"],
         )
         return {

@@ -1,9 +1,10 @@
 """A relay worker process.
 
-`python -m edgenode.steering.worker FD PARENT LIMIT LOG`, run by the supervisor.
+`python -m edgenode.steering.worker FD PARENT LIMIT LOG SHARED ROW`, run by the supervisor.
 
 FD is its end of the channel, PARENT the supervisor's process, LIMIT its number of connections, LOG
-the access log's path or "-".
+the access log's path or "-", SHARED the file in which connections are counted and ROW its place in
+it (a supervisor that was not upgraded yet does not give them).
 
 It obeys the supervisor alone (signals that go to the whole unit are ignored) and never outlives it:
 the next supervisor opens listeners of its own, and users that were still sent to ours would be
@@ -17,13 +18,16 @@ import gc
 import signal
 import socket
 import sys
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from edgenode.steering import descriptors, parent
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.channel import Channel, Message
+from edgenode.steering.occupancy import Occupancy, columns_from_json
 from edgenode.steering.relay import Relay
-from edgenode.steering.report import FAILURES
+from edgenode.steering.report import FAILURES, MOST_EJECTIONS
 from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import BaseError, patch
 
@@ -86,7 +90,7 @@ class Worker:
                 for listen, fd in zip(message["listen"], fds, strict=True):
                     self._relay.add_listener(listen, socket.socket(fileno=fd))
             case "table":
-                self._apply(Table.from_json(message["table"]), message["number"])
+                self._apply(Table.from_json(message["table"]), message)
             case "delta":
                 try:
                     if self._table is None:
@@ -95,19 +99,21 @@ class Worker:
                 except (BaseError, TableError):  # a supervisor of another version
                     self._send({"type": "whole"})
                 else:
-                    self._apply(table, message["number"])
+                    self._apply(table, message)
             case "reopen":
                 self._log.reopen()
             case "drain":
                 self._relay.stop_accepting()
                 self._drain_until = self._relay.now + message["seconds"]
 
-    def _apply(self, table: Table, number: int) -> None:
+    def _apply(self, table: Table, message: Message) -> None:
         known, self._table = self._table, table
-        self._relay.apply(table)
+        # A supervisor that was not upgraded yet gives none.
+        columns = columns_from_json(message["columns"]) if "columns" in message else None
+        self._relay.apply(table, columns)
         if known is None or _names(known) != _names(table):
             self._report()  # so that reports know of the services from now on
-        self._send({"type": "applied", "number": number})
+        self._send({"type": "applied", "number": message["number"]})
 
     def _tell_failures(self) -> None:
         """Each is evidence that the target is gone: whoever probes it need not wait."""
@@ -119,13 +125,14 @@ class Worker:
             self._send({"type": FAILURES, "targets": targets})
 
     def _report(self) -> None:
-        counters = self._relay.counters
+        counters, ejections = self._relay.counters, self._relay.ejections()
         self._send(
             {
                 "type": "beat",
                 "counters": counters.to_json(),
                 "accept_errors": counters.accept_errors,
                 "log_dropped": self._log.dropped,
+                "ejections": [asdict(one) for one in islice(ejections, MOST_EJECTIONS)],
             }
         )
 
@@ -153,7 +160,10 @@ def main(arguments: list[str]) -> int:
         return 1
     limit = min(limit, descriptors.most_connections(descriptors.raise_limit()))
     log = AccessLog(None if path == "-" else Path(path))
-    worker = Worker(Channel(socket.socket(fileno=fd)), Relay(log, limit), log)
+    shared = [int(argument) for argument in arguments[4:6]]
+    occupancy = Occupancy.shared(*shared) if shared else None
+    relay = Relay(log, limit, occupancy=occupancy)
+    worker = Worker(Channel(socket.socket(fileno=fd)), relay, log)
     # Connections make no rings (see `connection`): collecting would only stop everybody now and
     # then, for longer the more connections there are.
     gc.collect()

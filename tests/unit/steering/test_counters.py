@@ -6,7 +6,8 @@ from typing import Any
 
 from edgenode.steering import report
 from edgenode.steering.counters import Counters
-from edgenode.steering.dial import Failure, Memory
+from edgenode.steering.memory import Memory
+from edgenode.steering.outliers import Failure
 from edgenode.steering.report import MOST_NAMES
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 
@@ -26,7 +27,7 @@ def test_a_service_is_forgotten_with_its_last_connection() -> None:
     assert list(counters.services) == ["web"]
     web.live = 0
     counters.forget(table("dns"))
-    assert counters.to_json() == {"services": {}, "targets": {}}
+    assert counters.to_json() == {"services": {}, "full": {}, "targets": {}}
 
 
 def test_targets_and_regions_are_forgotten_once_they_are_many() -> None:
@@ -65,19 +66,18 @@ def test_retired_totals_are_forgotten_too() -> None:
 
 def test_what_connections_have_learned_is_bounded() -> None:
     memory = Memory()
-    for number in range(3000):
-        one = table("web", region=f"r-{number}")
-        key = (f"r-{number}", "fra-1")
-        memory.picked("web", key, 0.0)
-        memory.failed("web", key, Failure.REFUSED, 0.0, 0.0)
-        memory.forgive(one, 0.0)
-    assert len(memory._turns) <= 1
-    assert len(memory._shunned) <= 1
+    for number in range(5000):
+        memory.apply(table("web", region=f"r-{number}"), 0.0, 0.0)
+        (pool,) = memory.pools("web")
+        memory.failed(pool, 0, Failure.REFUSED, 0.0, 0.0)
+    assert len(memory._outliers._records) <= 4100
     assert len(memory._paths) <= 300
+    assert len(memory._columns) <= 10
 
 
 def test_a_region_that_was_away_for_a_while_is_still_known() -> None:
     memory = Memory()
-    memory.connected("web", ("fra", "fra-1"), 1.0, 1.02)
-    memory.forgive(table("web", region="iad"), 2.0)
+    memory.apply(table("web"), 0.0, 0.0)
+    memory.connected(memory.pools("web")[0], 0, 1.0, 1.02)
+    memory.apply(table("web", region="iad"), 2.0, 2.0)
     assert memory.path("fra").usual is not None

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenode.steering.dial import Attempt, Dial, Failure, Limits, Memory, TargetKey
+from edgenode.steering.dial import Attempt, Dial, Limits, TargetKey
+from edgenode.steering.memory import Memory
+from edgenode.steering.outliers import Failure
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 
 LIMITS = Limits()
@@ -25,10 +30,17 @@ def table(*services: Service) -> Table:
     return Table(1, "lon1", Bind(), services)
 
 
+def told(*services: Service) -> Memory:
+    """A memory with a table of these services."""
+    memory = Memory(random=Random(1))
+    memory.apply(table(*services), 0.0, 0.0)
+    return memory
+
+
 def connect(service: Service, memory: Memory, now: float, took: float = 0.01) -> Attempt:
     """A connection that succeeds at once."""
     dial = Dial(service, memory, now)
-    attempt = dial.next(now, {})
+    attempt = dial.next(now)
     assert attempt is not None
     dial.connected(now + took)
     return attempt
@@ -49,7 +61,7 @@ failures = st.lists(st.sampled_from(list(Failure)), min_size=20, max_size=20)
 
 @given(services, failures, st.booleans())
 def test_laws_of_one_dial(service: Service, outcomes: list[Failure], known: bool) -> None:
-    memory, now = Memory(), 50.0
+    memory, now = told(service), 50.0
     if known and any(region.workers for region in service.regions):
         warm(service, memory, now - 1)
     dial = Dial(service, memory, now)
@@ -59,7 +71,7 @@ def test_laws_of_one_dial(service: Service, outcomes: list[Failure], known: bool
     silent: set[str] = set()
     last: Failure | None = None
     for outcome in outcomes:
-        attempt = dial.next(now, {})
+        attempt = dial.next(now)
         if attempt is None:
             break
         untried = all_targets - set(tried)
@@ -89,31 +101,34 @@ def test_laws_of_one_dial(service: Service, outcomes: list[Failure], known: bool
 
 
 def test_refused_workers_then_the_next_region() -> None:
-    dial, tried = Dial(make(5, 1), Memory(), 0.0), []
-    while (attempt := dial.next(0.0, {})) is not None:
+    service = make(5, 1)
+    dial, tried = Dial(service, told(service), 0.0), []
+    while (attempt := dial.next(0.0)) is not None:
         tried.append(attempt.region)
         dial.failed(Failure.REFUSED, 0.0)
     assert tried == ["a", "a", "a", "b", "a", "a"]
 
 
 def test_the_first_connection_after_a_cut_waits_once_and_briefly() -> None:
-    service, memory = make(4, 2), Memory()
+    service = make(4, 2)
+    memory = told(service)
     warm(service, memory, took=0.01)
     dial = Dial(service, memory, 10.0)
-    first = dial.next(10.0, {})
+    first = dial.next(10.0)
     assert first is not None
     assert first.region == "a"
     assert first.timeout == pytest.approx(LIMITS.patience_floor)
     dial.failed(Failure.TIMEOUT, 10.1)
-    second = dial.next(10.1, {})
+    second = dial.next(10.1)
     assert second is not None
     assert second.region == "b"
 
 
 def test_patience_follows_the_usual_connect_time() -> None:
-    service, memory = make(1, 1, timeout=2.0), Memory()
+    service = make(1, 1, timeout=2.0)
+    memory = told(service)
     warm(service, memory, took=0.2)
-    attempt = Dial(service, memory, 1.0).next(1.0, {})
+    attempt = Dial(service, memory, 1.0).next(1.0)
     assert attempt is not None
     assert attempt.timeout == pytest.approx(0.2 * 3 + 0.05)
 
@@ -121,23 +136,24 @@ def test_patience_follows_the_usual_connect_time() -> None:
 def cut(service: Service, memory: Memory, now: float) -> None:
     """One connection finds the first region silent and the second one good."""
     dial = Dial(service, memory, now)
-    first = dial.next(now, {})
+    first = dial.next(now)
     assert first is not None
     dial.failed(Failure.TIMEOUT, now + 0.1)
-    second = dial.next(now + 0.1, {})
+    second = dial.next(now + 0.1)
     assert second is not None
     assert second.region != first.region
     dial.connected(now + 0.11)
 
 
 def test_a_silent_region_is_shunned_then_tried_by_one() -> None:
-    service, memory = make(2, 1), Memory()
+    service = make(2, 1)
+    memory = told(service)
     warm(service, memory)
     cut(service, memory, 10.0)
     assert connect(service, memory, 10.2).region == "b"
-    later = 10.1 + LIMITS.shun
+    later = 10.1 + LIMITS.pause
     trial = Dial(service, memory, later)
-    attempt = trial.next(later, {})
+    attempt = trial.next(later)
     assert attempt is not None
     assert attempt.region == "a"
     # While one tries, the others go on shunning it.
@@ -146,18 +162,127 @@ def test_a_silent_region_is_shunned_then_tried_by_one() -> None:
     assert connect(service, memory, later + 0.07).region == "a"
 
 
-def test_a_new_table_lets_one_try_at_once() -> None:
-    service, memory = make(1, 1), Memory()
+def test_a_new_table_changes_nothing_of_what_was_learned() -> None:
+    service = make(1, 1)
+    memory = told(service)
     cut(service, memory, 10.0)
-    memory.forgive(table(service), 10.2)
-    assert connect(service, memory, 10.3).region == "a"
+    memory.apply(table(service, make(1, name="mail")), 10.2, 10.2)
+    assert connect(service, memory, 10.3).region == "b"
+
+
+def test_a_worker_that_came_up_anew_is_tried_at_once_by_one() -> None:
+    service = make(1, 1)
+    memory = told(service)
+    cut(service, memory, 10.0)
+    near, far = service.regions
+    came_up = replace(near, workers=(replace(near.workers[0], since=10.1),))
+    memory.apply(table(replace(service, regions=(came_up, far))), 10.2, 10.2)
+    trial = Dial(service, memory, 10.3)
+    attempt = trial.next(10.3)
+    assert attempt is not None
+    assert attempt.region == "a"
+    assert connect(service, memory, 10.4).region == "b"
+
+
+def test_only_what_the_newest_table_names_is_tried() -> None:
+    """Also by a connection that came before it."""
+    service = make(2, 1)
+    memory = told(service)
+    dial = Dial(service, memory, 0.0)
+    assert dial.next(0.0) is not None
+    dial.failed(Failure.REFUSED, 0.0)
+    memory.apply(table(replace(service, regions=service.regions[1:])), 0.0, 0.0)
+    attempt = dial.next(0.0)
+    assert attempt is not None
+    assert attempt.region == "b"
+    dial.failed(Failure.REFUSED, 0.0)
+    assert dial.next(0.0) is None
+
+
+def limited(
+    *sizes: int,
+    soft: int | None = None,
+    hard: int | None = None,
+    region_soft: int | None = None,
+    region_hard: int | None = None,
+) -> Service:
+    service = make(*sizes)
+    return replace(
+        service,
+        regions=tuple(
+            RegionTargets(
+                region.region,
+                tuple(replace(one, soft_limit=soft, hard_limit=hard) for one in region.workers),
+                region_soft,
+                region_hard,
+            )
+            for region in service.regions
+        ),
+    )
+
+
+def fill(service: Service, memory: Memory) -> list[str]:
+    """Connections that stay, until one is refused for want of room: the regions in turn."""
+    regions: list[str] = []
+    while True:
+        dial = Dial(service, memory, 0.0)
+        attempt = dial.next(0.0)
+        if attempt is None:
+            assert dial.full
+            return regions
+        dial.connected(0.0)
+        regions.append(attempt.region)
+
+
+def test_soft_limits_spill_over_and_hard_ones_refuse() -> None:
+    service = limited(2, 1, soft=1, hard=3)
+    assert fill(service, told(service)) == ["a"] * 2 + ["b"] + ["a"] * 4 + ["b"] * 2
+
+
+def test_a_region_has_limits_of_its_own() -> None:
+    service = limited(3, 1, hard=9, region_soft=1, region_hard=2)
+    assert fill(service, told(service)) == ["a", "b", "a", "b"]
+
+
+def test_a_place_that_was_left_is_taken_again() -> None:
+    service = limited(2, hard=1)
+    memory = told(service)
+    fill(service, memory)
+    (pool,) = memory.pools(service.name)
+    memory.give(pool, 1)
+    assert fill(service, memory) == ["a"]
+
+
+def test_soft_limits_are_passed_before_a_dead_region_is_tried() -> None:
+    service = limited(1, 1, soft=1)
+    memory = told(service)
+    far = memory.pools(service.name)[1]
+    memory.failed(far, 0, Failure.TIMEOUT, 0.0, 0.0)
+    regions = [connect(service, memory, 0.1).region for _ in range(5)]
+    assert regions == ["a"] * 5
+
+
+def test_whom_others_failed_with_is_the_last_resort() -> None:
+    service = make(2)
+    memory = told(service)
+    (pool,) = memory.pools(service.name)
+    memory.failed(pool, 0, Failure.REFUSED, 0.0, 0.0)
+    dial = Dial(service, memory, 0.1)
+    first = dial.next(0.1)
+    assert first is not None
+    assert first.target.worker == "a1"
+    dial.failed(Failure.UNREACHABLE, 0.1)
+    second = dial.next(0.1)
+    assert second is not None
+    assert second.target.worker == "a0"
 
 
 def test_a_silent_worker_does_not_blame_a_region_that_answers() -> None:
-    service, memory = make(2, 1), Memory()
+    service = make(2, 1)
+    memory = told(service)
     warm(service, memory)
     dial = Dial(service, memory, 10.0)
-    hung = dial.next(10.0, {})
+    hung = dial.next(10.0)
     assert hung is not None
     connect(service, memory, 10.01)
     dial.failed(Failure.TIMEOUT, 10.1)
@@ -168,9 +293,10 @@ def test_a_silent_worker_does_not_blame_a_region_that_answers() -> None:
 
 
 def test_a_refused_worker_is_passed_over_for_a_while() -> None:
-    service, memory = make(2, 1), Memory()
+    service = make(2, 1)
+    memory = told(service)
     dial = Dial(service, memory, 0.0)
-    down = dial.next(0.0, {})
+    down = dial.next(0.0)
     assert down is not None
     dial.failed(Failure.REFUSED, 0.0)
     assert all(connect(service, memory, 0.1 * i).key != down.key for i in range(1, 9))
@@ -178,12 +304,13 @@ def test_a_refused_worker_is_passed_over_for_a_while() -> None:
 
 def test_a_path_that_has_become_slow_is_found_again() -> None:
     """All regions answer, but slower than before: patience grows until they are heard."""
-    service, memory = make(1, 1, timeout=1.0), Memory()
+    service = make(1, 1, timeout=1.0)
+    memory = told(service)
     warm(service, memory)
     now, delay = 10.0, 0.6
     dial = Dial(service, memory, now)
     for _ in range(10):
-        attempt = dial.next(now, {})
+        attempt = dial.next(now)
         if attempt is None:
             dial = Dial(service, memory, now)
             continue
@@ -197,39 +324,20 @@ def test_a_path_that_has_become_slow_is_found_again() -> None:
 
 def test_a_near_region_that_has_become_slow_is_taken_back() -> None:
     """Others answer at once, so that the short patience is never given up for want of them."""
-    service, memory, delay = make(1, 1, timeout=1.0), Memory(), 0.6
+    service, delay = make(1, 1, timeout=1.0), 0.6
+    memory = told(service)
     warm(service, memory)
     now = 10.0
     for _ in range(5):
         dial = Dial(service, memory, now)
-        attempt = dial.next(now, {})
+        attempt = dial.next(now)
         assert attempt is not None
         assert attempt.region == "a"
         if attempt.timeout > delay:
             return
         dial.failed(Failure.TIMEOUT, now + attempt.timeout)
-        now += LIMITS.shun + 1.0
+        now += LIMITS.pause + 1.0
     raise AssertionError("the near region was never given the time that it needs")
-
-
-def test_fewest_live_first_and_in_turn_among_equals() -> None:
-    service, memory = make(3), Memory()
-    attempt = Dial(service, memory, 0.0).next(0.0, {("a", "a0"): 2, ("a", "a1"): 1, ("a", "a2"): 2})
-    assert attempt is not None
-    assert attempt.target.worker == "a1"
-    counts = {"a0": 0, "a1": 0, "a2": 0}
-    for _ in range(30):
-        counts[connect(service, memory, 0.0).target.worker] += 1
-    assert set(counts.values()) == {10}
-
-
-def test_the_turns_of_services_do_not_mix() -> None:
-    one, two, memory = make(2), make(2, name="mail"), Memory()
-    seen = set()
-    for _ in range(4):
-        seen.add(connect(one, memory, 0.0).target.worker)
-        connect(two, memory, 0.0)
-    assert seen == {"a0", "a1"}
 
 
 def test_no_attempt_under_way() -> None:

@@ -441,7 +441,7 @@ def test_a_cut_region_costs_one_short_wait_and_then_none(
     make_relay: Callable[..., RunningRelay],
 ) -> None:
     """The first connection after the cut: the patience of 100 ms, then the next region."""
-    relay = make_relay(limits=Limits(shun=0.5))
+    relay = make_relay(limits=Limits(pause=0.5))
     near, near2, far = Worker(named(b"near:")), Worker(named(b"near:")), Worker(named(b"far:"))
     relay.listen("web")
     relay.apply(

@@ -14,7 +14,8 @@ import pytest
 from edgenode.steering import slot as slot_module
 from edgenode.steering.channel import Channel, Message
 from edgenode.steering.fleet import Fleet
-from edgenode.steering.slot import BEAT_TIMEOUT, Slot, restart_delay
+from edgenode.steering.occupancy import Register
+from edgenode.steering.slot import BEAT_TIMEOUT, Seat, Slot, restart_delay
 from edgenode.steering.table import Bind, Service, Table
 
 LISTEN = "192.0.2.1:80"
@@ -24,13 +25,14 @@ TABLE = Table(1, "lon1", Bind(), (Service("web", (LISTEN,), "none", 1.0, 60.0, (
 class FakeProcess:
     """Neither beats nor ends, unless told to."""
 
-    def __init__(self, limit: int, access_log: Path | None, now: float) -> None:
+    def __init__(self, limit: int, access_log: Path | None, seat: Seat, now: float) -> None:
         ours, self.theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.pid, self.pidfd = 1, os.eventfd(0)
         self.started = self.beat = now
         self.told = self.applied = 0
         self.counters: dict[str, object] = {}
+        self.ejections: list[dict[str, object]] = []
         self.kills = 0
 
     def kill(self) -> None:
@@ -42,7 +44,7 @@ def slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
     """One that has started its process at 100 s."""
     monkeypatch.setattr(slot_module, "Process", FakeProcess)
     with selectors.DefaultSelector() as selector:
-        made = Slot(selector, 10, None)
+        made = Slot(selector, 10, None, Seat(Register(1), 0))
         made.tend(100.0)
         yield made
         fake = process(made)
@@ -100,7 +102,7 @@ def test_one_that_lacks_a_message_is_killed(
 
 
 def test_nobody_obeys_a_table_while_no_relay_worker_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(limit: int, access_log: Path | None, now: float) -> None:
+    def fail(limit: int, access_log: Path | None, seat: Seat, now: float) -> None:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(slot_module, "Process", fail)

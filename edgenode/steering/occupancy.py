@@ -1,0 +1,161 @@
+"""How many connections this node has at each worker and in each region, over all relay workers.
+
+The figures are in memory that the relay workers share: a row for each of them, which it alone
+writes, and a column for each worker and each region, by number. So nobody waits for anybody, a
+limit holds for the node, and what a relay worker that died had open is cleared with its row.
+
+A connection takes its place first and then looks whether there were too many: two relay workers
+that take the last place at the same time both see it. They may then both step back; they never
+both stay.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Mapping
+
+from edgenode.steering.table import Table, TableError
+
+COLUMNS = 1 << 18
+"""Most workers and regions that can be counted. Pages that nobody touches cost no memory."""
+
+_SIZE = 4  # bytes of a figure
+
+Counted = tuple[str, str | None]
+"""A region and a worker, or a region (None)."""
+
+
+class Occupancy:
+    """The figures, as one relay worker (`row`) sees them; the supervisor's own view has no row."""
+
+    def __init__(self, memory: mmap.mmap, row: int | None) -> None:
+        self._all = memoryview(memory).cast("i")
+        self._own = None if row is None else self._row(row)
+
+    @classmethod
+    def alone(cls) -> Occupancy:
+        """Figures that nobody shares."""
+        return cls(mmap.mmap(-1, COLUMNS * _SIZE), 0)
+
+    @classmethod
+    def shared(cls, fd: int, row: int | None) -> Occupancy:
+        """The figures in a file of `shared_file`. Raises OSError."""
+        return cls(mmap.mmap(fd, 0), row)
+
+    def live(self, column: int) -> int:
+        """Connections in all rows, those that are being dialed included."""
+        return sum(self._all[column::COLUMNS])
+
+    def take(self, column: int) -> None:
+        """Count one more, in the own row."""
+        assert self._own is not None
+        self._own[column] += 1
+
+    def give(self, column: int) -> None:
+        """Count one less."""
+        assert self._own is not None
+        self._own[column] -= 1
+
+    def clear(self, row: int, columns: int) -> None:
+        """Forget what a relay worker had that is gone; `columns` are in use."""
+        self._row(row)[:columns] = memoryview(bytes(columns * _SIZE)).cast("i")
+
+    def _row(self, row: int) -> memoryview:
+        return self._all[row * COLUMNS : (row + 1) * COLUMNS]
+
+
+def shared_file(rows: int) -> int:
+    """A file without a name for the figures of so many relay workers. Raises OSError."""
+    fd = os.memfd_create("edgenode-occupancy", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, rows * COLUMNS * _SIZE)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+class Numbers:
+    """Which column is whose, as the supervisor gives them out. Pure.
+
+    A column goes to another only once nobody can count in it any more: its owner has left the
+    table, all relay workers obey a table without it, and none has a connection there.
+    """
+
+    def __init__(self) -> None:
+        self.used = 0
+        """Columns that have ever had an owner."""
+        self.given: dict[Counted, int] = {}
+        self._named: set[Counted] = set()  # by the last table
+        self._gone: dict[Counted, int] = {}  # in which table they were missed first
+        self._free: list[int] = []
+
+    def assign(self, table: Table, number: int) -> dict[Counted, int]:
+        """Give all that the table names a column; return those that the last one did not name.
+
+        `number` counts the tables, see `release`. Raises TableError if there are too many.
+        """
+        known = self.given
+        names: set[Counted] = {*table.targets}
+        names.update((one.region, None) for service in table.services for one in service.regions)
+        new = [name for name in names if name not in known]
+        most = COLUMNS - self.used + len(self._free)
+        if len(new) > most:
+            raise TableError(f"{len(names)} workers and regions are too many (of {COLUMNS} places)")
+        for name in new:
+            if self._free:
+                known[name] = self._free.pop()
+            else:
+                known[name] = self.used
+                self.used += 1
+        self._gone = {name: self._gone.get(name, number) for name in known.keys() - names}
+        fresh = {name: known[name] for name in names - self._named}
+        self._named = names
+        return fresh
+
+    def release(self, applied: int, live: Callable[[int], int]) -> None:
+        """Take back columns; all relay workers obey table `applied` or a later one."""
+        for name, number in list(self._gone.items()):
+            if number <= applied and live(self.given[name]) == 0:
+                del self._gone[name]
+                self._free.append(self.given.pop(name))
+
+
+class Register:
+    """The supervisor's end: it gives out the columns, and clears the rows of those that are gone.
+
+    `fresh` are the columns that the last table added, see `Numbers.assign`. Raises OSError.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.fd = shared_file(rows)
+        self.fresh: dict[Counted, int] = {}
+        self._numbers = Numbers()
+        self._occupancy = Occupancy.shared(self.fd, None)
+
+    @property
+    def columns(self) -> dict[Counted, int]:
+        """All that are given out."""
+        return self._numbers.given
+
+    def assign(self, table: Table, number: int, applied: int) -> None:
+        """Take back and give out columns; all relay workers obey table `applied` or a later one.
+
+        Raises TableError.
+        """
+        self._numbers.release(applied, self._occupancy.live)
+        self.fresh = self._numbers.assign(table, number)
+
+    def clear(self, row: int) -> None:
+        """The relay worker of this row is gone."""
+        self._occupancy.clear(row, self._numbers.used)
+
+
+def columns_to_json(columns: Mapping[Counted, int]) -> list[list[str | int | None]]:
+    return [[region, worker, column] for (region, worker), column in columns.items()]
+
+
+def columns_from_json(value: list[tuple[str, str | None, int]]) -> dict[Counted, int]:
+    """The inverse of `columns_to_json`."""
+    return {(region, worker): column for region, worker, column in value}
