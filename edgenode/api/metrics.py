@@ -10,6 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from edgenode.api import regionmetrics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _LEVELS = ("normal", "degraded", "drained", "withdrawn")
@@ -27,7 +29,7 @@ class StatusCollector(Collector):
         yield from _announcements(status)
         yield from _operators(status)
         yield from _health(status)
-        yield from _regions(status)
+        yield from regionmetrics.collect(status)
         yield from _steering(status)
 
 
@@ -147,30 +149,6 @@ def _health(status: Mapping[str, Any]) -> Iterator[Metric]:
             ends.add_metric([check["name"]], check["certificate_ends"])
     yield warnings
     yield ends
-
-
-def _regions(status: Mapping[str, Any]) -> Iterator[Metric]:
-    rtt = GaugeMetricFamily(
-        "edgenode_region_rtt_seconds", "Smoothed round-trip to a region.", labels=["region"]
-    )
-    healthy = GaugeMetricFamily(
-        "edgenode_region_workers_healthy", "Workers that answer.", labels=["region"]
-    )
-    for region in status["regions"]:
-        if region["rtt_ms"] is not None:
-            rtt.add_metric([region["name"]], region["rtt_ms"] / 1000)
-        healthy.add_metric([region["name"]], region["workers_up"])
-    yield rtt
-    yield healthy
-    handshake = GaugeMetricFamily(
-        "edgenode_mesh_handshake_age_seconds",
-        "Since the last handshake; absent before the first.",
-        labels=["peer"],
-    )
-    for peer in status["mesh"]["peers"]:
-        if peer["handshake_age"] is not None:
-            handshake.add_metric([peer["name"]], peer["handshake_age"])
-    yield handshake
 
 
 _COUNTERS = {

@@ -118,6 +118,8 @@ def _region(
     total = None if connections is None else sum(each or 0 for each in live.values())
     limits = Limits.of(region)
     state, why = _standing(workers, draining, limits.reached(total))
+    if told := ejected.get((name, "")):
+        state, why = ("partly" if state == "up" else state), f"{told}; {why}".removesuffix("; ")
     return Region(
         name, order, state, why, region["rtt_ms"], region["workers_up"], total, limits, workers
     )
@@ -167,7 +169,7 @@ def _standing(workers: tuple[Worker, ...], draining: bool, reached: str) -> tupl
         return ("down" if states["down"] else "unknown"), said
     if draining:
         return "draining", "gets no new connections while others are healthy"
-    why = "; ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "up")
+    why = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "up")
     if why and said:
         why += f": {said}"
     return reached or ("partly" if why else "up"), why
@@ -183,6 +185,11 @@ def _commonest(reasons: Iterable[str]) -> str:
 
 
 def _ejections(report: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Those that the relays leave alone, by what they have seen themselves."""
-    for each in report.get("ejected", ()):
-        yield (each["region"], each["worker"]), each["reason"]
+    """Those that the relays leave alone, by what they have seen themselves; "": a whole region."""
+    for each in report.get("ejections", ()):
+        if each["ejections"] or each["worker"] is None:
+            left = max(0.0, each["until"] - report["at"])
+            yield (
+                (each["region"], each["worker"] or ""),
+                f"{each['reason']}: {each['service']} leaves it alone for {left:.0f} s more",
+            )

@@ -51,11 +51,14 @@ STATUS: dict[str, Any] = {
         for name, state in (("nginx", "up"), ("new", "unknown"))
     ],
     "regions": [
-        {"name": "fra", "rtt_ms": 12.5, "workers_up": 2},
-        {"name": "iad", "rtt_ms": None, "workers_up": 0},
+        {"name": "fra", "rtt_ms": 12.5, "workers_up": 2, "workers": 3},
+        {"name": "iad", "rtt_ms": None, "workers_up": 0, "workers": 3},
     ],
     "mesh": {
-        "peers": [{"name": "fra", "handshake_age": 3.0}, {"name": "x", "handshake_age": None}]
+        "peers": [
+            {"name": name, "handshake_age": age, "stale": age is None, "rx": 1, "tx": 2}
+            for name, age in (("fra", 3.0), ("x", None))
+        ]
     },
     "steering": {
         "connected": True,

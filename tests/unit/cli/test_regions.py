@@ -76,6 +76,24 @@ def test_why_it_is_not(targets: dict[str, Any], more: dict[str, Any], state: str
     assert why in found.why
 
 
+def ejection(worker: str | None, times: int, until: float = 130.0) -> dict[str, Any]:
+    about = {"service": "web", "region": "fra", "worker": worker, "reason": "refused"}
+    return about | {"until": until, "ejections": times, "relays": 2}
+
+
+def test_whom_the_relays_leave_alone() -> None:
+    targets = {"a:80": target(), "b:80": target(), "c:80": target("down", "timed out")}
+    status = fakes.status(regions=[region("fra", 8.1, targets)])
+    told = [ejection("a", 3), ejection("b", 0), ejection("c", 1)]
+    status["steering"] = reported({}, at=100.0, ejections=told)
+    (found,) = regions(status)
+    assert [worker.state for worker in found.workers] == ["ejected", "up", "down"]
+    assert found.workers[0].why == "refused: web leaves it alone for 30 s more"
+    assert (found.state, found.why) == ("partly", "1 down, 1 ejected: timed out")
+    status["steering"] = reported({}, at=100.0, ejections=[ejection(None, 0)])
+    assert regions(status)[0].why.startswith("refused: web leaves it alone")
+
+
 def test_without_a_report_nothing_is_said_of_connections() -> None:
     found = one({"a:80": target(soft_limit=1)}, soft_limit=1)
     assert found.live is found.workers[0].live is None
