@@ -18,6 +18,7 @@ from edgenode.api.metrics import CONTENT_TYPE, registry
 from edgenode.api.requests import Request, parse
 from edgenode.config import Endpoint
 from edgenode.places import bind
+from edgenode.regions.trace import TraceError
 from edgenode.state import StateError
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ class Node(Protocol):
     async def explain(self, group: str) -> Mapping[str, Any]:
         """All that a group hangs on, and what its neighbors were sent."""
 
+    def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
+        """Where a client of a service would be taken now, and why. Raises TraceError."""
+
     def groups(self) -> Sequence[str]:
         """The names of the groups."""
 
@@ -64,7 +68,8 @@ class AddressInUse(Exception):
 def admin_app(node: Callable[[], Node]) -> web.Application:
     """`node`: the present one; with another configuration it is another one.
 
-    Routes: ``GET /v1/status``, ``GET /v1/why/GROUP``, ``POST /v1/intent`` (see `requests`).
+    Routes: ``GET /v1/status``, ``GET /v1/why/GROUP``, ``GET /v1/trace`` (``?address=``, and
+    ``&service=`` where several are meant), ``POST /v1/intent`` (see `requests`).
     """
     app = web.Application(client_max_size=64 * 1024, middlewares=[_in_time])
 
@@ -77,6 +82,13 @@ def admin_app(node: Callable[[], Node]) -> web.Application:
             return _error(404, f"no such group: {group}; there are: {', '.join(node().groups())}")
         await node().refresh()
         return web.json_response(await node().explain(group))
+
+    async def trace(request: web.Request) -> web.Response:
+        asked = request.query
+        try:
+            return web.json_response(node().trace(asked.get("address", ""), asked.get("service")))
+        except TraceError as error:
+            return _error(400, str(error))
 
     async def intent(request: web.Request) -> web.Response:
         try:
@@ -100,6 +112,7 @@ def admin_app(node: Callable[[], Node]) -> web.Application:
         [
             web.get("/v1/status", status),
             web.get("/v1/why/{group}", why),
+            web.get("/v1/trace", trace),
             web.post("/v1/intent", intent),
         ]
     )

@@ -29,6 +29,7 @@ from edgenode.control.orders import Orders
 from edgenode.control.parts import Parts, again_and_again
 from edgenode.control.relays import Relays
 from edgenode.control.starting import take_over
+from edgenode.control.tracing import trace
 from edgenode.health.risefall import State, Verdict
 from edgenode.regions import Regions
 from edgenode.steering.report import Report
@@ -324,6 +325,11 @@ class Control:
         proof = await look(self._looker, self.config, self._groups[group], level, towards)
         known = await self._others([group])
         return explanation(self.config, self.status(), group, proof, known)
+
+    def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
+        """Where a client of a service would be taken now, and why. Raises TraceError."""
+        levels = self._orders.levels
+        return trace(self._regions, self._steering, levels, address, service, time.time())
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""

@@ -120,6 +120,11 @@ class Regions:
         """The table in force; None before there is evidence for a first one."""
         return self._publisher.table
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All regions, nearest first."""
+        return self._publisher.order
+
     def reachable(self, service: str) -> bool | None:
         """Whether a region can be reached for a service; None: no evidence yet.
 

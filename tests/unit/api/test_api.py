@@ -28,6 +28,7 @@ from edgenode.api.server import (
     serve_unix,
 )
 from edgenode.config import Endpoint
+from edgenode.regions.trace import TraceError
 from edgenode.state import NODE, Intent, IntentKind, StateError
 
 STATUS: dict[str, Any] = {
@@ -107,6 +108,11 @@ class FakeNode:
     async def explain(self, group: str) -> Mapping[str, Any]:
         return {"group": {"name": group}}
 
+    def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
+        if not address:
+            raise TraceError("'' is no address")
+        return {"address": address, "service": service}
+
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[FakeNode]:
@@ -128,6 +134,11 @@ def test_status_and_intents_go_through(node: FakeNode, tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o660
     assert call(path, "GET", "/v1/status") == STATUS
     assert call(path, "GET", "/v1/why/web") == {"group": {"name": "web"}}
+    at = "address=198.51.100.7"
+    assert call(path, "GET", f"/v1/trace?{at}") == {"address": "198.51.100.7", "service": None}
+    assert call(path, "GET", f"/v1/trace?{at}&service=web")["service"] == "web"
+    with pytest.raises(ApiError, match="'' is no address"):
+        call(path, "GET", "/v1/trace")
     until = time.time() + 60
     body = {"groups": ["web"], "kind": "degraded", "neighbor": "transit", "until": until}
     answer = call(path, "POST", "/v1/intent", body | {"reason": "ra\x1b[31mck\n", "author": "ann"})
