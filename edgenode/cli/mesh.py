@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,9 @@ from edgenode.cli.known import know
 from edgenode.cli.meshtable import print_mesh
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
 from edgenode.cli.regions import LINES, Limit
+
+PATIENCE = 5.0
+"""Seconds for all names together."""
 
 app = typer.Typer(name="mesh", rich_markup_mode="markdown")
 
@@ -56,20 +60,25 @@ def up(context: typer.Context, config: ConfigPath = None, as_json: AsJson = Fals
 
     The private key is made when there is none. What is right already is not touched, and nothing
     is taken down when this command ends: tunnels stand without any process of edgenode. Needs
-    CAP_NET_ADMIN, and a kernel with WireGuard or a running `wireguard-go -f DEVICE`.
+    CAP_NET_ADMIN, and a kernel with WireGuard or a running `wireguard-go -f DEVICE`. Names of
+    endpoints that no resolver knows within 5 s are left to control, which asks again.
 
     Exit status: 0 also where the configuration has no `[mesh]`.
     """
     loaded = load_config(context, config, check_secrets=False)
     from edgenode.mesh import Mesh, MeshError
+    from edgenode.mesh.names import names_of
+    from edgenode.mesh.resolver import Resolver
 
     if loaded.mesh is None:
         why = "There is no [mesh] to bring up."
         show({"changes": 0}, as_json, lambda: console.print(why, markup=False))
         return
     mesh = Mesh(loaded.mesh, loaded.private_key_file)
+    resolver = Resolver(names_of(loaded))
+    asyncio.run(resolver.once(PATIENCE))
     try:
-        changes = len(mesh.ensure())
+        changes = len(mesh.ensure(resolver.names.endpoints))
         key = mesh.public_key
     except MeshError as error:
         fail(str(error))

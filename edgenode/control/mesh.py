@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from edgenode.config import Config
+from edgenode.config.values import Address, Endpoint
 from edgenode.mesh import Mesh, MeshError, PeerStatus
+from edgenode.mesh.names import names_of
+from edgenode.mesh.owners import Owners
+from edgenode.mesh.resolver import Resolver
 
 OBSERVE = 2.0
 """Seconds between two looks at the peers."""
+ROTATION = 0.5
+"""Seconds while a peer may change its key: until its addresses follow, what it sends is dropped."""
 ENSURE = 30.0
 """Seconds until a mesh that is right is brought in line again."""
 RETRY = 1.0
 PATIENCE = 10.0
 """Seconds for one operation."""
+FIRST = 5.0
+"""Seconds that a peer has for its first handshake, before that it has none is a problem."""
 THREADS = 2
 """Of its own: calls that hang for ever must not fill those in which intents are stored. One may
 hang, and the next one is still made."""
@@ -34,10 +43,19 @@ class MeshKeeper:
         before: MeshKeeper | None = None,
     ) -> None:
         """`before`: the keeper of the same device under the configuration before."""
-        self._mesh = Mesh(config.mesh, config.private_key_file) if config.mesh else None
+        self._mesh: Mesh | None = (
+            Mesh(config.mesh, config.private_key_file, before._mesh if before else None)
+            if config.mesh
+            else None
+        )
         self._config = config.mesh
         self._device = config.mesh.device if config.mesh else ""
+        peers = config.mesh.peers if config.mesh else ()
+        self._owners = Owners(peers)
+        self._rotating = frozenset(peer.name for peer in peers if peer.next_public_key)
         self._note = note
+        self._resolver = Resolver(names_of(config))
+        self._names_changed = asyncio.Event()
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(THREADS, "mesh")
         )
@@ -45,6 +63,13 @@ class MeshKeeper:
         self.public_key: str = before.public_key if before else ""
         """The node's own; empty before the first look."""
         self.problem: str = before.problem if before else ""
+        self._by_name = {peer.name: peer for peer in self.peers}
+        self._peer_problems: dict[str, str] = dict(before._peer_problems) if before else {}
+        self._waiting: dict[str, float] = dict(before._waiting) if before else {}
+        """By the name of a peer without a handshake: since when, on the loop's clock."""
+        if before is not None:
+            self._resolver.names.take_over(before._resolver.names)
+        self._endpoints = self._resolver.names.endpoints
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -53,6 +78,11 @@ class MeshKeeper:
         loop = asyncio.get_running_loop()
         ensured = -ENSURE
         while True:
+            self._names_changed.clear()
+            self._resolver.ask({p.name for p in self.peers if p.stale}, self._on_answer)
+            if self._endpoints != (found := self._resolver.names.endpoints):
+                self._tell_moved(found)
+                ensured = -ENSURE
             try:
                 async with asyncio.timeout(PATIENCE):
                     if loop.time() - ensured >= ENSURE:
@@ -62,12 +92,54 @@ class MeshKeeper:
                     if not seen.whole:  # as a wireguard-go that was started again
                         await self._ensure(self._mesh)
                         seen = await self._in_thread(self._mesh.observe)
-                    self.peers, self.public_key = seen.peers, seen.public_key
+                self.public_key = seen.public_key
+                self._take(seen.peers, loop.time())
+                self._tell({**seen.problems, **self._resolver.names.problems})
                 self.problem = ""
             except (MeshError, TimeoutError) as error:
                 self._complain(str(error) or f"no answer within {PATIENCE:g} s")
                 ensured = -ENSURE
-            await asyncio.sleep(RETRY if self.problem else OBSERVE)
+            try:
+                async with asyncio.timeout(self._interval()):
+                    await self._names_changed.wait()
+            except TimeoutError:
+                continue
+
+    def path_problem(self, address: Address) -> str | None:
+        """Why nothing can be sent to a worker's address, as WireGuard has it.
+
+        None: it can, or nothing is known: a peer that nobody keeps alive, or a device that cannot
+        be looked at.
+        """
+        if self._mesh is None or not self.peers:
+            return None
+        name = self._owners.of(address)
+        if name is None:
+            return f"no mesh peer has {address} among its allowed addresses"
+        peer = self._by_name.get(name)
+        if peer is None or not peer.stale:
+            return None
+        if peer.handshake_age is not None:
+            return f"mesh peer {name}: no handshake for {peer.handshake_age:.0f} s"
+        since = self._waiting.get(name)
+        now = asyncio.get_running_loop().time()
+        return f"mesh peer {name}: never a handshake" if since and now - since > FIRST else None
+
+    def _take(self, peers: tuple[PeerStatus, ...], now: float) -> None:
+        self.peers = peers
+        self._by_name = {peer.name: peer for peer in peers}
+        first = {peer.name for peer in peers if peer.handshake_age is None}
+        self._waiting = {name: self._waiting.get(name, now) for name in first}
+
+    def _interval(self) -> float:
+        if self.problem:
+            return RETRY
+        moved = {peer.name for peer in self.peers if peer.next_key}
+        return OBSERVE if self._rotating <= moved else min(OBSERVE, ROTATION)
+
+    def _on_answer(self) -> None:
+        if self._endpoints != self._resolver.names.endpoints:
+            self._names_changed.set()
 
     def status(self) -> dict[str, Any]:
         """The mesh as it was seen last, as JSON values."""
@@ -90,6 +162,7 @@ class MeshKeeper:
                     "tx": peer.tx,
                     "endpoint": peer.endpoint,
                     "next_key": peer.next_key,
+                    "problem": self._peer_problems.get(peer.name, ""),
                 }
                 for peer in self.peers
             ],
@@ -99,9 +172,26 @@ class MeshKeeper:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def _ensure(self, mesh: Mesh) -> None:
-        changes = await self._in_thread(mesh.ensure)
+        changes = await self._in_thread(partial(mesh.ensure, self._endpoints))
         if changes:
             self._note("mesh", self._device, f"{len(changes)} changes made")
+
+    def _tell(self, problems: dict[str, str]) -> None:
+        """Once each, and when it is over."""
+        for peer, problem in problems.items():
+            if self._peer_problems.get(peer) != problem:
+                self._note("mesh", peer, problem)
+        for peer in self._peer_problems.keys() - problems.keys():
+            self._note("mesh", peer, "that is mended")
+        self._peer_problems = problems
+
+    def _tell_moved(self, now: dict[str, Endpoint]) -> None:
+        for peer, endpoint in now.items():
+            before = self._endpoints.get(peer)
+            if before != endpoint:
+                was = f", and not for {before} any more" if before else ""
+                self._note("mesh", peer, f"its endpoint's name stands for {endpoint}{was}")
+        self._endpoints = now
 
     def _complain(self, problem: str) -> None:
         if problem != self.problem:

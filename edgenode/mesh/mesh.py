@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -36,8 +36,8 @@ class Observed:
     looked at."""
     public_key: str = ""
     """The node's own."""
-    problems: tuple[str, ...] = ()
-    """Of single peers: why they are left as they are."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a peer: why it is left as it is."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Mesh:
             and addresses.issuperset(self._config.addresses)
             and all(self._placed(p, p.name in after, present) for p in self._config.peers),
             key.public,
-            tuple(self._files.problems.values()),
+            dict(self._files.problems),
         )
 
     def _known(

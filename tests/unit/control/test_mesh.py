@@ -42,7 +42,7 @@ async def test_calls_that_hang_fill_no_threads_of_others(
     hung = 0
 
     class Hanging:
-        def ensure(self) -> list[str]:
+        def ensure(self, *_: object) -> list[str]:
             nonlocal hung
             hung += 1
             go_on.wait(10)

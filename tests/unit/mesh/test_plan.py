@@ -144,3 +144,23 @@ def test_rendered_without_the_private_key() -> None:
         "AllowedIPs = 198.51.100.208/29\n"
         "PersistentKeepalive = 15\n"
     )
+
+
+def test_a_peer_with_names_secrets_and_a_next_key_is_rendered() -> None:
+    fields = {"preshared_key_file": "/etc/fra.psk", "next_public_key": public_key(2)}
+    shown = render(mesh(peers=[peer(endpoint="fra1.example.net:5", **fields)]), Path("key"))
+    assert shown.partition("# x\n")[2] == (
+        "[Peer]\n"
+        f"PublicKey = {public_key(1)}\n"
+        "# PresharedKey is in /etc/fra.psk\n"
+        "Endpoint = fra1.example.net:5\n"
+        "AllowedIPs = 203.0.113.0/24\n"
+        "PersistentKeepalive = 15\n"
+        "\n"
+        "# x, under its next key\n"
+        "[Peer]\n"
+        f"PublicKey = {public_key(2)}\n"
+        "# PresharedKey is in /etc/fra.psk\n"
+        "Endpoint = fra1.example.net:5\n"
+        "PersistentKeepalive = 15\n"
+    )
