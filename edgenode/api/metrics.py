@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from edgenode.api import regionmetrics
+from edgenode.api import regionmetrics, registrymetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -30,6 +30,7 @@ class StatusCollector(Collector):
         yield from _operators(status)
         yield from _health(status)
         yield from regionmetrics.collect(status)
+        yield from registrymetrics.collect(status)
         yield from _steering(status)
 
 

@@ -27,11 +27,13 @@ from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
 from edgenode.control.parts import Parts, again_and_again
+from edgenode.control.registry import RegistryKeeper
 from edgenode.control.relays import Relays
 from edgenode.control.starting import take_over
 from edgenode.control.tracing import trace
 from edgenode.health.risefall import State, Verdict
 from edgenode.regions import Regions
+from edgenode.regions.registry import from_config
 from edgenode.steering.report import Report
 from edgenode.steering.table import Bind, Table
 
@@ -94,12 +96,16 @@ class Control:
         )
         self._mesh: MeshKeeper = MeshKeeper(config, self._note, before._mesh if before else None)
         self._relays: Relays = before._relays if before else Relays()
+        self._registry: RegistryKeeper = RegistryKeeper(
+            config, self._note, before._registry if before else None
+        )
         self._regions: Regions = Regions(
-            config,
+            self._registry.merged,
             _bind(config),
             self._publish,
             self._on_reachability,
             last=last_table,
+            complete=self._registry.complete,
             before=before._regions if before else None,
         )
         if before is not None:
@@ -135,6 +141,7 @@ class Control:
                 "announcer": self._announcer.run,
                 "mesh": self._mesh.run,
                 "regions": self._regions.run,
+                "registry": lambda: self._registry.run(self._on_workers),
                 "bird": self._bird.run,
                 "wishes": self._commands.watch,
                 "proofs": lambda: self._proofs.run(lambda: self.config),
@@ -171,6 +178,9 @@ class Control:
         self._decide(self._groups[s.group] for s in self.config.services if s.name == service)
         words = {True: "has a reachable region", False: "has no reachable region", None: "unknown"}
         self._note("service", service, words[reachable])
+
+    def _on_workers(self, merged: Config) -> None:
+        self._regions.take(from_config(merged, _bind(merged)))
 
     def _publish(self, table: Table) -> None:
         if self._after is None:
@@ -351,6 +361,7 @@ class Control:
             counters=self._checker.counters(),
             regions=self._regions.status(),
             mesh=self._mesh.status(),
+            registry=self._registry.status(),
             steering=self._steering,
             lifeline=self._lifeline.held,
             lifeline_silent=self._lifeline.silent_for(time.monotonic()),

@@ -46,6 +46,7 @@ def status(
     counters: Mapping[str, Counters],
     regions: Mapping[str, Any],
     mesh: Mapping[str, Any],
+    registry: Mapping[str, Any],
     steering: SteeringLink,
     lifeline: bool | None,
     lifeline_silent: float,
@@ -136,6 +137,7 @@ def status(
             for name, region in regions["regions"].items()
         ],
         "mesh": mesh,
+        "registry": registry,
         "steering": {
             "connected": steering.connected,
             "applied": steering.applied,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from functools import lru_cache
+from typing import Annotated, Self, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from edgenode.config.schema import Worker
-from edgenode.config.section import Flag, Section
+from edgenode.config.schema import Limited, Worker
+from edgenode.config.section import Section
 from edgenode.config.values import AddressField, Name
 
 MAX_VALUE = 4096
@@ -32,7 +33,7 @@ class RecordError(ValueError):
     """A record cannot be used; the text says why."""
 
 
-class Record(Section):
+class Record(Limited):
     """A worker as it registered itself: the value of ``workers/REGION/NAME``, as JSON."""
 
     model_config = ConfigDict(extra="ignore")  # a newer worker may say more
@@ -41,9 +42,12 @@ class Record(Section):
     addresses: Annotated[tuple[AddressField, ...], Field(min_length=1, max_length=MAX_ADDRESSES)]
     """Mesh addresses, the preferred family first."""
     weight: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
-    soft_limit: Annotated[int, Field(strict=True, ge=1)] | None = None
-    hard_limit: Annotated[int, Field(strict=True, ge=1)] | None = None
-    draining: Flag = False
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        if self.soft_limit and self.hard_limit and self.soft_limit > self.hard_limit:
+            raise ValueError("soft_limit is above hard_limit")
+        return self
 
     def render(self) -> bytes:
         """As it lies in etcd."""
@@ -113,6 +117,7 @@ class Layout:
         return WorkerId(*parts)
 
 
+@lru_cache(maxsize=32768)
 def parse(value: bytes) -> Record:
     """A worker's record. Raises RecordError, with a short sentence that is safe to print."""
     return _parse(Record, value)
@@ -123,11 +128,10 @@ def parse_load(value: bytes) -> Load:
     return _parse(Load, value)
 
 
+@lru_cache(maxsize=32768)
 def as_worker(who: WorkerId, record: Record) -> Worker:
     """As the configuration would have it."""
-    given = record.model_dump(exclude={"identity"}, exclude_unset=True)
-    known = {key: given[key] for key in given if key in Worker.model_fields}
-    return Worker.model_validate({"name": who.name, **known})
+    return Worker(name=who.name, **record.model_dump(exclude={"identity"}, exclude_unset=True))
 
 
 def _parse(model: type[_M], value: bytes) -> _M:
