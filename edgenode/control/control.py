@@ -336,10 +336,10 @@ class Control:
         known = await self._others([group])
         return explanation(self.config, self.status(), group, proof, known)
 
-    def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
+    async def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
         """Where a client of a service would be taken now, and why. Raises TraceError."""
         levels = self._orders.levels
-        return trace(self._regions, self._steering, levels, address, service, time.time())
+        return await trace(self._regions, self._steering, levels, address, service, time.time())
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""

@@ -1,7 +1,8 @@
-"""What a client's connection would come to on this node at this moment: `edgenode trace`. Pure."""
+"""What a client's connection would come to on this node at this moment: `edgenode trace`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from edgenode.steering.link import SteeringLink
 from edgenode.steering.report import Report
 
 
-def trace(
+async def trace(
     regions: Regions,
     steering: SteeringLink,
     levels: Mapping[str, Level],
@@ -27,13 +28,14 @@ def trace(
     """
     registry = regions.registry
     asked = service_for(registry.services, address, service)
-    found = candidates(
+    found = await asyncio.to_thread(  # thousands of workers take long: not in a withdraw's way
+        candidates,
         registry,
         asked,
-        regions.states,
+        dict(regions.states),
         regions.table,
         regions.order,
-        seen(steering.report, asked.name),
+        seen(steering.report, asked.name, unix),
         unix,
     )
     return {
@@ -52,7 +54,7 @@ def trace(
     }
 
 
-def seen(report: Report | None, service: str) -> Seen:
+def seen(report: Report | None, service: str, unix: float) -> Seen:
     """What the relays know of the workers, as far as it decides where a service's clients go."""
     if report is None:
         return Seen()
@@ -61,4 +63,9 @@ def seen(report: Report | None, service: str) -> Seen:
         for name, target in report.targets.items()
         for region, _, worker in [name.partition("/")]
     }
-    return Seen(live)
+    left_alone = {
+        (one.region, one.worker): f"{one.reason}, for {one.until - unix:.0f} s more"
+        for one in report.ejections
+        if one.service == service and one.until > unix
+    }
+    return Seen(live, left_alone)

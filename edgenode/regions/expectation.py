@@ -1,8 +1,9 @@
 """Whom a new connection would be given, and with what chance: as the relays pick. Pure.
 
 The nearest region in which somebody is below the soft limits; if there is none, up to the hard
-ones, nearest first; if all that have room are left alone by the relays, one of these. In the region
-two workers are drawn, each with a chance in proportion to its weight, and the less busy is taken.
+ones, nearest first; then those that fail users as a whole, likewise; and if everybody else is left
+alone by the relays, one of these. In the region two workers are drawn, each with a chance in
+proportion to its weight, and the less busy is taken (see `steering.pick`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from edgenode.steering import table
-
-SMALLEST = 0.05
-"""The share of its weight that a worker has when it has just come up."""
+from edgenode.steering.pick import share
 
 Live = Mapping[tuple[str, str], int]
 """Connections by region and worker, of all services; absent: none."""
+
+LeftAlone = tuple[str, str | None]
+"""Region and worker that the relays have ejected or set aside; None: the region comes last."""
 
 
 class Room(StrEnum):
@@ -39,29 +41,31 @@ class Expectation:
 
 
 def expect(
-    service: table.Service, live: Live, left_alone: Collection[tuple[str, str]], unix: float
+    service: table.Service, live: Live, left_alone: Collection[LeftAlone], unix: float
 ) -> Expectation:
-    """The region and the workers that a connection at this Unix time would be given.
-
-    `left_alone`: region and worker of those that relays have ejected or set aside.
-    """
+    """The region and the workers that a connection at this Unix time would be given."""
     totals = by_region(live)
-    for room in Room:
-        for region in service.regions:
+    last = [region for region in service.regions if (region.region, None) in left_alone]
+    first = [region for region in service.regions if (region.region, None) not in left_alone]
+    tries = [(regions, room) for regions in (first, last) for room in (Room.SOFT, Room.HARD)]
+    full = False
+    for regions, room in (*tries, (service.regions, Room.LEFT_ALONE)):
+        if room is Room.LEFT_ALONE and full:
+            break  # refused: those that are well have all that they may have
+        for region in regions:
+            at = region.region
             alone = () if room is Room.LEFT_ALONE else left_alone
-            if not at_limit(totals.get(region.region, 0), region, room):
-                found = [
-                    target
-                    for target in region.workers
-                    if not at_limit(live.get((region.region, target.worker), 0), target, room)
-                    and (region.region, target.worker) not in alone
-                ]
-                if found:
-                    weights = [weight_now(target, service.slow_start, unix) for target in found]
-                    counts = [live.get((region.region, target.worker), 0) for target in found]
-                    chances = shares(weights, counts)
-                    names = (target.worker for target in found)
-                    return Expectation(region.region, room, dict(zip(names, chances, strict=True)))
+            members = [one for one in region.workers if (at, one.worker) not in alone]
+            room_for = [
+                one for one in members if not at_limit(live.get((at, one.worker), 0), one, room)
+            ]
+            if room_for and not at_limit(totals.get(at, 0), region, room):
+                weights = [weight_now(one, service.slow_start, unix) for one in room_for]
+                counts = [live.get((at, one.worker), 0) for one in room_for]
+                names = [one.worker for one in room_for]
+                chances = dict(zip(names, shares(weights, counts), strict=True))
+                return Expectation(at, room, chances)
+            full = full or (bool(members) and room is Room.HARD)
     return Expectation()
 
 
@@ -83,10 +87,7 @@ def at_limit(live: int, limited: table.Target | table.RegionTargets, room: Room)
 
 def weight_now(target: table.Target, slow_start: float, unix: float) -> float:
     """A worker's weight, less while its slow start lasts."""
-    up = unix - target.since
-    if target.since <= 0 or up >= slow_start:
-        return float(target.weight)
-    return target.weight * max(SMALLEST, up / slow_start)
+    return target.weight * share(slow_start, unix - target.since)
 
 
 def shares(weights: Sequence[float], counts: Sequence[int]) -> list[float]:

@@ -9,6 +9,7 @@ from edgenode.config import schema
 from edgenode.health.risefall import State
 from edgenode.regions.expectation import (
     Expectation,
+    LeftAlone,
     Live,
     Room,
     at_limit,
@@ -26,8 +27,8 @@ class Seen:
     """What the relays have reported. `live`: None where there is no report yet."""
 
     live: Live | None = None
-    left_alone: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Region and worker that the relays of this service leave alone, and why."""
+    left_alone: Mapping[LeftAlone, str] = field(default_factory=dict)
+    """Why the relays leave a worker of this service alone, or take a region last."""
 
 
 class Scene:
@@ -87,8 +88,8 @@ class Scene:
             return "all healthy workers have as many connections as they may: clients are refused"
         if room is Room.HARD:
             return f"{region}: everybody is at the soft limits, so they do not count"
-        if room is Room.LEFT_ALONE:
-            return f"{region}: all that have room have failed users, and are tried all the same"
+        if room is Room.LEFT_ALONE or (region, None) in self.seen.left_alone:
+            return f"{region}: all that are healthy have failed users, and are tried all the same"
         first = next(iter(self.tried))
         if region == first:
             return f"{region}: {self._first(region)}"
@@ -108,7 +109,8 @@ class Scene:
         elif chosen is None or self.places[name] < self.places[chosen]:
             text = f"passed over: it {self._no_room(name)}"
         else:
-            text = f"comes after {chosen}: {self._farther(name, chosen)}"
+            why = self.seen.left_alone.get((name, None)) or self._farther(name, chosen)
+            text = f"comes after {chosen}: {why}"
         if any(
             self._registry.draining(target)
             for target in self.targets[name]
@@ -202,10 +204,10 @@ class Scene:
 
     def _no_room(self, name: str) -> str:
         region = self.tried[name]
+        if (name, None) in self.seen.left_alone:
+            return f"comes last: {self.seen.left_alone[name, None]}"
         if (limit := _limit(self.totals.get(name, 0), region)) is not None:
             return f"is at its {limit}"
-        if any((name, target.worker) in self.seen.left_alone for target in region.workers):
-            return "has no worker with room that the relays do not leave alone"
         return "has no worker with room"
 
 

@@ -108,7 +108,7 @@ class FakeNode:
     async def explain(self, group: str) -> Mapping[str, Any]:
         return {"group": {"name": group}}
 
-    def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
+    async def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
         if not address:
             raise TraceError("'' is no address")
         return {"address": address, "service": service}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgenode.regions.expectation import Expectation, Room, expect, shares
+from edgenode.regions.expectation import Expectation, LeftAlone, Room, expect, shares
 from edgenode.steering.table import RegionTargets, Service, Target
 
 NOW = 2000.0
@@ -86,9 +86,19 @@ def test_a_region_has_limits_of_its_own() -> None:
 
 def test_those_left_alone_are_taken_when_nobody_else_is_there() -> None:
     web = service(IAD, FRA)
-    alone = {("iad", "i1")}
+    alone: set[LeftAlone] = {("iad", "i1")}
     assert expect(web, {}, alone, NOW).region == "fra"
     assert expect(service(IAD), {}, alone, NOW) == Expectation("iad", Room.LEFT_ALONE, {"i1": 1.0})
+    full = {("fra", "f1"): 12, ("fra", "f2"): 12}
+    assert expect(web, full, alone, NOW).region is None, "refused, rather than sent to what fails"
+
+
+def test_a_region_that_fails_as_a_whole_comes_last() -> None:
+    web = service(IAD, FRA)
+    assert expect(web, {}, {("iad", None)}, NOW).region == "fra"
+    assert expect(web, {("fra", "f1"): 11, ("fra", "f2"): 11}, {("iad", None)}, NOW).region == "fra"
+    full = {("fra", "f1"): 12, ("fra", "f2"): 12}
+    assert expect(web, full, {("iad", None)}, NOW).region == "iad"
 
 
 def test_slow_start_lessens_the_share() -> None:

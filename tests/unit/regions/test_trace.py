@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edgenode.health.risefall import State
+from edgenode.regions.expectation import LeftAlone
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.ranking import States, TargetState
 from edgenode.regions.reasons import Seen
@@ -135,10 +136,16 @@ def test_what_is_full_spills_over() -> None:
 
 
 def test_what_the_relays_leave_alone() -> None:
-    alone = {("fra", "fra-1"): "ejected for 30 s: refused"}
-    found = trace(seen=Seen({}, alone))
+    one: Mapping[LeftAlone, str] = {("fra", "fra-1"): "refused, for 30 s more"}
+    found = trace(seen=Seen({}, one))
     assert found.workers == {"fra-2": 1.0}
-    assert of_worker(found, "fra-1") == "left alone by the relays: ejected for 30 s: refused"
+    assert of_worker(found, "fra-1") == "left alone by the relays: refused, for 30 s more"
+    last: Mapping[LeftAlone, str] = {("fra", None): "timeout, for 3 s more"}
+    found = trace(seen=Seen({}, last))
+    assert found.why == "iad: the first with room, since fra comes last: timeout, for 3 s more"
+    assert region(found, "fra").why == "passed over: it comes last: timeout, for 3 s more"
+    every: Mapping[LeftAlone, str] = {(name, None): "timeout" for name in ("fra", "iad", "sin")}
+    assert "tried all the same" in trace(seen=Seen({}, every)).why
 
 
 def test_a_slow_start_is_told() -> None:
