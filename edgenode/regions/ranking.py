@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import inf
 
 from edgenode.config import schema
 from edgenode.config.values import Address
@@ -64,9 +65,10 @@ def without(states: States, problems: Mapping[TargetKey, str]) -> States:
 def region_rtts(states: States) -> dict[str, float]:
     """The distance of each region that has a healthy target: that of its nearest one."""
     rtts: dict[str, float] = {}
-    for key, target in states.items():
-        if target.state is State.UP and target.rtt is not None:
-            rtts[key.region] = min(target.rtt, rtts.get(key.region, target.rtt))
+    for (region, _, _), target in states.items():
+        rtt = target.rtt
+        if rtt is not None and target.state is State.UP and rtt < rtts.get(region, inf):
+            rtts[region] = rtt
     return rtts
 
 
@@ -115,14 +117,16 @@ def usable(
     What is draining is left out, unless nothing else is healthy: a worker that was meant to end
     soon still serves better than none, and a mistake in a drain must not refuse everybody.
     """
-    found: dict[str, list[Target]] = {}
-    last_resort: dict[str, list[Target]] = {}
-    for region, targets in registry.by_region(service).items():
-        for target in targets:
-            if target.key in healthy:
-                chosen = last_resort if registry.draining(target) else found
-                chosen.setdefault(region, []).append(target)
-    return found or last_resort
+    by_region = registry.for_new(service)
+    for place in (0, 1):
+        found = {
+            region: chosen
+            for region, targets in by_region.items()
+            if (chosen := [target for target in targets[place] if target.key in healthy])
+        }
+        if found:
+            return found
+    return {}
 
 
 def _service(
@@ -135,7 +139,7 @@ def _service(
         if name in targets:
             region = registry.regions[name]
             workers = tuple(
-                target.in_table(healthy[target.key] if slow else 0.0) for target in targets[name]
+                [target.in_table(healthy[target.key] if slow else 0.0) for target in targets[name]]
             )
             regions.append(table.RegionTargets(name, workers, region.soft_limit, region.hard_limit))
     return table.Service(

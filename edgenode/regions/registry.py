@@ -87,6 +87,25 @@ class Registry:
         """Whether a target is to get no new connections, as long as there are others."""
         return target.draining or self.regions[target.key.region].draining
 
+    def for_new(
+        self, service: schema.Service
+    ) -> Mapping[str, tuple[tuple[Target, ...], tuple[Target, ...]]]:
+        """The same, those that take new connections apart from those that drain."""
+        return self._for_new[service.name]
+
+    @cached_property
+    def _for_new(self) -> Mapping[str, Mapping[str, tuple[tuple[Target, ...], tuple[Target, ...]]]]:
+        return {
+            service: {
+                region: (
+                    tuple(target for target in targets if not self.draining(target)),
+                    tuple(target for target in targets if self.draining(target)),
+                )
+                for region, targets in regions.items()
+            }
+            for service, regions in self._by_service.items()
+        }
+
     @cached_property
     def _by_service(self) -> Mapping[str, Mapping[str, tuple[Target, ...]]]:
         by_place: dict[tuple[str, int], list[Target]] = {}
