@@ -16,6 +16,11 @@ BEGIN_BY = "X-Edgenode-Begin-By"
 class ApiError(Exception):
     """Control answered that it will not, or cannot; the text is its reason."""
 
+    def __init__(self, reason: str, status: int = 0) -> None:
+        """`status`: that of HTTP."""
+        super().__init__(reason)
+        self.status = status
+
 
 class ControlAway(Exception):
     """Nobody answers on the admin socket; the text says where and what to do."""
@@ -64,5 +69,6 @@ async def _call(
         except (aiohttp.ClientError, ValueError) as error:
             raise ControlAway(f"edgenode control broke off on {path}: {error}") from None
     if response.status != 200:
-        raise ApiError(answer.get("error", f"status {response.status}"))
+        reason = answer.get("error", f"status {response.status}")
+        raise ApiError(reason, response.status)
     return answer

@@ -23,6 +23,7 @@ from edgenode.cli import (
     regions,
     render,
     status,
+    trace,
     why,
 )
 from edgenode.cli.options import DEFAULT_CONFIG
@@ -89,6 +90,7 @@ firewall.add_to(app)
 status.add_to(app)
 why.add_to(app)
 regions.add_to(app)
+trace.add_to(app)
 history.add_to(app)
 groups.add_to(app)
 emergency.add_to(app)

@@ -10,7 +10,7 @@ from edgenode.cli.meshview import Peer
 from edgenode.cli.meshview import peers as found_in
 from edgenode.cli.options import console, errors, fail, show
 from edgenode.cli.status import ask
-from edgenode.cli.tables import NONE, coloured, limits, milliseconds, row, share, size, table
+from edgenode.cli.tables import NONE, coloured, limits, milliseconds, more, row, share, size, table
 from edgenode.cli.times import spell
 
 _FINE = ("good", "up")
@@ -64,8 +64,7 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
             mark = "!" if peer.bad else "-"
             console.print(f"{mark} {peer.name}: {peer.reason}", markup=False, style=style)
     if len(shown) < len(found):
-        more = len(found) - len(shown)
-        console.print(f"… and {more} more peers: --limit 0 shows all, --json too", markup=False)
+        console.print(more(len(found) - len(shown), "peers"), markup=False)
 
 
 def _line(lines: Any, peer: Peer) -> None:

@@ -12,7 +12,7 @@ from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, errors
 from edgenode.cli.regionview import Region, Worker
 from edgenode.cli.regionview import regions as found_in
 from edgenode.cli.status import ask
-from edgenode.cli.tables import NONE, coloured, limits, milliseconds, row, table
+from edgenode.cli.tables import NONE, coloured, figure, limits, milliseconds, more, row, table
 from edgenode.cli.times import spell
 
 LINES = 100
@@ -93,7 +93,7 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
             coloured(region.state),
             milliseconds(region.rtt_ms),
             f"{region.healthy} of {len(region.workers)}",
-            _live(region.live),
+            figure(region.live),
             limits(region.limits.soft, region.limits.hard),
             region.why,
         )
@@ -118,7 +118,7 @@ def _print_workers(found: Sequence[tuple[Region, Worker]], limit: int) -> None:
             coloured(worker.state),
             NONE if worker.for_s is None else spell(worker.for_s),
             milliseconds(worker.rtt_ms),
-            _live(worker.live),
+            figure(worker.live),
             limits(worker.limits.soft, worker.limits.hard),
             "" if worker.state == "up" else worker.why,
         )
@@ -134,11 +134,6 @@ def _bounded(found: Sequence[Region], limit: int) -> list[Region]:
     return sorted(kept, key=lambda region: region.order)
 
 
-def _live(count: int | None) -> str:
-    return NONE if count is None else str(count)
-
-
 def _more(count: int, what: str) -> None:
     if count > 0:
-        text = f"… and {count} more {what}: --limit 0 shows all, --json too"
-        console.print(text, markup=False)
+        console.print(more(count, what), markup=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.table import Table
 from rich.text import Text
 
@@ -71,17 +69,18 @@ def size(value: float) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.1f} {unit}"
 
 
-def limits(soft: int | None, hard: int | None) -> str:
-    """``soft / hard``; empty where there is none."""
-    return (
-        "" if soft is None and hard is None else " / ".join(_limit(each) for each in (soft, hard))
-    )
-
-
-def _limit(value: int | None) -> str:
+def figure(value: int | None) -> str:
+    """A count."""
     return NONE if value is None else str(value)
 
 
-def joined(parts: Iterable[str]) -> str:
-    """One cell of what there is to say."""
-    return "; ".join(part for part in parts if part)
+def limits(soft: int | None, hard: int | None) -> str:
+    """``soft / hard``; empty where there is none."""
+    return (
+        "" if soft is None and hard is None else " / ".join(figure(each) for each in (soft, hard))
+    )
+
+
+def more(count: int, what: str) -> str:
+    """What is said of lines that are not shown."""
+    return f"… and {count} more {what}: --limit 0 shows all, --json too"
