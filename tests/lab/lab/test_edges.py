@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,47 @@ def test_each_daemon_is_a_process_of_its_own(lab: Lab) -> None:
     assert len(mains) == len(daemons)
     groups = [set(lab.pids("lon1", daemon)) for daemon in daemons]
     assert sum(map(len, groups)) == len(set().union(*groups))
+
+
+def test_what_is_measured_is_shown(lab: Lab) -> None:
+    """Figures of the regions, of the tunnels, and of where a client would be taken."""
+
+    def shown(command: str, *arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(
+            lab.edgenode("lon1", command, *arguments, "--json").stdout
+        )
+        return answer
+
+    order = lab.topology.regions_by_distance("lon1")
+    wait_until(lambda: region_of(lab, "par") == order[0], 10, "the nearest region")
+    regions = shown("regions")["regions"]
+    assert [region["name"] for region in regions] == list(order)
+    assert [region["state"] for region in regions] == ["up"] * len(order)
+    distances = [region["rtt_ms"] for region in regions]
+    assert distances == sorted(distances)
+    for region in regions:
+        # A probe is a connection: one round-trip.
+        expected = lab.topology.rtt("lon1", region["name"])
+        assert expected * 0.9 < region["rtt_ms"] < expected + 20
+        assert all(worker["rtt_ms"] for worker in region["workers"])
+
+    mesh = shown("mesh")
+    assert len(mesh["addresses"]) == 2
+    assert len(mesh["public_key"]) == 44
+    nearest = next(peer for peer in mesh["peers"] if peer["name"] == order[0])
+    assert nearest["handshake_age_s"] < 180
+    assert min(nearest["rx"], nearest["tx"]) > 0
+    assert nearest["state"] in ("good", "up")
+
+    client = str(lab.topology.uplink("par").end("par").ipv4.ip)
+    for address in (client, str(WEB.addresses[1])):
+        trace = shown("trace", address)
+        assert (trace["service"], trace["region"]) == ("web", order[0])
+        assert sum(trace["workers"].values()) == pytest.approx(1)
+        assert [region["region"] for region in trace["regions"]] == list(order)
+    for command in (["regions", "--workers"], ["mesh"], ["trace", client]):
+        assert order[0] in lab.edgenode("lon1", *command).stdout
+    assert lab.edgenode("lon1", "trace", client, "--service", "none").returncode == 2
 
 
 def test_a_cut_tunnel_moves_users_to_the_next_region_and_back(lab: Lab) -> None:
