@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from edgenode.config import Config
 from edgenode.regions import Regions
 from edgenode.steering.table import Bind, Table
 from tests.unit.regions.worlds import config, names
+from tests.unit.regions.worlds import workers as workers_of
 
 UNBOUND = Bind()
 
@@ -154,3 +156,91 @@ async def test_another_configuration_goes_on_with_what_is_known(
     anew = Regions(other, UNBOUND, seen.tables.append, before=before)
     assert anew.reachable("web") is None, "probed in another way"
     assert anew.table == before.table
+
+
+async def test_the_dead_are_found_within_one_and_a_half_intervals(
+    workers: tuple[Worker, Worker],
+) -> None:
+    fra, iad = workers
+    fra.start()
+    iad.start()
+    seen = Seen()
+    regions = Regions(two_regions(fra.port, interval="1s"), UNBOUND, seen.tables.append)
+    running = asyncio.create_task(regions.run())
+    try:
+        await until(lambda: sorted(seen.order) == ["fra", "iad"], "both in the table")
+        fra.stop()
+        began = asyncio.get_running_loop().time()
+        await until(lambda: seen.order == ["iad"], "fra out of the table")
+        assert asyncio.get_running_loop().time() - began < 1.5
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def test_many_verdicts_make_few_tables() -> None:
+    """However long a table takes, the loop is free most of the time."""
+    with socket.create_server(("0.0.0.0", 0), backlog=256) as server:
+        port = server.getsockname()[1]
+        names_ = [f"w{n}" for n in range(40)]
+        region = {
+            "name": "fra",
+            "workers": [{"name": w, "addresses": [f"127.0.72.{w[1:]}"]} for w in names_],
+            "probe": {"interval": "200ms", "timeout": "500ms", "rise": 2, "fall": 2},
+        }
+        service = {"name": "web", "group": "web", "listen": ["203.0.113.1:80"], "port": port}
+        seen = Seen()
+
+        def publish(table: Table) -> None:
+            seen.tables.append(table)
+            time.sleep(0.02)
+
+        regions = Regions(config(services=[service], regions=[region]), UNBOUND, publish)
+        running = asyncio.create_task(regions.run())
+        began = asyncio.get_running_loop().time()
+        try:
+            await until(
+                lambda: bool(seen.tables) and len(workers_of(seen.tables[-1].services[0])) == 40,
+                "all in the table",
+            )
+            took = asyncio.get_running_loop().time() - began
+            assert len(seen.tables) < 20
+            assert len(seen.tables) * 0.02 < 0.4 * took
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+
+async def test_a_worker_behind_a_bad_way_leaves_the_table(workers: tuple[Worker, Worker]) -> None:
+    fra, iad = workers
+    fra.start()
+    iad.start()
+    seen = Seen()
+    bad: dict[str, str] = {}
+    regions = Regions(
+        two_regions(fra.port),
+        UNBOUND,
+        seen.tables.append,
+        path_problem=lambda address: bad.get(str(address)),
+    )
+    running = asyncio.create_task(regions.run())
+    try:
+        await until(lambda: sorted(seen.order) == ["fra", "iad"], "both in the table")
+        bad[fra.address] = "full-size packets do not pass"
+        regions.look()
+        await until(lambda: seen.order == ["iad"], "fra out of the table")
+        target = regions.status()["regions"]["fra"]["targets"][f"fra-1:{fra.port}"]
+        assert (target["state"], target["reason"]) == ("down", "full-size packets do not pass")
+        bad[iad.address] = "no handshake for 200 s"
+        regions.look()
+        await until(lambda: regions.reachable("web") is False, "nothing is reachable")
+        bad.clear()
+        regions.look()
+        await until(lambda: sorted(seen.order) == ["fra", "iad"], "both again")
+        assert regions.reachable("web") is True
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
