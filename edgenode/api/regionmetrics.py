@@ -17,6 +17,7 @@ def collect(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield from _services(status)
     yield from _peers(status)
     yield from _paths(status)
+    yield from _siblings(status)
 
 
 def _regions(status: Mapping[str, Any]) -> Iterator[Metric]:
@@ -69,6 +70,15 @@ def _services(status: Mapping[str, Any]) -> Iterator[Metric]:
         "service",
         ((each["name"], each["reachable"]) for each in status.get("services", ())),
     )
+    causes = GaugeMetricFamily(
+        "edgenode_service_cause",
+        "1 for where the fault is thought to lie; the others are absent.",
+        labels=["service", "cause"],
+    )
+    for each in status.get("services", ()):
+        if each.get("cause"):
+            causes.add_metric([each["name"], each["cause"]], 1.0)
+    yield causes
     full = CounterMetricFamily(
         "edgenode_service_full",
         "Connections that were refused since no worker had room.",
@@ -144,6 +154,42 @@ def _paths(status: Mapping[str, Any]) -> Iterator[Metric]:
     for path in paths:
         states.add_metric([path["name"], path["state"]], 1.0)
     yield states
+
+
+def _siblings(status: Mapping[str, Any]) -> Iterator[Metric]:
+    siblings = status.get("siblings") or {"edges": []}
+    edges = siblings["edges"]
+    yield _gauge(
+        "edgenode_sibling_heard_age_seconds",
+        "Since another edge was last heard over the mesh; absent before the first message.",
+        "sibling",
+        ((edge["name"], edge["heard_s_ago"]) for edge in edges),
+    )
+    yield _gauge(
+        "edgenode_sibling_fresh",
+        "1 where what the other edge says counts.",
+        "sibling",
+        ((edge["name"], edge["fresh"]) for edge in edges),
+    )
+    refused = CounterMetricFamily(
+        "edgenode_sibling_refused",
+        "Messages of another edge that made no sense.",
+        labels=["sibling"],
+    )
+    for edge in edges:
+        refused.add_metric([edge["name"]], edge["refused"])
+    yield refused
+    if edges:
+        yield GaugeMetricFamily(
+            "edgenode_sibling_conflicts",
+            "Mesh addresses and names that two nodes claim.",
+            value=len(siblings["conflicts"]),
+        )
+        yield GaugeMetricFamily(
+            "edgenode_registry_stale",
+            "1 where other edges know newer workers than this one.",
+            value=float(bool(siblings["stale"])),
+        )
 
 
 def _gauge(

@@ -23,7 +23,7 @@ from edgenode.cli.times import parse_past
 
 KINDS = (
     *("group", "check", "service", "intent", "waiting", "proof", "neighbor", "lifeline", "heart"),
-    *("bird", "mesh", "configuration", "control"),
+    *("bird", "mesh", "path", "registry", "sibling", "configuration", "control"),
 )
 """Of events, as control's parts note them."""
 

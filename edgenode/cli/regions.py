@@ -9,7 +9,7 @@ import typer
 
 from edgenode.cli.known import know
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, errors, fail, show
-from edgenode.cli.regionview import Region, Worker
+from edgenode.cli.regionview import Region, Worker, notes
 from edgenode.cli.regionview import regions as found_in
 from edgenode.cli.status import ask
 from edgenode.cli.tables import NONE, coloured, figure, limits, milliseconds, more, row, table
@@ -74,6 +74,7 @@ def regions(
     data = {
         "node": answer["node"],
         "services": answer.get("services", []),
+        "registry": answer.get("registry"),
         "regions": [region.as_json() for region in chosen],
     }
     show(data, as_json, lambda: _print(answer, chosen, workers, limit))
@@ -99,9 +100,8 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
         )
     console.print(lines)
     _more(len(found) - len(shown), "regions")
-    for service in answer.get("services", []):
-        if service["reachable"] is False:
-            console.print(f"! {service['name']} has no reachable region", markup=False, style="red")
+    for note in notes(answer):
+        console.print(f"! {note}", markup=False, style="red")
     if workers:
         _print_workers([(region, worker) for region in found for worker in region.workers], limit)
 

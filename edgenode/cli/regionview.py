@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from edgenode.cli.times import spell
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,38 @@ def _commonest(reasons: Iterable[str]) -> str:
         return ""
     reason, _ = found.most_common(1)[0]
     return reason + (f" (and {len(found) - 1} other reasons)" if len(found) > 1 else "")
+
+
+def notes(status: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong beside the regions: services without one, and where the workers come from."""
+    for service in status.get("services", ()):
+        if service["reachable"] is False:
+            yield f"{service['name']} has no reachable region{_evidence(service)}"
+        elif service.get("cause") == "everywhere":
+            yield f"{service['name']} is reached from nowhere{_evidence(service)}"
+    registry = status.get("registry") or {"source": "config"}
+    if registry["source"] == "config":
+        return
+    if registry["source"] == "copy":
+        age = registry["age_s"]
+        old = "there is none" if age is None else f"that is {spell(age)} old serves"
+        yield f"etcd: {registry['problem'] or 'not asked yet'}; of the workers the copy {old}"
+    elif registry["problem"]:
+        yield f"registry: {registry['problem']}"
+    held = [each["worker"] for each in registry["missing"]]
+    if held:
+        yield f"kept for now, though their records have gone: {_some(held)}"
+    if refused := registry["refused_count"]:
+        yield f"records that are not used: {refused} (edgenode history --kind registry)"
+
+
+def _evidence(service: Mapping[str, Any]) -> str:
+    return f": {service['evidence']}" if service.get("evidence") else ""
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ejections(report: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -98,3 +98,24 @@ def test_thousands_of_workers_are_no_more_lines() -> None:
     }
     steering = STATUS["steering"] | {"report": report}
     assert len(lines(regions=many, steering=steering)) == len(lines(regions=few))
+
+
+def test_siblings() -> None:
+    edges = [
+        {"name": "nyc1", "heard_s_ago": 0.5, "fresh": True, "refused": 3},
+        {"name": "sin1", "heard_s_ago": None, "fresh": False, "refused": 0},
+    ]
+    found = lines(
+        siblings={"edges": edges, "conflicts": ["198.51.100.193 is ours, and sin1's"], "stale": ""},
+        services=[{"name": "web", "reachable": None, "cause": "everywhere"}],
+    )
+    for line in (
+        'edgenode_sibling_heard_age_seconds{sibling="nyc1"} 0.5',
+        'edgenode_sibling_fresh{sibling="sin1"} 0.0',
+        'edgenode_sibling_refused_total{sibling="nyc1"} 3.0',
+        "edgenode_sibling_conflicts 1.0",
+        "edgenode_registry_stale 0.0",
+        'edgenode_service_cause{cause="everywhere",service="web"} 1.0',
+    ):
+        assert line in found
+    assert not [line for line in found if 'heard_age_seconds{sibling="sin1"' in line]

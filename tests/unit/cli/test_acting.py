@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import edgenode as edgenode_package
 from edgenode.cli.acting import author
+from edgenode.cli.history import KINDS
 from edgenode.state import Event, Intent, IntentKind, Intents, Journal
 from tests.unit.cli import fakes
 from tests.unit.cli.test_command import edgenode
@@ -345,3 +348,14 @@ def test_status_shows_who_wants_what_and_what_was_lost(config: Path, tmp_path: P
     assert "3 events could not be kept in the history" in shown
     assert "sent to one; NOT SENT to two: it was not sent" in shown
     assert "degraded web transit-v4" in shown
+
+
+def test_each_kind_of_event_can_be_asked_for() -> None:
+    package = Path(edgenode_package.__file__).parent
+    noted = {
+        kind
+        for file in package.rglob("*.py")
+        for kind in re.findall(r'note\(\s*"([a-z]+)"', file.read_text())
+    }
+    assert len(noted) > 8
+    assert noted <= set(KINDS)

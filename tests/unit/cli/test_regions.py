@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgenode.cli.regionview import Region, regions
+from edgenode.cli.regionview import Region, notes, regions
 from tests.unit.cli import fakes
 from tests.unit.cli.test_acting import config as config
 from tests.unit.cli.test_command import edgenode
@@ -98,6 +98,46 @@ def test_without_a_report_nothing_is_said_of_connections() -> None:
     found = one({"a:80": target(soft_limit=1)}, soft_limit=1)
     assert found.live is found.workers[0].live is None
     assert found.state == "up"
+
+
+REGISTRY = {
+    "source": "etcd",
+    "problem": "",
+    "age_s": 3.0,
+    "missing": [],
+    "refused_count": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"registry": {"source": "config"}}, []),
+        ({"registry": REGISTRY}, []),
+        (
+            {"registry": REGISTRY | {"source": "copy", "problem": "timed out", "age_s": 3600.0}},
+            ["etcd: timed out; of the workers the copy that is 1 h old serves"],
+        ),
+        (
+            {"registry": REGISTRY | {"missing": [{"worker": f"fra/w{n}"} for n in range(7)]}},
+            ["their records have gone: fra/w0, fra/w1, fra/w2, fra/w3, fra/w4 and 2 more"],
+        ),
+        ({"registry": REGISTRY | {"refused_count": 2}}, ["records that are not used: 2"]),
+        (
+            {"services": [{"name": "web", "reachable": False, "evidence": "no tunnel works"}]},
+            ["web has no reachable region: no tunnel works"],
+        ),
+        (
+            {"services": [{"name": "web", "reachable": None, "cause": "everywhere"}]},
+            ["web is reached from nowhere"],
+        ),
+    ],
+)
+def test_what_is_wrong_beside_the_regions(changes: dict[str, Any], said: list[str]) -> None:
+    found = list(notes(fakes.status(**changes)))
+    assert len(found) == len(said)
+    assert all(words in line for words, line in zip(said, found, strict=True))
 
 
 def status(workers: int) -> dict[str, Any]:
