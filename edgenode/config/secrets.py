@@ -107,7 +107,7 @@ def _preshared(path: Path) -> str | None:
     if trouble := complain(path):
         return trouble
     try:
-        if any(decode_key(path.read_text("ascii", "replace").strip())):
+        if any(decode_key(regularfile.read(path, 256).decode("ascii", "replace").strip())):
             return None
     except (OSError, ValueError):
         pass

@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from edgenode import regularfile
 from edgenode.config.values import KEY_BYTES, decode_key
 from edgenode.durable import sync_directory
 from edgenode.mesh.errors import KeyFileError
@@ -173,18 +174,17 @@ def _private(path: Path) -> PrivateKey:
 
 def _read(path: Path, what: str) -> str:
     """The text of a secret's file. Raises OSError, and KeyFileError where others may read it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyFileError(f"the {what} {path} is not a regular file")
-        if status.st_mode & 0o077:
-            raise KeyFileError(
-                f"others may read the {what} {path} "
-                f"(mode {stat.S_IMODE(status.st_mode):04o}): make a new key, "
-                f"or `chmod 600 {path}` if nobody has read it"
-            )
-        return file.read(256).decode("ascii", "replace").strip()
+    try:
+        raw, status = regularfile.read_with_status(path, 256)
+    except regularfile.NotRegular as error:
+        raise KeyFileError(f"the {what} {path} cannot be read: {error.strerror}") from None
+    if status.st_mode & 0o077:
+        raise KeyFileError(
+            f"others may read the {what} {path} "
+            f"(mode {stat.S_IMODE(status.st_mode):04o}): make a new key, "
+            f"or `chmod 600 {path}` if nobody has read it"
+        )
+    return raw.decode("ascii", "replace").strip()
 
 
 def _create(path: Path) -> None:

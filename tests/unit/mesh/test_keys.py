@@ -65,5 +65,5 @@ def test_no_place_to_make_it(tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_key_file_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    with pytest.raises(KeyFileError, match="not a regular file"):
+    with pytest.raises(KeyFileError, match="a FIFO, and no regular file"):
         load_or_create(tmp_path / "pipe")
