@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from edgenode.cli import (
     trace,
     why,
 )
-from edgenode.cli.options import DEFAULT_CONFIG
+from edgenode.cli.options import DEFAULT_CONFIG, EXIT_USAGE, tell_program
 
 app = typer.Typer(
     name="edgenode",
@@ -102,6 +103,10 @@ def run() -> None:
     # Broken pipes (`edgenode status | head`) are no error worth a traceback.
     try:
         app()
+    except SystemExit as end:
+        if end.code == EXIT_USAGE and sys.argv[1:2] != ["lab"] and "--json" in sys.argv:
+            tell_program({"error": "wrong usage, as standard error says: nothing was done"})
+        raise
     except BrokenPipeError:
         os._exit(141)
     except OSError as error:

@@ -61,7 +61,8 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 def fail(sentence: str, status: int = EXIT_FAILED) -> NoReturn:
     """One clear sentence on standard error, for a program on standard output too, and out."""
     errors.print(f"edgenode: {sentence}", markup=False)
-    _tell_program({"error": sentence})
+    if _Output.wanted:
+        tell_program({"error": sentence})
     raise typer.Exit(status)
 
 
@@ -83,7 +84,8 @@ def refuse_config(error: ConfigError) -> NoReturn:
     """Every problem of the configuration on standard error, and out."""
     for line in error.lines():
         errors.print(line, markup=False)
-    _tell_program({"error": str(error)})
+    if _Output.wanted:
+        tell_program({"error": str(error)})
     raise typer.Exit(EXIT_USAGE) from None
 
 
@@ -102,7 +104,7 @@ def write_json(data: Any) -> None:
     _Output.written = True
 
 
-def _tell_program(data: Any) -> None:
-    """Unless it has its document already, which says the same."""
-    if _Output.wanted and not _Output.written:
+def tell_program(data: Any) -> None:
+    """Who said --json, unless there is a document already, which says the same."""
+    if not _Output.written:
         write_json(data)

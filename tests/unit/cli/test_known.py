@@ -188,3 +188,11 @@ def test_programs_get_what_is_wrong_with_the_file(config: Path) -> None:
         shown = edgenode(*command, "--json", "--config", str(config))
         assert shown.returncode == 2
         assert "bgp.asn" in json.loads(shown.stdout)["error"]
+
+
+@pytest.mark.parametrize("command", [["why"], ["regions", "--limit", "x"], ["status", "--none"]])
+def test_programs_are_told_of_wrong_usage(command: list[str]) -> None:
+    shown = edgenode(*command, "--json")
+    assert shown.returncode == 2
+    assert "Usage" in shown.stderr
+    assert json.loads(shown.stdout)["error"].startswith("wrong usage")
