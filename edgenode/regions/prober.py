@@ -27,6 +27,10 @@ With the jitter, what died just after a probe is known to be dead 1.3 intervals 
 refuses, and after its time-outs in addition where it is silent. One that nothing is known of is
 looked at in the same way."""
 
+HURRY = 0.05
+"""Seconds between two probes of a target that fails users and has failed a probe. One that answers
+is probed again after `CONFIRM` at the earliest, however many users it fails."""
+
 Clock = Callable[[], float]
 OnChange = Callable[[TargetKey], None]
 
@@ -74,7 +78,7 @@ class Prober:
                 self._states[key] = watch.snapshot()
 
     def probe_soon(self, key: TargetKey) -> None:
-        """Probe a target now, in addition to its schedule. Unknown targets are passed over."""
+        """Probe a target ahead of its schedule. Unknown targets are passed over."""
         if key in self._watches:
             self._watches[key].hurry.set()
 
@@ -145,20 +149,25 @@ class _Watch:
         interval = self.target.probe.interval
         again = CONFIRM * interval / max(1, self.target.probe.rise - 1, self.target.probe.fall - 1)
         origin = due = first_probe(self._clock(), interval, random.random())
+        earliest = self._clock()
         while True:
-            await self._until(due)
+            await self._until(due, earliest)
             started = self._clock()
             on_look(self, await self._look())
             due = next_probe(origin, interval, JITTER, self._clock(), random.random())
+            earliest = started + again
             if self._risefall.in_doubt and self._risefall.state is not State.DOWN:
-                due = min(due, started + again)
+                due = min(due, earliest)
+                earliest = started + min(again, HURRY)
 
-    async def _until(self, due: float) -> None:
-        """Wait until then, or until somebody is in a hurry."""
+    async def _until(self, due: float, earliest: float) -> None:
+        """Wait until it is due, or until somebody is in a hurry, but not less than `earliest`."""
         loop = asyncio.get_running_loop()
         timer = loop.call_later(max(0.0, due - self._clock()), self.hurry.set)
         try:
             await self.hurry.wait()
+            if (early := earliest - self._clock()) > 0:
+                await asyncio.sleep(early)
         finally:
             timer.cancel()
         self.hurry.clear()

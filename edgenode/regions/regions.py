@@ -148,10 +148,9 @@ class Regions:
 
     def suspect(self, workers: Iterable[str]) -> None:
         """Users' connections to these ("region/worker") have just failed: probe them at once."""
-        names = set(workers)
-        for target in self._registry.targets if names else ():
-            if f"{target.key.region}/{target.key.worker}" in names:
-                self._prober.probe_soon(target.key)
+        for name in workers:
+            for key in self._registry.of_worker(name):
+                self._prober.probe_soon(key)
 
     def status(self) -> dict[str, Any]:
         """For people and the admin API: regions in their order, with distance and workers."""

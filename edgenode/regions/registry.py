@@ -75,6 +75,18 @@ class Registry:
     targets: tuple[Target, ...]
     outliers: table.Outliers = table.DEFAULT_OUTLIERS
 
+    def of_worker(self, name: str) -> tuple[TargetKey, ...]:
+        """The targets of a worker ("region/worker"); none if it is not known."""
+        return self._by_worker.get(name, ())
+
+    @cached_property
+    def _by_worker(self) -> Mapping[str, tuple[TargetKey, ...]]:
+        found: dict[str, tuple[TargetKey, ...]] = {}
+        for target in self.targets:
+            name = f"{target.key.region}/{target.key.worker}"
+            found[name] = (*found.get(name, ()), target.key)
+        return found
+
     def targets_of(self, service: schema.Service) -> tuple[Target, ...]:
         """The targets that a service may use."""
         return tuple(chain.from_iterable(self.by_region(service).values()))

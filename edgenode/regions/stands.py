@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgenode.config import schema
 from edgenode.config.values import Address
@@ -20,14 +20,12 @@ def stands(registry: Registry, states: States, service: schema.Service, way: Way
     targets = registry.targets_of(service)
     known = [states[target.key] for target in targets]
     probes = [target.probe for target in targets]
-    regions = dict.fromkeys(target.key.region for target in targets)
     return ServiceStands(
         reachable=reachable(registry, states, service),
         answered=max((state.answered for state in known), default=0.0),
         since=max((state.since for state in known), default=0.0),
         regions=tuple(
-            _region(name, [t for t in targets if t.key.region == name], states, way)
-            for name in regions
+            _region(name, found, states, way) for name, found in registry.by_region(service).items()
         ),
         pace=Pace(
             max((probe.interval for probe in probes), default=1.0),
@@ -37,7 +35,7 @@ def stands(registry: Registry, states: States, service: schema.Service, way: Way
     )
 
 
-def _region(name: str, targets: list[Target], states: States, way: Way) -> RegionStands:
+def _region(name: str, targets: Sequence[Target], states: States, way: Way) -> RegionStands:
     counts = dict.fromkeys(State, 0)
     for target in targets:
         counts[states[target.key].state] += 1

@@ -91,6 +91,38 @@ def test_what_is_measured_is_shown(lab: Lab) -> None:
     assert lab.edgenode("lon1", "trace", client, "--service", "none").returncode == 2
 
 
+def test_what_the_configuration_asks_of_regions(lab: Lab) -> None:
+    """A region drains, then all of them; a service is pinned; and all is as before."""
+    file = lab.directory("lon1") / "edgenode.toml"
+    text = file.read_text()
+    nearest, following, farthest = lab.topology.regions_by_distance("lon1")
+
+    def apply(new: str, region: str) -> None:
+        file.write_text(new)
+        answer = lab.edgenode("lon1", "apply")
+        assert answer.returncode == 0, answer.stderr
+        wait_until(lambda: region_of(lab, "par") == region, 10, f"users are taken to {region}")
+
+    def with_key(header: str, name: str, key: str, text: str = text) -> str:
+        first = f'[[{header}]]\nname = "{name}"\n'
+        assert first in text
+        return text.replace(first, f"{first}{key}\n")
+
+    drained = with_key("regions", nearest, "draining = true")
+    try:
+        apply(drained, following)
+        trace = json.loads(lab.edgenode("lon1", "trace", "198.51.100.7", "--json").stdout)
+        passed_over = next(one for one in trace["regions"] if one["region"] == nearest)
+        assert passed_over["why"] == "draining: it gets no new connections"
+        assert {worker["state"] for worker in passed_over["workers"]} == {"up"}
+        for name in (following, farthest):
+            drained = with_key("regions", name, "draining = true", drained)
+        apply(drained, nearest)  # that is better than nobody
+        apply(with_key("services", "web", f'pin = "{farthest}"'), farthest)
+    finally:
+        apply(text, nearest)
+
+
 def test_a_cut_tunnel_moves_users_to_the_next_region_and_back(lab: Lab) -> None:
     nearest, following = lab.topology.regions_by_distance("lon1")[:2]
     wait_until(lambda: region_of(lab, "par") == nearest, 10, "the nearest region")

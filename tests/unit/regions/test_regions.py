@@ -137,6 +137,33 @@ async def test_a_relays_failure_is_looked_into_at_once(workers: tuple[Worker, Wo
             await running
 
 
+async def test_a_worker_that_fails_users_and_no_probe_is_not_probed_without_end(
+    workers: tuple[Worker, Worker],
+) -> None:
+    fra, _ = workers
+    fra.start()
+    assert fra.listener is not None
+    fra.listener.setblocking(False)
+    seen = Seen()
+    regions = Regions(two_regions(fra.port, interval="1s"), UNBOUND, seen.tables.append)
+    running = asyncio.create_task(regions.run())
+    probes = 0
+    try:
+        await until(lambda: seen.order == ["fra"], "fra in the table")
+        for _ in range(50):
+            regions.suspect(["fra/fra-1", "iad/unknown"])
+            await asyncio.sleep(0.01)
+            with suppress(BlockingIOError):
+                while True:
+                    fra.listener.accept()[0].close()
+                    probes += 1
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert 3 <= probes <= 7, "those before the table, and one each 200 ms"
+
+
 async def test_another_configuration_goes_on_with_what_is_known(
     workers: tuple[Worker, Worker],
 ) -> None:
