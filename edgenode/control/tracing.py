@@ -28,15 +28,10 @@ async def trace(
     """
     registry = regions.registry
     asked = service_for(registry.services, address, service)
+    states, table, order = dict(regions.states), regions.table, regions.order
+    known = seen(steering.report, asked.name, unix)
     found = await asyncio.to_thread(  # thousands of workers take long: not in a withdraw's way
-        candidates,
-        registry,
-        asked,
-        dict(regions.states),
-        regions.table,
-        regions.order,
-        seen(steering.report, asked.name, unix),
-        unix,
+        lambda: candidates(registry, asked, states, table, order, known, unix).to_json()
     )
     return {
         "node": registry.node,
@@ -50,7 +45,7 @@ async def trace(
             if steering.report is None
             else round(max(0.0, unix - steering.report.at), 1),
         },
-        **found.to_json(),
+        **found,
     }
 
 
