@@ -74,7 +74,8 @@ class Publisher:
         """
         self._order = reorder(self._order, region_rtts(states))
         self._healthy = self._find_healthy(states, unix if now >= self._warm_until else 0.0)
-        services = steer(self._registry, self._healthy, self._order)
+        behind_bad_ways = {key for key, target in states.items() if target.behind_bad_way}
+        services = steer(self._registry, self._healthy, self._order, behind_bad_ways)
         if not self._due(services, states, now):
             return None
         self._last = Table(

@@ -36,6 +36,8 @@ class TargetState:
     """Monotonic seconds."""
     answered: float = 0.0
     """When it last answered before it was down, or when it was first looked at; likewise."""
+    behind_bad_way: bool = False
+    """It answers its probes: that it is down is what the mesh says of the way to it."""
 
 
 States = Mapping[TargetKey, TargetState]
@@ -51,11 +53,17 @@ def path_problems(registry: Registry, path_problem: PathProblem) -> Mapping[Targ
 
 
 def without(states: States, problems: Mapping[TargetKey, str]) -> States:
-    """The states in which these targets are down."""
+    """The states in which these targets are down, though they may answer."""
     if not problems:
         return states
     return {
-        key: replace(state, state=State.DOWN, rtt=None, reason=problems[key])
+        key: replace(
+            state,
+            state=State.DOWN,
+            rtt=None,
+            reason=problems[key],
+            behind_bad_way=state.state is State.UP,
+        )
         if key in problems
         else state
         for key, state in states.items()
@@ -104,42 +112,49 @@ Healthy = Mapping[TargetKey, float]
 """The targets that may be used, with the Unix time at which each came up (0: long ago)."""
 
 
-def steer(registry: Registry, healthy: Healthy, order: Sequence[str]) -> tuple[table.Service, ...]:
-    """The services of a steering table: only healthy targets, regions in the given order."""
-    return tuple(_service(registry, service, healthy, order) for service in registry.services)
+def steer(
+    registry: Registry,
+    healthy: Healthy,
+    order: Sequence[str],
+    behind_bad_ways: Container[TargetKey] = frozenset(),
+) -> tuple[table.Service, ...]:
+    """The services of a steering table: healthy targets, regions in the given order.
 
-
-def usable(
-    registry: Registry, healthy: Container[TargetKey], service: schema.Service
-) -> dict[str, list[Target]]:
-    """The targets that a service is to use, by region.
-
-    What is draining is left out, unless nothing else is healthy: a worker that was meant to end
-    soon still serves better than none, and a mistake in a drain must not refuse everybody.
+    What is draining serves only where nothing else is healthy: a worker that was meant to end soon
+    is better than none, and a mistake in a drain must not refuse everybody. Nor must one in looking
+    at the ways: where all are bad, those serve that answer.
     """
-    by_region = registry.for_new(service)
-    for place in (0, 1):
-        found = {
-            region: chosen
-            for region, targets in by_region.items()
-            if (chosen := [target for target in targets[place] if target.key in healthy])
-        }
-        if found:
-            return found
-    return {}
+    tiers = [(healthy, 0), (healthy, 1), (behind_bad_ways, 0), (behind_bad_ways, 1)]
+    services = []
+    for service in registry.services:
+        targets: Mapping[str, list[Target]] = {}
+        for known, draining in tiers:
+            targets = targets or {
+                region: chosen
+                for region, of_region in registry.for_new(service).items()
+                if (chosen := [one for one in of_region[draining] if one.key in known])
+            }
+        services.append(_service(registry, service, targets, healthy, order))
+    return tuple(services)
 
 
 def _service(
-    registry: Registry, service: schema.Service, healthy: Healthy, order: Sequence[str]
+    registry: Registry,
+    service: schema.Service,
+    targets: Mapping[str, Sequence[Target]],
+    healthy: Healthy,
+    order: Sequence[str],
 ) -> table.Service:
-    targets = usable(registry, healthy, service)
     slow = service.slow_start > 0
     regions = []
     for name in order_of(service, order):
         if name in targets:
             region = registry.regions[name]
             workers = tuple(
-                [target.in_table(healthy[target.key] if slow else 0.0) for target in targets[name]]
+                [
+                    target.in_table(healthy.get(target.key, 0.0) if slow else 0.0)
+                    for target in targets[name]
+                ]
             )
             regions.append(table.RegionTargets(name, workers, region.soft_limit, region.hard_limit))
     return table.Service(
@@ -156,7 +171,8 @@ def _service(
 def reachable(registry: Registry, states: States, service: schema.Service) -> bool | None:
     """Whether any target that a service may use is healthy; None: no evidence against it yet.
 
-    A draining one counts: it serves where nothing else does (see `usable`).
+    A draining one counts: it serves where nothing else does (see `steer`); one behind a
+    way that is no good does not, since others may reach theirs.
     """
     unknown = False
     for target in chain.from_iterable(registry.by_region(service).values()):

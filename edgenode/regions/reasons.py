@@ -111,13 +111,18 @@ class Scene:
         else:
             why = self.seen.left_alone.get((name, None)) or self._farther(name, chosen)
             text = f"comes after {chosen}: {why}"
-        if any(
-            self._registry.draining(target)
-            for target in self.targets[name]
-            if (name, target.key.worker) in self.listed
-        ):
-            text += "; it drains, but nothing else is healthy"
+        for target in self.targets[name]:
+            if (name, target.key.worker) in self.listed and (why := self._last_resort(target)):
+                return f"{text}; {why}"
         return text
+
+    def _last_resort(self, target: Target) -> str:
+        """Why a target is in the table that should not be; empty: it should."""
+        if self.states[target.key].behind_bad_way:
+            return "the way to it is bad, but nothing else is healthy"
+        if self._registry.draining(target):
+            return "it drains, but nothing else is healthy"
+        return ""
 
     def of_worker(self, target: Target) -> Iterator[str]:
         """What there is to say of a worker: at least one thing."""
@@ -134,7 +139,8 @@ class Scene:
             return
         share = self.share(target)
         if state.state is State.DOWN:
-            yield f"down: {state.reason}; the next table is without it"
+            end = "" if state.behind_bad_way else "; the next table is without it"
+            yield f"down: {state.reason}{end}"
         if share > 0:
             yield f"{100 * share:.0f} % of new connections"
         elif place[0] != self.expectation.region:
@@ -150,8 +156,8 @@ class Scene:
         if weight < listed.weight:
             ago = self._unix - listed.since
             yield f"came up {ago:.0f} s ago: {100 * weight / listed.weight:.0f} % of its weight"
-        if self._registry.draining(target):
-            yield "it drains, but nothing else is healthy"
+        if why := self._last_resort(target):
+            yield why
 
     def _forbidden(self, name: str) -> str:
         if self._service.pin is not None:

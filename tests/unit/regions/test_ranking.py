@@ -185,6 +185,19 @@ def test_a_worker_behind_a_bad_way_is_down_for_that_reason() -> None:
     assert region_rtts(known) == {"fra": 0.010, "iad": 0.020}
 
 
+def test_where_all_ways_are_bad_those_that_answer_serve_and_reach_nobody() -> None:
+    registry = with_keys(iad={"draining": True})
+    problems = path_problems(registry, lambda address: "large packets vanish")
+    known = without(states({"fra": 10, "iad": 20, "sin": None}, registry=registry), problems)
+    answering = {key for key, state in known.items() if state.behind_bad_way}
+    assert {key.region for key in answering} == {"fra", "iad"}
+    web = steer(registry, {}, ("fra", "iad", "sin"), answering)[0]
+    assert workers(web) == ["fra-1", "fra-2"]
+    assert reachable(registry, known, registry.services[0]) is False
+    one_good = {TargetKey("iad", "iad-1", 8080): 0.0}
+    assert workers(steer(registry, one_good, ("fra", "iad"), answering)[0]) == ["iad-1"]
+
+
 def test_the_first_usable_family_is_taken() -> None:
     v6, v4 = "2001:db8:ffff:f1::1", "198.51.100.201"
     workers = [{"name": "fra-1", "addresses": [v6, v4]}, {"name": "fra-2", "addresses": [v6]}]

@@ -11,7 +11,7 @@ import pytest
 from edgenode.health.risefall import State
 from edgenode.regions.expectation import LeftAlone
 from edgenode.regions.publisher import Publisher
-from edgenode.regions.ranking import States, TargetState
+from edgenode.regions.ranking import States, TargetState, without
 from edgenode.regions.reasons import Seen
 from edgenode.regions.registry import Registry, TargetKey
 from edgenode.regions.trace import RegionCandidate, Trace, TraceError, candidates, service_for
@@ -121,6 +121,14 @@ def test_when_everything_drains_it_is_said() -> None:
         region(found, "fra").why == "the nearest (10.0 ms); it drains, but nothing else is healthy"
     )
     assert "it drains, but nothing else is healthy" in of_worker(found, "fra-1")
+
+
+def test_when_all_ways_are_bad_it_is_said() -> None:
+    known = without(states(NEAR_FRA), {one.key: "large packets vanish" for one in REGISTRY.targets})
+    found = trace(known=known)
+    assert found.region == "fra"
+    assert region(found, "fra").why.endswith("the way to it is bad, but nothing else is healthy")
+    assert of_worker(found, "fra-1").startswith("down: large packets vanish; 50 %")
 
 
 def test_what_is_full_spills_over() -> None:
