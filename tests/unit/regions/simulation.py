@@ -14,7 +14,7 @@ from typing import Any
 
 from edgenode.health.risefall import RiseFall, State
 from edgenode.regions.publisher import Publisher
-from edgenode.regions.ranking import TargetState
+from edgenode.regions.ranking import TargetState, reachable
 from edgenode.regions.registry import Registry, TargetKey
 from edgenode.regions.rtt import Rtt, smooth
 from edgenode.steering.dial import Dial
@@ -126,6 +126,9 @@ class World:
             if self.table is not None:
                 assert made != self.table
                 self._count_swaps(self.table, made)
+                before, after = _since(self.table), _since(made)
+                stayed = before.keys() & after.keys()
+                assert all(before[place] == after[place] for place in stayed), "none has returned"
             self.table = made
             self.memory.apply(made, self.now, EPOCH + self.now)
         self.check()
@@ -180,6 +183,7 @@ class World:
 
     def check(self) -> None:
         """What holds at every moment, of the table in force."""
+        states = self.states()
         for service in self.table.services if self.table else ():
             wanted = next(one for one in self.registry.services if one.name == service.name)
             named = {
@@ -192,6 +196,8 @@ class World:
             allowed = [target.key for target in self.registry.targets_of(wanted)]
             up = [key for key in allowed if self.risefalls[key].state is State.UP]
             assert bool(named) or not up, "who is up serves, if there is nobody else"
+            found = reachable(self.registry, states, wanted)
+            assert found in (None, bool(named)), "what is reachable is what the table has"
             if any(map(self._drains, named)):
                 assert all(map(self._drains, named)), (
                     "what drains serves only where nobody else does"
@@ -225,3 +231,13 @@ class World:
             for other in both[i + 1 :]:
                 if new.index(other) < new.index(one):
                     self.swaps[frozenset((one, other))] += 1
+
+
+def _since(table: Table) -> dict[tuple[str, str, str], float]:
+    """When each target came up, by service, region and worker."""
+    return {
+        (service.name, region.region, target.worker): target.since
+        for service in table.services
+        for region in service.regions
+        for target in region.workers
+    }
