@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -64,7 +63,7 @@ class Regions:
         self._on_table = on_table
         self._on_reachability = on_reachability
         self._path_problem = path_problem
-        self._prober = Prober(self._registry, lambda key: self.look(), clock)
+        self._prober = Prober(self._registry, lambda key: self._look.set(), clock)
         last = (before.table if before else None) or last
         self._complete = complete or last is None
         self._publisher = Publisher(self._registry, clock(), last)
@@ -76,6 +75,8 @@ class Regions:
         }
         self._failures: dict[str, int] = dict(before._failures) if before else {}
         self._problems = path_problems(self._registry, path_problem)
+        self._ways_known = True
+        """For thousands of workers they are not looked at with each verdict of a probe."""
         self._look = asyncio.Event()
 
     async def run(self) -> None:
@@ -88,12 +89,15 @@ class Regions:
                 self._update()
                 took = self._clock() - began
                 await asyncio.sleep(took / AT_MOST - took)
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(LOOK_INTERVAL):
                         await self._look.wait()
+                except TimeoutError:
+                    self._ways_known = False
 
     def look(self) -> None:
-        """Something that a table hangs on has changed: see what follows."""
+        """The way to some worker has become good or bad: see what follows."""
+        self._ways_known = False
         self._look.set()
 
     def take(self, registry: Registry) -> None:
@@ -101,6 +105,7 @@ class Regions:
         if registry == self._registry and self._complete:
             return
         self._registry, self._complete = registry, True
+        self._ways_known = False
         self._prober.take(registry)
         self._publisher.take(registry, self._clock())
         self._update()
@@ -165,7 +170,9 @@ class Regions:
     def _update(self) -> None:
         if not self._complete:
             return
-        self._problems = path_problems(self._registry, self._path_problem)
+        if not self._ways_known:
+            self._problems = path_problems(self._registry, self._path_problem)
+            self._ways_known = True
         states = self.states
         table = self._publisher.update(states, self._clock(), time.time())
         if table is not None:
