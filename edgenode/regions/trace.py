@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from ipaddress import ip_address
 from typing import Any
 
 from edgenode.config import schema
+from edgenode.config.values import parse_address
 from edgenode.regions.ranking import States, order_of
 from edgenode.regions.reasons import Scene, Seen
 from edgenode.regions.registry import Region, Registry, Target
@@ -86,7 +86,7 @@ def service_for(
     the port. Raises TraceError.
     """
     try:
-        host, port = ip_address(address), None
+        host, port = parse_address(address), None
     except ValueError:
         try:
             host, port = split_endpoint(address)

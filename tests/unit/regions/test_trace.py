@@ -222,6 +222,7 @@ def test_the_service_is_found_by_name_or_by_an_address_of_the_node() -> None:
         ("198.51.100.7", "www", "there is no service 'www'; there are: web, mail"),
         ("example.net", "web", "'example.net' is no address"),
         ("", None, "'' is no address"),
+        ("fe80::1%\x1b[31m", "web", "is no address"),
         ("203.0.113.1:x", "web", "is no address"),
     ):
         with pytest.raises(TraceError, match=why):
