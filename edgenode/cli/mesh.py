@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgenode import durable
+from edgenode.cli import meshkeys
 from edgenode.cli.known import know
 from edgenode.cli.meshtable import print_mesh
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
@@ -22,6 +23,7 @@ app = typer.Typer(name="mesh", rich_markup_mode="markdown")
 
 def add_to(parent: typer.Typer) -> None:
     """Register the subcommands."""
+    meshkeys.add_to(app)
     parent.add_typer(app, rich_help_panel="Looking")
 
 
@@ -43,6 +45,7 @@ def mesh(
 
     The subcommands make and mend what the table shows. Control keeps the mesh in line with the
     configuration; `up` and `key` are for the time before it runs, and do the same by the same code.
+    `next-key` and `switch-key` change the node's key without losing a connection.
 
     Examples:
 

@@ -72,6 +72,7 @@ def _lines(config: Config, firewall: Firewall, operator: str) -> Iterator[str]:
     yield from _drop(firewall)
     yield "  }"
     yield from _mesh(config, firewall)
+    yield from _beside_mesh(config)
     yield "  chain operator {"
     yield from (f"    {line}" for line in operator.splitlines())
     yield "  }"
@@ -106,6 +107,13 @@ def _sets(config: Config, firewall: Firewall) -> Iterator[str]:
         yield from _set(
             f"services{version}", f"{kind} . inet_proto . inet_service", served, interval=True
         )
+        allowed = [
+            str(network)
+            for peer in (config.mesh.peers if config.mesh else ())
+            for network in peer.allowed
+            if network.version == version
+        ]
+        yield from _set(f"mesh{version}", kind, allowed, interval=True)
         workers = sorted(
             f"{address} . {service.port}"
             for service in config.services
@@ -202,6 +210,20 @@ def _mesh(config: Config, firewall: Firewall) -> Iterator[str]:
         )
     yield "    jump operator"
     yield from _drop(firewall)
+    yield "  }"
+
+
+def _beside_mesh(config: Config) -> Iterator[str]:
+    """What steering sends is bound to the device. But for a socket whose device or address is gone
+    the kernel itself sends a RST, by whatever route there is."""
+    if not config.mesh:
+        return
+    yield "  # To workers through the mesh's device alone, whatever routes there are."
+    yield "  chain beside_mesh {"
+    yield "    type filter hook output priority filter; policy accept;"
+    yield f'    oifname {{ "{config.mesh.device}", "lo" }} accept'
+    yield "    ip daddr @mesh4 counter drop"
+    yield "    ip6 daddr @mesh6 counter drop"
     yield "  }"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -15,11 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from edgenode.config import Mesh as MeshConfig
+from edgenode.config.values import Endpoint
+from edgenode.control.mesh import MeshKeeper
 from edgenode.lab import netns
 from edgenode.lab.waiting import wait_until
 from edgenode.mesh import Mesh, PeerStatus
+from edgenode.mesh.resolver import LookUp
 from edgenode.mesh.state import Change
 from edgenode.mesh.uapi import socket_path
+from tests.unit.regions import worlds
 
 PORT = 8080
 
@@ -56,7 +63,7 @@ private_key_file = "{key}"
 [[mesh.peers]]
 name = "{peer}"
 public_key = "{public_key}"
-endpoint = "{underlay}:51820"
+endpoint = "{endpoint}"
 allowed = ["{peer_v4}/32", "{peer_v6}/128"]
 keepalive = "1s"
 """
@@ -72,6 +79,12 @@ class Node:
     wireguard: subprocess.Popen[bytes] | None = None
     extra: list[dict[str, Any]] = field(default_factory=list)
     """More peers than the other node."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """More of the other node's peer."""
+    outside: int = 4
+    """The family that the tunnel runs through."""
+    look_up: LookUp | None = None
+    """What resolves names; None: the system."""
 
     @property
     def namespace(self) -> str:
@@ -81,6 +94,14 @@ class Node:
     def device(self) -> str:
         """UAPI sockets know no namespaces, so the name is this test run's own."""
         return f"tm{os.getpid()}{self.side}"
+
+    @property
+    def underlay6(self) -> str:
+        return f"2001:db8:b::{self.underlay.rpartition('.')[2]}"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(ip_address(self.underlay if self.outside == 4 else self.underlay6), 51820)
 
     @property
     def veth(self) -> str:
@@ -102,20 +123,25 @@ class Node:
             self.wireguard.wait(10)
             self.wireguard = None
 
-    def mesh(self, other: Node) -> Mesh:
+    def config(self, other: Node) -> dict[str, Any]:
+        """The [mesh] of this node."""
         peer = {
             "name": other.side,
             "public_key": other.public_key,
-            "endpoint": f"{other.underlay}:51820",
+            "endpoint": str(other.endpoint),
             "allowed": [f"{other.v4}/32", f"{other.v6}/128"],
             "keepalive": "1s",
+            **self.fields,
         }
-        config = {
+        return {
             "device": self.device,
             "addresses": [self.v4, self.v6],
+            "private_key_file": str(self.key_file),
             "peers": [peer, *self.extra],
         }
-        return Mesh(MeshConfig.model_validate(config), self.key_file)
+
+    def mesh(self, other: Node) -> Mesh:
+        return Mesh(MeshConfig.model_validate(self.config(other)), self.key_file)
 
     def command(self, other: Node, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `edgenode` command inside, on a configuration with the same mesh."""
@@ -129,7 +155,7 @@ class Node:
                 v6=self.v6,
                 peer=other.side,
                 public_key=other.public_key,
-                underlay=other.underlay,
+                endpoint=other.endpoint,
                 peer_v4=other.v4,
                 peer_v6=other.v6,
             )
@@ -171,10 +197,11 @@ class Node:
 
 
 @contextmanager
-def pair(state: Path) -> Iterator[tuple[Node, Node]]:
+def pair(state: Path, outside: int = 4) -> Iterator[tuple[Node, Node]]:
     """An edge and a worker: linked, devices started, not yet ensured."""
     edge = Node("a", "198.51.100.193", "2001:db8:ffff:1::1", "192.0.2.1", state)
     worker = Node("b", "198.51.100.201", "2001:db8:ffff:f1::1", "192.0.2.2", state)
+    edge.outside = worker.outside = outside
     nodes = (edge, worker)
     try:
         for node in nodes:
@@ -185,15 +212,34 @@ def pair(state: Path) -> Iterator[tuple[Node, Node]]:
             commands = [
                 "link set lo up",
                 f"addr add {node.underlay}/24 dev {node.veth}",
+                f"addr add {node.underlay6}/64 dev {node.veth} nodad",
                 f"link set {node.veth} up",
             ]
             netns.configure(node.namespace, commands)
             node.start_wireguard()
+        if outside == 6:
+            wait_until(lambda: _reaches(edge, worker), 10, "IPv6 on the link")
         yield edge, worker
     finally:
         for node in nodes:
             node.stop_wireguard()
             netns.remove(node.namespace)
+
+
+def _reaches(node: Node, other: Node) -> bool:
+    """A link is up a moment before IPv6 is on it: a first handshake would be lost, for 5 s."""
+    with netns.inside(other.namespace):
+        receiver = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with netns.inside(node.namespace):
+        sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with receiver, sender:
+        receiver.settimeout(0.05)
+        receiver.bind((other.underlay6, 0))
+        try:
+            sender.sendto(b"x", receiver.getsockname())
+            return bool(receiver.recv(1))
+        except OSError:
+            return False
 
 
 @contextmanager
@@ -232,3 +278,62 @@ def server(node: Node, seen: list[str]) -> Iterator[None]:
         finally:
             stopping.set()
             thread.join(5)
+
+
+@contextmanager
+def talking(node: Node, address: str) -> Iterator[list[float]]:
+    """One connection that asks and waits for the echo, all the time: seconds of each round."""
+    rounds: list[float] = []
+    stop = threading.Event()
+
+    def talk() -> None:
+        with node.dial(address) as stream:
+            while not stop.is_set():
+                began = time.monotonic()
+                stream.sendall(b"x" * 1000)
+                left = 1000
+                while left:
+                    data = stream.recv(left)
+                    assert data, "the connection was ended"
+                    left -= len(data)
+                rounds.append(time.monotonic() - began)
+                time.sleep(0.001)
+
+    with ThreadPoolExecutor(1) as thread:
+        talk_ended = thread.submit(talk)
+        try:
+            wait_until(lambda: len(rounds) > 10 or talk_ended.done(), 10, "a first round")
+            yield rounds
+        finally:
+            stop.set()
+            talk_ended.result(30)
+
+
+@contextmanager
+def kept(edge: Node, worker: Node, notes: list[str]) -> Iterator[MeshKeeper]:
+    """Control's keeper of the edge's mesh at work, in a thread of the edge's namespace."""
+    ready = threading.Event()
+    shared: dict[str, Any] = {}
+
+    async def run() -> None:
+        loaded = worlds.config(mesh=edge.config(worker))
+        shared["keeper"] = MeshKeeper(loaded, lambda *note: notes.append(" ".join(note)))
+        if edge.look_up is not None:
+            shared["keeper"]._resolver._look_up = edge.look_up
+        shared["loop"] = asyncio.get_running_loop()
+        shared["task"] = asyncio.create_task(shared["keeper"].run())
+        ready.set()
+        await asyncio.wait([shared["task"]])
+
+    def inside() -> None:
+        with netns.inside(edge.namespace):
+            asyncio.run(run())
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    assert ready.wait(5)
+    try:
+        yield shared["keeper"]
+    finally:
+        shared["loop"].call_soon_threadsafe(shared["task"].cancel)
+        thread.join(15)

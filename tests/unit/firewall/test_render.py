@@ -77,3 +77,18 @@ def test_ports_that_are_none(wrong: str) -> None:
     groups = [{**RAW["groups"][0], "ports": [wrong]}]  # type: ignore[index]
     with pytest.raises(ValueError, match="write"):
         rules(groups=groups)
+
+
+def test_workers_are_reached_through_the_mesh_alone() -> None:
+    peer = {"name": "fra", "public_key": "x", "allowed": ["198.51.100.200/29", "2001:db8:f1::/64"]}
+    text = rules(mesh={"addresses": ["198.51.100.193"], "device": "wg7", "peers": [peer]})
+    chain = text.partition("chain beside_mesh {")[2].partition("}\n  ")[0].splitlines()
+    assert [each.strip() for each in chain[1:5]] == [
+        "type filter hook output priority filter; policy accept;",
+        'oifname { "wg7", "lo" } accept',
+        "ip daddr @mesh4 counter drop",
+        "ip6 daddr @mesh6 counter drop",
+    ]
+    assert "elements = { 198.51.100.200/29 }" in text.partition("set mesh4 {")[2][:120]
+    assert "elements = { 2001:db8:f1::/64 }" in text.partition("set mesh6 {")[2][:120]
+    assert "beside_mesh" not in rules(mesh=None)

@@ -1,0 +1,149 @@
+"""The node's own key is changed: which files lie beside it, and a switch that can be taken back.
+
+A running control takes up what lies in the key's file; at no moment is it missing or half written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgenode.config.values import Endpoint
+from edgenode.durable import sync_directory
+from edgenode.mesh.errors import KeyFileError, MeshError, MeshUnavailable
+from edgenode.mesh.keys import PrivateKey, load_or_create
+from edgenode.mesh.mesh import Mesh
+
+LOOK = 0.25
+"""Seconds between two looks at the peers."""
+
+
+def next_file(path: Path) -> Path:
+    """Where the key lies that is to come."""
+    return path.with_name(f"{path.name}.next")
+
+
+def former_file(path: Path) -> Path:
+    """Where the key lies that was in place before the last switch."""
+    return path.with_name(f"{path.name}.former")
+
+
+def prepare(path: Path) -> PrivateKey:
+    """The next key of the node whose key is in `path`; made when there is none.
+
+    Raises KeyFileError.
+    """
+    return load_or_create(next_file(path))
+
+
+def switch(path: Path) -> None:
+    """The next key comes into place; the present one is the former then. Raises KeyFileError."""
+    if not next_file(path).exists():
+        raise KeyFileError(
+            f"there is no next key {next_file(path)}: make it with `edgenode mesh next-key`, and "
+            "give it to the peers before this node switches"
+        )
+    prepare(path)  # a file that is damaged never comes into place
+    _move(path, former_file(path), next_file(path))
+
+
+def switch_back(path: Path) -> None:
+    """The former key is in place again, and the present one is the next. Raises KeyFileError."""
+    if not former_file(path).exists():
+        raise KeyFileError(f"there is no former key {former_file(path)}: this node never switched")
+    load_or_create(former_file(path))
+    _move(path, next_file(path), former_file(path))
+
+
+def _move(path: Path, kept: Path, coming: Path) -> None:
+    """`coming` takes the place of `path`, which is found at `kept` from then on."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        os.link(path, draft)
+        os.replace(draft, kept)
+        os.replace(coming, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise KeyFileError(
+            f"cannot change the WireGuard private key {path}: {error.strerror}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    public_key: str
+    """The one that is in place now."""
+    peers: frozenset[str]
+    """Those that had a session before."""
+    silent: frozenset[str]
+    """Those of them that made no handshake with the new key: they do not know it."""
+    undone: bool
+    """Whether the key from before is in place again, for their sake."""
+
+
+def change(
+    mesh: Mesh,
+    path: Path,
+    endpoints: Mapping[str, Endpoint],
+    *,
+    back: bool = False,
+    keep: bool = False,
+    patience: float,
+) -> Outcome:
+    """Switch the key in `path`, or switch it back, unless that costs a peer its session.
+
+    `patience`: seconds that peers have for a handshake; `keep`: the new key stays all the same.
+    Raises MeshError, and leaves the key from before then.
+    """
+    peers = _living(mesh)
+    there, again = (switch_back, switch) if back else (switch, switch_back)
+    there(path)
+    try:
+        silent = _take_up(mesh, endpoints, peers, patience)
+    except BaseException:
+        again(path)
+        with contextlib.suppress(MeshError):
+            mesh.ensure(endpoints)
+        raise
+    undone = bool(silent) and not keep
+    if undone:
+        again(path)
+        _take_up(mesh, endpoints, peers, patience)
+    return Outcome(mesh.public_key, peers, silent, undone)
+
+
+def _living(mesh: Mesh) -> frozenset[str]:
+    """The peers with a session that a keepalive holds."""
+    try:
+        peers = mesh.observe().peers
+    except MeshUnavailable:
+        return frozenset()
+    return frozenset(peer.name for peer in peers if peer.keepalive and not peer.stale)
+
+
+def _take_up(
+    mesh: Mesh, endpoints: Mapping[str, Endpoint], wanted: frozenset[str], patience: float
+) -> frozenset[str]:
+    """Bring the device in line with the key that is in place now, and wait for its handshakes.
+
+    Returns those of the `wanted` peers that made none.
+    """
+    began = time.monotonic()
+    mesh.ensure(endpoints)
+    while True:
+        silent = wanted - {
+            peer.name
+            for peer in mesh.observe().peers
+            if peer.handshake_age is not None and peer.handshake_age < time.monotonic() - began
+        }
+        left = began + patience - time.monotonic()
+        if not silent or left <= 0:
+            return silent
+        time.sleep(min(LOOK, left))
