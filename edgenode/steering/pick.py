@@ -3,6 +3,7 @@
 Two are drawn, each with a chance in proportion to its weight, and the one with fewer connections
 for its weight is taken ("the power of two choices", Mitzenmacher 2001): nearly as even as looking
 at all of them, and relays that do not see each other's newest choice do not all run to the same.
+So nobody gets more than twice its weight's part, however idle it is.
 """
 
 from __future__ import annotations
@@ -155,10 +156,9 @@ class Pool:
         if now < (self._soft_full_until if soft else self._hard_full_until):
             return Nobody.FULL
         for _ in range(_DRAWS):
-            one, other = self._draw(uniform)
+            one, other = self._draw(uniform), self._draw(uniform)
             load = self._load(one, out, limits, live)
-            other_load = self._load(other, out, limits, live)
-            if other_load < load:
+            if self._load(other, out, limits, live) < load:
                 return other
             if load < _INFINITY:
                 return one
@@ -173,29 +173,19 @@ class Pool:
                 self._hard_full_until = now + _FULL_FOR
         return found
 
-    def _draw(self, uniform: Uniform) -> tuple[int, int]:
-        """Two different members, if there are two."""
-        members, cumulative = self._members, self._cumulative
-        last = len(members) - 1
-        total = cumulative[last]
-        one = min(bisect(cumulative, uniform() * total), last)
-        if last == 0:
-            return members[0], members[0]
-        weight = self._weights[members[one]]
-        mark = uniform() * (total - weight)
-        if mark >= cumulative[one] - weight:
-            mark += weight
-        other = min(bisect(cumulative, mark), last)
-        if other == one:  # by rounding alone
-            other = one - 1 if one else 1
-        return members[one], members[other]
+    def _draw(self, uniform: Uniform) -> int:
+        # Not "two different ones": a worker of little weight, or in its slow start, would then be
+        # one of the two again and again, and win for having nothing to do.
+        cumulative = self._cumulative
+        last = len(cumulative) - 1
+        return self._members[min(bisect(cumulative, uniform() * cumulative[last]), last)]
 
     def _load(self, at: int, out: Collection[int], limits: Sequence[float], live: Live) -> float:
         """Connections for its weight; infinite if it is not to be taken."""
         count = live(self.columns[at])
         if count >= limits[at] or (out and at in out):
             return _INFINITY
-        return (count + 1) / self._weights[at]
+        return count / self._weights[at]
 
     def _least(
         self, candidates: Sequence[int], out: Collection[int], limits: Sequence[float], live: Live
