@@ -183,6 +183,8 @@ async def test_another_configuration_goes_on_with_what_is_known(
     anew = Regions(other, UNBOUND, seen.tables.append, before=before)
     assert anew.reachable("web") is None, "probed in another way"
     assert anew.table == before.table
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_the_dead_are_found_within_one_and_a_half_intervals(
