@@ -26,6 +26,7 @@ from edgenode.cli import (
     status,
     trace,
     why,
+    worker,
 )
 from edgenode.cli.options import DEFAULT_CONFIG, EXIT_USAGE, tell_program
 
@@ -95,6 +96,7 @@ trace.add_to(app)
 history.add_to(app)
 groups.add_to(app)
 emergency.add_to(app)
+worker.add_to(app)
 app.add_typer(lab.app, name="lab")
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -49,26 +49,15 @@ def read(path: Path) -> str:
 
 def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) -> Config:
     """Like `load`, from text; `source` is the name that errors carry."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = _AT.search(str(error))
-        line = int(at[1]) if at else None
-        raise ConfigError(source, [Problem((), f"is no TOML: {error}", line=line)]) from None
-    except ValueError:  # not of TOML's: Python's bound on the digits that it takes
-        raise ConfigError(source, [Problem((), "has a number of too many digits")]) from None
-    except RecursionError:
-        raise ConfigError(source, [Problem((), "is no TOML for us: nested too deeply")]) from None
-    lines = index(text)
+    raw = parsed(text, source)
 
     def fail(problems: list[Problem]) -> ConfigError:
-        located = [dataclasses.replace(p, line=line_of(p.key, lines)) for p in problems]
-        return ConfigError(source, located)
+        return ConfigError(source, located(problems, text))
 
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        refused = list(_schema_problems(error))
+        refused = list(schema_problems(error))
         raise fail([*refused, *_rules_for_the_rest(raw, refused)]) from None
     problems = [*rules.check(config)]
     if check_secrets:
@@ -77,6 +66,26 @@ def loads(text: str, source: Path = Path("-"), *, check_secrets: bool = True) ->
     if problems:
         raise fail(problems)
     return config
+
+
+def parsed(text: str, source: Path) -> dict[str, Any]:
+    """The tables of a text. Raises ConfigError where it is no TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = _AT.search(str(error))
+        line = int(at[1]) if at else None
+        raise ConfigError(source, [Problem((), f"is no TOML: {error}", line=line)]) from None
+    except ValueError:  # not of TOML's: Python's bound on the digits that it takes
+        raise ConfigError(source, [Problem((), "has a number of too many digits")]) from None
+    except RecursionError:
+        raise ConfigError(source, [Problem((), "is no TOML for us: nested too deeply")]) from None
+
+
+def located(problems: Iterable[Problem], text: str) -> list[Problem]:
+    """With the lines of the text at which they stand."""
+    lines = index(text)
+    return [dataclasses.replace(p, line=line_of(p.key, lines)) for p in problems]
 
 
 def _rules_for_the_rest(raw: dict[str, Any], problems: list[Problem]) -> list[Problem]:
@@ -90,7 +99,7 @@ def _rules_for_the_rest(raw: dict[str, Any], problems: list[Problem]) -> list[Pr
         try:
             config = Config.model_validate(prune.without(raw, refused))
         except ValidationError as error:
-            keys = [prune.original(raw, p.key, refused) for p in _schema_problems(error)]
+            keys = [prune.original(raw, p.key, refused) for p in schema_problems(error)]
             continue
         found = (
             dataclasses.replace(p, key=prune.original(raw, p.key, refused))
@@ -103,13 +112,14 @@ def _rules_for_the_rest(raw: dict[str, Any], problems: list[Problem]) -> list[Pr
         return [problem for problem in found if prune.believable(problem, damage)]
 
 
-def _schema_problems(error: ValidationError) -> Iterator[Problem]:
+def schema_problems(error: ValidationError, root: type[BaseModel] = Config) -> Iterator[Problem]:
+    """What the schema says, in sentences. `root`: of the file."""
     for item in error.errors(include_url=False):
         key = _key(item["loc"])
         if item["type"] == "too_short" and item["input"]:
             continue  # it counts the items that are right, and those that are not speak themselves
         yield Problem(
-            key, _sentence(key, item["type"], item["msg"], item.get("ctx"), item["input"])
+            key, _sentence(key, item["type"], item["msg"], item.get("ctx"), item["input"], root)
         )
 
 
@@ -122,21 +132,23 @@ def _key(loc: tuple[int | str, ...]) -> KeyPath:
     )
 
 
-def _sentence(key: KeyPath, kind: str, message: str, context: Any, value: object) -> str:
+def _sentence(
+    key: KeyPath, kind: str, message: str, context: Any, value: object, root: type[BaseModel]
+) -> str:
     match kind:
-        case "extra_forbidden" if key[-1] in _known_keys(key):
+        case "extra_forbidden" if key[-1] in _known_keys(key, root):
             # Of a check, whose kinds have keys of their own.
             return "is no key of this type; see docs/configuration.md"
         case "extra_forbidden":
-            near = difflib.get_close_matches(str(key[-1]), _known_keys(key), 1, 0.6)
-            known = f'did you mean "{near[0]}"?' if near else _known_sentence(key)
+            near = difflib.get_close_matches(str(key[-1]), _known_keys(key, root), 1, 0.6)
+            known = f'did you mean "{near[0]}"?' if near else _known_sentence(key, root)
             return f"unknown key; {known}"
         case "missing":
             return "is missing"
         case "tuple_type":
             return f"{_shown(value)} is not right: write a list, with [ and ] around it"
         case "model_type":
-            keys = ", ".join(_known_keys((*key, "")))
+            keys = ", ".join(_known_keys((*key, ""), root))
             return (
                 f"{_shown(value)} is not right: write a table, {{ KEY = … }}, with keys of {keys}"
             )
@@ -160,14 +172,14 @@ def _shown(value: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _known_sentence(key: KeyPath) -> str:
-    known = _known_keys(key)
+def _known_sentence(key: KeyPath, root: type[BaseModel]) -> str:
+    known = _known_keys(key, root)
     return f"known here: {', '.join(known)}" if known else "no key is known here"
 
 
-def _known_keys(key: KeyPath) -> list[str]:
+def _known_keys(key: KeyPath, root: type[BaseModel] = Config) -> list[str]:
     """The keys that the schema knows beside the one at `key`."""
-    models: set[type[BaseModel]] = {Config}
+    models: set[type[BaseModel]] = {root}
     for part in key[:-1]:
         if isinstance(part, str):
             found: set[type[BaseModel]] = set()

@@ -29,8 +29,8 @@ TICK = 1.0
 STORE = 2.0
 """Seconds between two copies, at least; of what has not changed, `REFRESH`."""
 REFRESH = 60.0
-LOADS = 10.0
-"""Seconds between two looks at how busy the workers are."""
+LOADS = 2
+"""How many looks at etcd there are for one at how busy the workers are."""
 TOLD = 100
 """Refusals in `status`; there it says how many there are."""
 
@@ -93,7 +93,7 @@ class RegistryKeeper:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(follow(self._etcd, prefix, self, look, known))
                 tasks.create_task(self._tick())
-                tasks.create_task(self._look_at_loads(self._etcd))
+                tasks.create_task(self._look_at_loads(self._etcd, LOADS * look))
         finally:
             await self._etcd.close()
 
@@ -260,7 +260,7 @@ class RegistryKeeper:
         heard = wall - self._age()
         return Copy(served.layout.prefix, snapshot.cluster, snapshot.revision, heard, records)
 
-    async def _look_at_loads(self, etcd: Etcd) -> None:
+    async def _look_at_loads(self, etcd: Etcd, interval: float) -> None:
         """To be shown; nothing hangs on it."""
         layout = self._served.layout
         while True:
@@ -271,7 +271,7 @@ class RegistryKeeper:
                     self._loads = {}
                 else:
                     self._loads = _loads(found, layout)
-            await asyncio.sleep(LOADS)
+            await asyncio.sleep(interval)
 
 
 def _loads(found: Snapshot, layout: Layout) -> dict[str, float]:
