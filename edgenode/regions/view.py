@@ -35,11 +35,11 @@ def regions(
 
 def _target(target: Target, state: TargetState, now: float) -> dict[str, Any]:
     return {
-        "state": str(state.state),
+        "state": state.state.value,
         "rtt_ms": _milliseconds(state.rtt),
         "reason": state.reason,
         "for": round(now - state.since, 1),
-        "address": str(target.endpoint.host),
+        "address": target.in_table().address,
         "weight": target.weight,
         "soft_limit": target.soft_limit,
         "hard_limit": target.hard_limit,
