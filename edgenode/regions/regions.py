@@ -18,7 +18,7 @@ from edgenode.regions.ranking import (
     reachable,
     without,
 )
-from edgenode.regions.registry import Registry, from_config
+from edgenode.regions.registry import Registry, TargetKey, from_config
 from edgenode.steering.table import Bind, Table
 
 LOOK_INTERVAL = 1.0
@@ -74,8 +74,8 @@ class Regions:
             name: before._reachable.get(name) if before else None for name in self._services
         }
         self._failures: dict[str, int] = dict(before._failures) if before else {}
-        self._problems = path_problems(self._registry, path_problem)
-        self._ways_known = True
+        self._problems: Mapping[TargetKey, str] = before._problems if before else {}
+        self._ways_known = False
         """For thousands of workers they are not looked at with each verdict of a probe."""
         self._look = asyncio.Event()
 
