@@ -23,7 +23,7 @@ from edgenode.cli.times import parse_past
 
 KINDS = (
     *("group", "check", "service", "intent", "waiting", "proof", "neighbor", "lifeline", "heart"),
-    *("bird", "mesh", "path", "registry", "sibling", "configuration", "control"),
+    *("bird", "mesh", "path", "registry", "sibling", "evidence", "configuration", "control"),
 )
 """Of events, as control's parts note them."""
 
@@ -108,5 +108,6 @@ def _subjects(node: Known, groups: list[str]) -> tuple[tuple[str, str], ...]:
         found += [("", name), ("intent", "*")]
         if config := node.config:
             found += [("check", check) for check in sorted(config.checks_of(name))]
-            found += [("service", service.name) for service in config.services_of(name)]
+            services = [service.name for service in config.services_of(name)]
+            found += [(kind, each) for each in services for kind in ("service", "evidence")]
     return tuple(dict.fromkeys(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -170,6 +170,20 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         for check in answer["checks"]
         if check.get("warning")
     ]
+    found += _among_siblings(answer)
     for address, reason in report.get("listen_failures", {}).items():
         found.append(f"steering cannot listen on {address}: {reason}")
     return [problem for problem in found if problem]
+
+
+def _among_siblings(answer: Mapping[str, Any]) -> Iterator[str]:
+    """What only all edges together can know."""
+    for service in answer.get("services", []):
+        if service.get("cause") == "everywhere":
+            yield f"service {service['name']}: {service['evidence']}"
+    siblings = answer.get("siblings", {})
+    yield from siblings.get("conflicts", [])
+    yield siblings.get("stale", "")
+    for edge in siblings.get("edges", []):
+        if edge["problem"]:
+            yield f"edge {edge['name']}: {edge['problem']}"

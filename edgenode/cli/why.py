@@ -147,12 +147,31 @@ def _regions(answer: Mapping[str, Any]) -> Iterator[str]:
     for service in answer["services"]:
         need = answer["regions_required"]
         yield f"  service    {service['name']} {words[service['reachable']]} (needed: {need})"
+        evidence = service.get("evidence", "")
+        if evidence and not any(evidence in reason for reason in answer["group"]["reasons"]):
+            yield f"  evidence   {service['name']} ({service['cause']}): {evidence}"
     if answer["regions"]:
         regions = ", ".join(
             f"{region['name']} {region['workers_up']} of {region['workers']}"
             for region in answer["regions"]
         )
         yield f"  regions    {regions} workers up"
+    yield from _siblings(answer)
+
+
+def _siblings(answer: Mapping[str, Any]) -> Iterator[str]:
+    siblings = answer.get("siblings") or {}
+    words = {True: "a region answers", False: "no region answers", None: "not known"}
+    for edge in siblings.get("edges", []):
+        if edge["fresh"]:
+            told = [f"{name}: {words[reachable]}" for name, reachable in edge["services"].items()]
+            yield f"  sibling    {edge['name']} says of {', '.join(told) or 'nothing here'}"
+        else:
+            yield f"  sibling    {edge['name']} is silent"
+    for conflict in siblings.get("conflicts", []):
+        yield f"  conflict   {conflict}"
+    if stale := siblings.get("stale"):
+        yield f"  registry   {stale}"
 
 
 def _damping(answer: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from edgenode.config import Config, Group
 from edgenode.control import view
 from edgenode.control.birdwatch import BirdWatch
 from edgenode.control.commands import Commands
+from edgenode.control.evidence import Evidence
 from edgenode.control.explain import explanation
 from edgenode.control.heart import Round, at_work, may_beat, unseen
 from edgenode.control.mesh import MeshKeeper
@@ -108,6 +109,16 @@ class Control:
             complete=self._registry.complete,
             before=before._regions if before else None,
         )
+        self._evidence: Evidence = Evidence(
+            config,
+            self._regions,
+            self._mesh,
+            self._relays,
+            self._note,
+            self._on_news,
+            revision=self._registry.revision,
+            before=before._evidence if before else None,
+        )
         if before is not None:
             self._succeed(before)
         parts.change(config)
@@ -142,6 +153,7 @@ class Control:
                 "mesh": self._mesh.run,
                 "regions": self._regions.run,
                 "registry": lambda: self._registry.run(self._on_workers),
+                "siblings": self._evidence.run,
                 "bird": self._bird.run,
                 "wishes": self._commands.watch,
                 "proofs": lambda: self._proofs.run(lambda: self.config),
@@ -175,12 +187,18 @@ class Control:
         self._hooks.tell("check", verdict.check, verdict.state, verdict.reason)
 
     def _on_reachability(self, service: str, reachable: bool | None) -> None:
+        self._evidence.look()
+        self._evidence.siblings.tell_soon()
         self._decide(self._groups[s.group] for s in self.config.services if s.name == service)
         words = {True: "has a reachable region", False: "has no reachable region", None: "unknown"}
         self._note("service", service, words[reachable])
 
     def _on_workers(self, merged: Config) -> None:
         self._regions.take(from_config(merged, _bind(merged)))
+
+    def _on_news(self) -> None:
+        if self._evidence.look():
+            self._decide(self.config.groups)
 
     def _publish(self, table: Table) -> None:
         if self._after is None:
@@ -230,14 +248,9 @@ class Control:
             names = [n for n in self._decider.index.checks[group.name] if n in self._unseen]
             states = {**states, **dict.fromkeys(names, State.DOWN)}
             told = [f"check {name} could not be made for long: see its errors" for name in names]
-        decision = self._decider.decision(group, states, self._reachable, previous)
-        if self._relays.trouble and self._decider.index.services[group.name]:
-            told.append(self._relays.trouble)
+        decision = self._decider.decision(group, states, self._evidence.reachable, previous)
+        told += self._evidence.against(self._decider.index.services[group.name])
         return replace(decision, reasons=(*told, *decision.reasons)) if told else decision
-
-    def _reachable(self, service: str) -> bool | None:
-        """A region is of no use where nothing would bring users to it."""
-        return False if self._relays.trouble else self._regions.reachable(service)
 
     def _give(self, changes: Mapping[str, Level]) -> None:
         """BIRD first; then what there is to be kept of it."""
@@ -262,6 +275,7 @@ class Control:
         while True:
             self._decider.lifeline(bool(self._lifeline.held), self._orders.levels)
             self._relays.tick(time.monotonic())
+            self._evidence.look()
             observed = self._checker.observed(self._started_at)
             self._unseen = unseen(self.config.checks, observed, time.monotonic())
             self._decide(self.config.groups)
@@ -360,6 +374,8 @@ class Control:
             verdicts=self._checker.states(),
             counters=self._checker.counters(),
             regions=self._regions.status(),
+            services=self._evidence.status(),
+            siblings=self._evidence.siblings.status(time.monotonic()),
             mesh=self._mesh.status(),
             registry=self._registry.status(),
             steering=self._steering,

@@ -3,8 +3,9 @@
 The same control, of which every edge leads nowhere: its run and state directories are scratch ones
 in which nobody listens, so there is no BIRD to tell, no lifeline to beat for, no steering to hand
 a table to. What operators have asked for is read off a copy. Addresses, blackholes and the mesh's
-device are left alone, and no hook is run. It looks, though: checks and regions are probed as
-always, exec checks by the node's exec-runner. It may run beside the control that is at work.
+device are left alone, siblings are told nothing and not heard, and no hook is run. It looks,
+though: checks and regions are probed as always, exec checks by the node's exec-runner. It may run
+beside the control that is at work.
 """
 
 from __future__ import annotations
@@ -50,12 +51,16 @@ def leading_nowhere(config: Config, scratch: Path) -> Config:
     places.control_state(state_dir).mkdir(parents=True)
     for stored in places.control_state(config.node.state_dir).glob("*.sqlite"):
         _copy(stored, places.control_state(state_dir) / stored.name)
+    mesh = config.mesh and config.mesh.model_copy(
+        update={"peers": tuple(p.model_copy(update={"edge": False}) for p in config.mesh.peers)}
+    )
     bgp = {"socket": scratch / "nobody.ctl", "config": scratch / "bird.conf"}
     return config.model_copy(
         update={
             "node": config.node.model_copy(update={"run_dir": run_dir, "state_dir": state_dir}),
             "bgp": config.bgp.model_copy(update=bgp),
             "hooks": (),
+            "mesh": mesh,  # siblings are told nothing, and not heard
         }
     )
 

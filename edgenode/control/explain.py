@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from edgenode.bgp.lastsite import Judgement
@@ -35,12 +35,32 @@ def explanation(
         "services": [each for each in status["services"] if each["name"] in services],
         "regions_required": group.regions_required if services else None,
         "regions": status["regions"] if services else [],
+        "siblings": _siblings(status["siblings"], services) if services else None,
         "neighbors": _neighbors(status, group, proof),
         "other_sites": [
             {"prefix": prefix, "outlook": known.outlook.value, "text": known.text}
             for prefix, known in others.items()
         ],
         "hold_down": group.hold_down,
+    }
+
+
+def _siblings(siblings: Mapping[str, Any], services: Collection[str]) -> dict[str, Any]:
+    return {
+        "edges": [
+            {
+                "name": edge["name"],
+                "fresh": edge["fresh"],
+                "services": {
+                    name: said["reachable"]
+                    for name, said in edge["services"].items()
+                    if name in services
+                },
+            }
+            for edge in siblings["edges"]
+        ],
+        "conflicts": siblings["conflicts"],
+        "stale": siblings["stale"],
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 from edgenode import places
@@ -129,14 +130,19 @@ class RegistryKeeper:
     def revision(self) -> Revision:
         """What this node serves from, for other edges."""
         if self._settings is None:
-            workers = (
-                f"{region.name} {worker.model_dump_json()}"
-                for region in self._config.regions
-                for worker in region.workers
-            )
-            return Revision("config", None, digest(workers), 0.0)
+            return self._of_configuration
         snapshot = self._served.snapshot
         return Revision("etcd", snapshot.revision or None, snapshot.digest, self._age())
+
+    @cached_property
+    def _of_configuration(self) -> Revision:
+        """It is asked for each second."""
+        workers = (
+            f"{region.name} {worker.model_dump_json()}"
+            for region in self._config.regions
+            for worker in region.workers
+        )
+        return Revision("config", None, digest(workers), 0.0)
 
     def status(self) -> dict[str, Any]:
         """For people, the admin API and the metrics."""

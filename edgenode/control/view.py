@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ def status(
     verdicts: Mapping[str, Verdict],
     counters: Mapping[str, Counters],
     regions: Mapping[str, Any],
+    services: Sequence[Mapping[str, Any]],
+    siblings: Mapping[str, Any],
     mesh: Mapping[str, Any],
     registry: Mapping[str, Any],
     steering: SteeringLink,
@@ -122,10 +124,7 @@ def status(
             for name, verdict in verdicts.items()
         ],
         "table_revision": regions["revision"],
-        "services": [
-            {"name": name, "reachable": reachable}
-            for name, reachable in regions["reachable"].items()
-        ],
+        "services": list(services),
         "regions": [
             {
                 "name": name,
@@ -138,6 +137,7 @@ def status(
         ],
         "mesh": mesh,
         "registry": registry,
+        "siblings": siblings,
         "steering": {
             "connected": steering.connected,
             "applied": steering.applied,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from edgenode.config import Config
 from edgenode.config.firewall import SSH
 from edgenode.config.schema import Firewall, Neighbor
+from edgenode.config.siblings import addresses
 from edgenode.config.values import Address
 
 _ICMP = """\
@@ -202,12 +203,18 @@ def _mesh(config: Config, firewall: Firewall) -> Iterator[str]:
     if not config.mesh:
         return
     yield "  # Workers answer, and begin nothing: not tracked, so no bare SYN is let in."
+    yield "  # Edges tell what they see, from their own addresses."
     yield "  chain mesh {"
     for family, version in (("ip", 4), ("ip6", 6)):
         yield (
             f"    {family} saddr . tcp sport @workers{version} "
             "tcp flags & (syn | ack) != syn accept"
         )
+    for version, edges in _edges(config).items():
+        family = "ip" if version == 4 else "ip6"
+        port = config.siblings.port
+        said = f"{family} saddr {{ {', '.join(edges)} }}"
+        yield f"    {said} udp sport {port} udp dport {port} accept"
     yield "    jump operator"
     yield from _drop(firewall)
     yield "  }"
@@ -225,6 +232,15 @@ def _beside_mesh(config: Config) -> Iterator[str]:
     yield "    ip daddr @mesh4 counter drop"
     yield "    ip6 daddr @mesh6 counter drop"
     yield "  }"
+
+
+def _edges(config: Config) -> dict[int, list[str]]:
+    """The mesh addresses of the other edges, by family."""
+    found: dict[int, list[str]] = {}
+    for peer in config.edges:
+        for address in addresses(config.mesh, peer) if config.mesh else ():
+            found.setdefault(address.version, []).append(str(address))
+    return found
 
 
 def _management_ports(config: Config) -> list[int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgenode.config import Config
 from edgenode.regions import view
+from edgenode.regions.evidence import ServiceStands
 from edgenode.regions.prober import Clock, Prober
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.ranking import (
@@ -19,6 +21,7 @@ from edgenode.regions.ranking import (
     without,
 )
 from edgenode.regions.registry import Registry, TargetKey, from_config
+from edgenode.regions.stands import Way, stands
 from edgenode.steering.table import Bind, Table
 
 LOOK_INTERVAL = 1.0
@@ -137,6 +140,17 @@ class Regions:
         """
         known = self._services[service]
         return reachable(self._registry, self.states, known) if self._complete else None
+
+    def stands(self, way: Way) -> dict[str, ServiceStands]:
+        """How each service stands; `way` says why the way to a worker is no good."""
+        states = self.states
+        found = {
+            name: stands(self._registry, states, service, way)
+            for name, service in self._services.items()
+        }
+        if self._complete:
+            return found
+        return {name: replace(each, reachable=None) for name, each in found.items()}
 
     def report(self, message: Mapping[str, Any]) -> None:
         """A report of the relays: a target with new connect failures is probed at once.

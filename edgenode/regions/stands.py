@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from edgenode.config import schema
@@ -17,16 +18,16 @@ Way = Callable[[Address], str]
 
 def stands(registry: Registry, states: States, service: schema.Service, way: Way) -> ServiceStands:
     """A service as the states of its targets have it."""
+    regions = registry.by_region(service)
     targets = registry.targets_of(service)
     known = [states[target.key] for target in targets]
-    probes = [target.probe for target in targets]
+    answering = [state for state in known if state.state is State.UP]
+    probes = dict.fromkeys(target.probe for target in targets)
     return ServiceStands(
         reachable=reachable(registry, states, service),
-        answered=max((state.answered for state in known), default=0.0),
+        answered=max((state.answered for state in answering or known), default=0.0),
         since=max((state.since for state in known), default=0.0),
-        regions=tuple(
-            _region(name, found, states, way) for name, found in registry.by_region(service).items()
-        ),
+        regions=tuple(_region(name, regions[name], states, way) for name in regions),
         pace=Pace(
             max((probe.interval for probe in probes), default=1.0),
             max((probe.timeout for probe in probes), default=1.0),
@@ -36,13 +37,13 @@ def stands(registry: Registry, states: States, service: schema.Service, way: Way
 
 
 def _region(name: str, targets: Sequence[Target], states: States, way: Way) -> RegionStands:
-    counts = dict.fromkeys(State, 0)
-    for target in targets:
-        counts[states[target.key].state] += 1
-    ways = {way(target.endpoint.host) for target in targets}
+    counts = Counter(states[target.key].state for target in targets)
+    up = counts[State.UP]
+    # Where a worker answers the way is good enough, and not asked for.
+    ways = {"" if up else way(target.endpoint.host) for target in targets}
     return RegionStands(
         name,
-        up=counts[State.UP],
+        up=up,
         down=counts[State.DOWN],
         unknown=counts[State.UNKNOWN],
         way="" if "" in ways else min(ways, default=""),

@@ -32,6 +32,8 @@ class Settings:
     check_interval: float = 0.5
     rise: int = 2
     fall: int = 4
+    siblings: bool = True
+    """Whether the edges tell each other what they reach."""
     damping: bool = False
     """Scenes and tests kill a proxy more often than any upstream would bear."""
 
@@ -152,6 +154,7 @@ name = "{name}"
 public_key = "{public_key}"
 endpoint = "{endpoint}"
 allowed = ["{v4}", "{v6}"]
+edge = {edge}
 """
 
 
@@ -203,16 +206,19 @@ def configuration(
         mesh_v6=edge.mesh[1],
         mtu=MTU,
     )
-    return head + "".join([*_peers(topology, edge, public_keys), *_regions(topology)])
+    return head + "".join([*_peers(topology, edge, public_keys, settings), *_regions(topology)])
 
 
-def _peers(topology: Topology, edge: Edge, public_keys: Mapping[str, str]) -> list[str]:
+def _peers(
+    topology: Topology, edge: Edge, public_keys: Mapping[str, str], settings: Settings
+) -> list[str]:
     allowed = {
         other.name: (f"{other.mesh[0]}/32", f"{other.mesh[1]}/128")
         for other in topology.edges
         if other != edge
     }
-    allowed |= {r.name: (str(r.prefixes[0]), str(r.prefixes[1])) for r in topology.regions}
+    edges = allowed.keys() if settings.siblings else ()
+    allowed = allowed | {r.name: (str(r.prefixes[0]), str(r.prefixes[1])) for r in topology.regions}
     return [
         _PEER.format(
             name=name,
@@ -220,6 +226,7 @@ def _peers(topology: Topology, edge: Edge, public_keys: Mapping[str, str]) -> li
             endpoint=f"{outer(topology, name)}:{PORT}",
             v4=v4,
             v6=v6,
+            edge=str(name in edges).lower(),
         )
         for name, (v4, v6) in allowed.items()
     ]

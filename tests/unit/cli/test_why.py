@@ -80,6 +80,24 @@ def test_a_warning_is_said_beside_what_is_well() -> None:
     assert "  warning    nginx: it ends in 13 days" in said(checks=[check])
 
 
+def test_the_evidence_is_named_and_what_siblings_say() -> None:
+    service = {"name": "web", "reachable": False, "cause": "everywhere", "counts_as": None}
+    edges = [
+        {"name": "nyc1", "fresh": True, "services": {"web": False}},
+        {"name": "sin1", "fresh": False, "services": {}},
+    ]
+    shown = said(
+        services=[service | {"evidence": "no worker answers, and nyc1 sees the same"}],
+        regions_required="any",
+        siblings={"edges": edges, "conflicts": ["198.51.100.194 twice"], "stale": "older"},
+    )
+    assert "  evidence   web (everywhere): no worker answers, and nyc1 sees the same" in shown
+    assert "  sibling    nyc1 says of web: no region answers" in shown
+    assert "  sibling    sin1 is silent" in shown
+    assert "  conflict   198.51.100.194 twice" in shown
+    assert "  registry   older" in shown
+
+
 def test_a_broken_rule_says_what_would_mend_it() -> None:
     shown = said(
         group={"level": "withdrawn"}, rule={"checks": {"nginx": "down"}, "standing": "broken"}

@@ -72,6 +72,20 @@ def test_without_a_mesh_there_is_no_rule_for_one() -> None:
     assert "51820" not in text
 
 
+def test_edges_tell_each_other_in_the_mesh_alone_and_from_their_addresses() -> None:
+    assert "51821" not in rules()
+    edge = {
+        "name": "nyc1",
+        "public_key": "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
+        "allowed": ["198.51.100.194/32", "2001:db8:ffff:1::2/128"],
+        "edge": True,
+    }
+    text = rules(mesh={"addresses": ["198.51.100.193"], "peers": [edge]})
+    said = line(text, "51821")
+    assert said.strip() == "ip saddr { 198.51.100.194 } udp sport 51821 udp dport 51821 accept"
+    assert text.index("chain mesh") < text.index(said) < text.index("chain operator")
+
+
 @pytest.mark.parametrize("wrong", ["80", "tcp/0", "tcp/90-80", "sctp/80", "tcp/65536", "tcp/"])
 def test_ports_that_are_none(wrong: str) -> None:
     groups = [{**RAW["groups"][0], "ports": [wrong]}]  # type: ignore[index]

@@ -183,10 +183,14 @@ def test_how_a_service_stands_is_counted_by_region() -> None:
     known[TargetKey("iad", "iad-2", 8080)] = replace(
         known[TargetKey("iad", "iad-2", 8080)], state=State.DOWN, answered=7.0, since=9.0
     )
+    up = TargetKey("iad", "iad-1", 8080)
+    known[up] = replace(known[up], answered=6.0)
     ways = {"198.51.100.201": "stale", "198.51.100.202": "stale", "198.51.100.209": "stale"}
     found = stands(REGISTRY, known, web, lambda address: ways.get(str(address), ""))
     assert found.reachable is True
-    assert (found.answered, found.since) == (7.0, 9.0)
+    assert (found.answered, found.since) == (6.0, 9.0)
+    known[up] = replace(known[up], state=State.DOWN)
+    assert stands(REGISTRY, known, web, lambda address: "").answered == 7.0
     assert found.regions == (
         RegionStands("fra", 0, 2, 0, "stale"),
         RegionStands("iad", 1, 1, 0, ""),
