@@ -221,6 +221,13 @@ def test_only_the_newest_texts_are_kept_each_once(
     assert "could not be kept" in caplog.text
 
 
+def listens(path: Path) -> bool:
+    """A socket is there a moment before it can be connected to."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        asking.setblocking(False)
+        return asking.connect_ex(str(path)) == 0
+
+
 async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(
     tmp_path: Path,
 ) -> None:
@@ -229,7 +236,7 @@ async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(
     write_config(config, "echo first")
     with start(config) as process:
         try:
-            await eventually(path.is_socket)
+            await eventually(lambda: listens(path))
             assert (await RunnerProbe(path, "disk", 5.0)()).reason == "sh: first"
             with start(config) as second:
                 assert await asyncio.to_thread(second.wait, 10) == 1
@@ -252,7 +259,7 @@ async def test_the_process_reads_a_changed_file_and_leaves_no_command_behind(
     config.write_text(config.read_text() + "damaged")
     with start(config) as again:
         try:
-            await eventually(path.is_socket)
+            await eventually(lambda: listens(path))
             assert "did not end" in (await RunnerProbe(path, "disk", 5.0)()).reason
         finally:
             again.kill()
