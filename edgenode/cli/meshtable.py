@@ -63,6 +63,11 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
             style = "red" if peer.bad else "yellow"
             mark = "!" if peer.bad else "-"
             console.print(f"{mark} {peer.name}: {peer.reason}", markup=False, style=style)
+        if peer.name in kept and peer.problem:
+            console.print(f"! {peer.name}: {peer.problem}", markup=False, style="red")
+        if peer.name in kept and peer.next_key:
+            said = "has switched to its next_public_key: write it as its public_key"
+            console.print(f"- {peer.name}: {said}", markup=False)
     if len(shown) < len(found):
         console.print(more(len(found) - len(shown), "peers"), markup=False)
 

@@ -34,6 +34,10 @@ class Peer:
     edge: bool
     rx: int
     tx: int
+    next_key: bool
+    """Whether it has switched to its `next_public_key`."""
+    problem: str
+    """What is wrong with its secret, its endpoint's name or its identity; empty: nothing."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,4 +76,6 @@ def _peer(peer: Mapping[str, Any], path: Mapping[str, Any], mesh: Mapping[str, A
         edge=bool(peer.get("edge")),
         rx=peer["rx"],
         tx=peer["tx"],
+        next_key=bool(peer.get("next_key")),
+        problem=peer.get("problem", ""),
     )

@@ -14,6 +14,7 @@ from edgenode.mesh import Mesh, MeshError, PeerStatus
 from edgenode.mesh.names import names_of
 from edgenode.mesh.owners import Owners
 from edgenode.mesh.resolver import Resolver
+from edgenode.mesh.twins import Twins
 
 OBSERVE = 2.0
 """Seconds between two looks at the peers."""
@@ -56,6 +57,7 @@ class MeshKeeper:
         self._note = note
         self._resolver = Resolver(names_of(config))
         self._names_changed = asyncio.Event()
+        self._twins: Twins = before._twins if before else Twins()
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(THREADS, "mesh")
         )
@@ -94,7 +96,8 @@ class MeshKeeper:
                         seen = await self._in_thread(self._mesh.observe)
                 self.public_key = seen.public_key
                 self._take(seen.peers, loop.time())
-                self._tell({**seen.problems, **self._resolver.names.problems})
+                twins = self._twins.update(seen.peers, loop.time())
+                self._tell({**twins, **self._resolver.names.problems, **seen.problems})
                 self.problem = ""
             except (MeshError, TimeoutError) as error:
                 self._complain(str(error) or f"no answer within {PATIENCE:g} s")

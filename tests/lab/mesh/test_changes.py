@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edgenode.config import Mesh as MeshConfig
 from edgenode.config.values import Address, NamedEndpoint
 from edgenode.lab import netns
 from edgenode.lab.waiting import wait_until
+from edgenode.mesh import Mesh
 from tests.lab.mesh.pair import Node, kept, pair, server, talking
 
 
@@ -148,3 +150,21 @@ def test_a_peer_that_moved_is_found_by_its_name(
             wait_until(lambda: len(rounds) > count + 10, 20, "the connection goes on")
         print(f"it was found after {time.monotonic() - began:.1f} s")
     assert any(f"[{moved}]:51820, and not for 192.0.2.2:51820 any more" in note for note in notes)
+
+
+def test_an_endpoint_that_the_operator_changes_is_taken_at_once(nodes: tuple[Node, Node]) -> None:
+    """Of a live peer too, and over an `apply`; one that roamed is left where it speaks from."""
+    edge, worker = nodes
+    elsewhere = f"[{worker.underlay6}]:51820"
+    with server(worker, []), talking(edge, worker.v4) as rounds, netns.inside(edge.namespace):
+        before = edge.mesh(worker)
+        assert before.ensure() == ()
+        assert before.observe().peers[0].endpoint == "192.0.2.2:51820"
+        edge.fields = {"endpoint": elsewhere}
+        assert edge.mesh(worker).ensure() == (), "a restarted control forces nothing"
+        config = MeshConfig.model_validate(edge.config(worker))
+        after = Mesh(config, edge.key_file, before)
+        assert len(after.ensure()) == 1
+        count = len(rounds)
+        wait_until(lambda: len(rounds) > count + 10, 10, "the connection goes on")
+        assert after.observe().peers[0].endpoint == elsewhere

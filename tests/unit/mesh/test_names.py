@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edgenode.config.values import Endpoint, NamedEndpoint
 from edgenode.mesh.names import EVERY, SOON, Names, names_of
 from edgenode.mesh.owners import Owners
+from edgenode.mesh.resolver import look_up
 from tests.unit.mesh.worlds import public_key
 from tests.unit.regions import worlds
 
@@ -119,3 +120,9 @@ def test_whose_an_address_is() -> None:
     assert owners.of(ip_address("198.51.100.207")) == "fra"
     assert owners.of(ip_address("2001:db8:f1::9")) == "fra"
     assert owners.of(ip_address("198.51.100.208")) is None
+
+
+def test_the_systems_resolver_is_asked() -> None:
+    found = look_up(NamedEndpoint("localhost", 51820))
+    assert found
+    assert all(address.is_loopback for address in found)
