@@ -44,7 +44,8 @@ class World:
         self.risefalls: dict[TargetKey, RiseFall] = {}
         self.rtts: dict[TargetKey, Rtt | None] = {}
         self.publisher = Publisher(self.registry, 0.0)
-        self.memory = Memory(random=rng)
+        # Its own chance: what happens in the world does not hang on how a relay draws.
+        self.memory = Memory(random=Random(rng.random()))
         self.table: Table | None = None
         self.open: list[tuple[Pool, int]] = []
         self.served: Counter[str] = Counter()

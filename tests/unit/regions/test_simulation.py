@@ -32,7 +32,7 @@ def test_ten_thousand_connections_through_a_world_in_motion() -> None:
     assert world.table.revision > 400, "the world did move"
     assert sum(world.served.values()) == STEPS
     assert min(world.served[region] for region in DISTANCES) > STEPS / 50
-    assert world.served["nobody"] < STEPS / 20
+    assert world.served["nobody"] < STEPS / 10
     assert not world.swaps
 
 
