@@ -73,7 +73,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Ejection:
-    """A target (or, without a worker, the way to a region) that is left alone."""
+    """A target that is left alone; without a worker, a region that comes last."""
 
     service: str
     region: str
@@ -181,7 +181,7 @@ class Outliers:
         way = records.get(None)
         silent = way is not None and way.failing(now)
         until = [r.until for r in records.values() if r.held and r.until > now]
-        dead = len(failing) == len(workers)
+        dead = bool(workers) and len(failing) == len(workers)
         most = 0 if dead else int(self.policy.max_share * len(workers))
         return View(
             frozenset(worker for _, worker in failing[:most]),
@@ -195,12 +195,18 @@ class Outliers:
         return NEVER if record is None else record.returned
 
     def ejections(self, pool: Pool, workers: Collection[str], now: float) -> Iterator[Ejection]:
-        """Who is left alone of a region, and its way if that is silent."""
+        """Who is left alone of a region; and the region, if it comes last."""
         records = self._records.get(pool, {})
         view = self.view(pool, workers, now)
         for worker, record in records.items():
-            if worker in view.ejected or (worker is None and record.failing(now)):
+            if worker in view.ejected:
                 yield Ejection(*pool, worker, record.reason, record.until, record.ejections)
+        if view.dead:
+            failing = [record for record in records.values() if record.failing(now)]
+            cause = records.get(None)
+            if cause is None or not cause.failing(now):  # all of its workers fail
+                cause = min(failing, key=lambda record: record.until)
+            yield Ejection(*pool, None, cause.reason, cause.until, cause.ejections)
 
     def forget(self, known: Collection[Pool], now: float) -> None:
         """Bound the memory: what is old, and pools that are in no table once they are many."""

@@ -70,9 +70,9 @@ class RelayReport:
 class EjectionReport:
     """A worker that new connections of a service leave alone, by what relay workers saw of it.
 
-    Without a worker: the region comes last, since its way is silent. `until` is Unix time, the
-    latest of all; `ejections` how often in a row it was ejected (0: it is only set aside for
-    seconds), `relays` how many relay workers leave it alone.
+    Without a worker: the region comes last, since its way is silent or all of its workers fail.
+    `until` is Unix time, the latest of all; `ejections` how often in a row it was ejected (0: it is
+    only set aside for seconds), `relays` how many relay workers leave it alone.
     """
 
     service: str

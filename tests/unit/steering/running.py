@@ -17,7 +17,16 @@ from edgenode.steering import proxyprotocol
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.dial import Limits
 from edgenode.steering.relay import Relay
-from edgenode.steering.table import Bind, ProxyProtocol, RegionTargets, Service, Table, Target
+from edgenode.steering.table import (
+    DEFAULT_OUTLIERS,
+    Bind,
+    Outliers,
+    ProxyProtocol,
+    RegionTargets,
+    Service,
+    Table,
+    Target,
+)
 
 T = TypeVar("T")
 PATIENCE = 10.0
@@ -223,9 +232,14 @@ class RunningRelay:
             tuple(RegionTargets(region, tuple(workers)) for region, workers in regions),
         )
 
-    def apply(self, *services: Service, bind: Bind = Bind()) -> None:  # noqa: B008
+    def apply(
+        self,
+        *services: Service,
+        bind: Bind = Bind(),  # noqa: B008
+        outliers: Outliers = DEFAULT_OUTLIERS,
+    ) -> None:
         self._revision += 1
-        table = Table(self._revision, "lon1", bind, services)
+        table = Table(self._revision, "lon1", bind, services, outliers)
         self.call(lambda: self.relay.apply(table))
 
     def serve(self, *regions: tuple[str, list[Target]], host: str = "127.0.0.1") -> None:
@@ -242,6 +256,9 @@ class RunningRelay:
 
     def report(self) -> dict[str, Any]:
         return self.call(self.relay.counters.to_json)
+
+    def left_alone(self) -> set[str | None]:
+        return {one.worker for one in self.call(lambda: list(self.relay.ejections()))}
 
     def web(self) -> dict[str, Any]:
         web: dict[str, Any] = self.report()["services"]["web"]

@@ -80,7 +80,7 @@ def test_laws(story: list[tuple[str, str, float]], policy: Policy) -> None:
         assert not found.view(POOL, FOUR, after).dead
         # What is told is what holds.
         told = {one.worker for one in found.ejections(POOL, FOUR, now)}
-        assert told - {None} == view.ejected
+        assert told == view.ejected | ({None} if view.dead else set())
 
 
 def test_where_all_fail_nobody_is_left_alone_and_the_region_is_dead() -> None:
@@ -93,6 +93,13 @@ def test_where_all_fail_nobody_is_left_alone_and_the_region_is_dead() -> None:
     found.connected(POOL, "c", 1.1)
     assert not found.view(POOL, FOUR, 1.1).dead
     assert ejected(found, 1.1) == {"a", "b", "d"}
+
+
+def test_a_region_without_workers_is_not_dead() -> None:
+    found = outliers()
+    fail(found, "a", 1.0)
+    assert not found.view(POOL, (), 1.0).dead
+    assert list(found.ejections(POOL, (), 1.0)) == []
 
 
 def test_a_failed_connect_sets_aside_for_seconds() -> None:

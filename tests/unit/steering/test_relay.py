@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from edgenode.steering.connection import Connection, Side
 from edgenode.steering.dial import Limits
 from edgenode.steering.flow import BULK_CHUNK
 from edgenode.steering.proxyprotocol import Header
-from edgenode.steering.table import Bind, Table, Target
+from edgenode.steering.table import Bind, Outliers, Table, Target
 from tests.unit.steering.running import (
     PATIENCE,
     USER,
@@ -421,13 +422,119 @@ def closed_port() -> Target:
 def test_a_refused_worker_costs_nothing(relay: RunningRelay) -> None:
     worker = Worker(echo)
     relay.serve(("fra", [closed_port(), worker.target("fra-1")]))
-    for _ in range(4):
+    for _ in range(20):  # the worker to try first is drawn
         with relay.connect() as user:
             user.sendall(b"x")
             assert user.recv(1) == b"x"
-    errors = [error for line in relay.log(4) for error in line["errors"]]
+    errors = [error for line in relay.log(20) for error in line["errors"]]
     assert errors == ["fra/down ECONNREFUSED"]  # once: then it is passed over
     assert relay.report()["targets"]["fra/down"] == {"connect_failures": 1, "live": 0}
+
+
+def test_no_connection_above_the_hard_limit(relay: RunningRelay) -> None:
+    worker = Worker(echo)
+    relay.serve(("fra", [replace(worker.target("fra-1"), hard_limit=1)]))
+    with relay.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+        assert is_reset(relay)
+        assert relay.log(1)[0]["why"] == "full"
+        assert relay.report()["full"] == {"web": 1}
+        assert relay.web()["failed"] == 1
+    eventually(relay.idle)
+    with relay.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+    assert worker.accepted == 2
+
+
+def test_places_are_given_back_however_a_connection_ends(relay: RunningRelay) -> None:
+    """Else the worker would be full for ever after a few."""
+    worker, cut = Worker(echo), Worker(echo)
+    cut.cut()
+    relay.serve(
+        ("fra", [replace(cut.target("fra-1"), hard_limit=2)]),
+        ("iad", [replace(worker.target("iad-1"), hard_limit=2)]),
+    )
+    for how in ("leaves", "resets", "is served") * 3:
+        with relay.connect() as user:
+            if how == "resets":
+                reset(user)
+            elif how == "is served":
+                user.sendall(b"x")
+                assert user.recv(1) == b"x"
+        eventually(relay.idle)
+
+
+OUTLIERS = Outliers(failures=2, base_time=0.6, max_time=0.6)
+
+
+def test_a_worker_that_resets_is_left_alone_until_it_is_well(
+    make_relay: Callable[..., RunningRelay],
+) -> None:
+    relay = make_relay(limits=Limits(pause=0.2))
+    sick = threading.Event()
+    sick.set()
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        if sick.is_set():
+            reset(connection)
+        else:
+            named(b"one:")(connection, header)
+
+    one, other = Worker(serve), Worker(named(b"other:"))
+    relay.listen("web")
+    service = relay.service(("fra", [one.target("fra-1"), other.target("fra-2")]))
+    relay.apply(service, outliers=OUTLIERS)
+
+    def ask() -> bytes:
+        try:
+            with relay.connect() as user:
+                user.sendall(b"x")
+                return user.recv(100)
+        except ConnectionResetError:
+            return b"reset"
+
+    def ejected() -> bool:
+        ask()
+        return relay.left_alone() == {"fra-1"}
+
+    eventually(ejected)
+    before = one.accepted
+    assert {ask() for _ in range(20)} == {b"other:x"}
+    assert one.accepted == before
+    sick.clear()
+    eventually(lambda: ask() == b"one:x")
+    eventually(lambda: relay.left_alone() == set())
+
+
+def test_a_user_that_leaves_first_gets_no_worker_ejected(relay: RunningRelay) -> None:
+    """Nor does a reset at the end of a session that went well."""
+
+    def serve(connection: socket.socket, header: Header | None) -> None:
+        if data := connection.recv(1):
+            connection.sendall(data)
+            connection.recv(1)  # the user has it
+        reset(connection)
+
+    worker, other = Worker(serve), Worker(serve)
+    relay.listen("web")
+    service = relay.service(("fra", [worker.target("fra-1"), other.target("fra-2")]))
+    relay.apply(service, outliers=OUTLIERS)
+    for _ in range(8):
+        with relay.connect() as user:
+            user.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                user.recv(1)
+        with relay.connect() as user:
+            user.sendall(b"x")
+            assert user.recv(1) == b"x"
+            user.sendall(b"x")
+            with contextlib.suppress(ConnectionResetError):
+                user.recv(1)
+    eventually(relay.idle)
+    assert relay.left_alone() == set()
+    assert {line["why"] for line in relay.log(16)} >= {"worker-reset"}
 
 
 def test_all_refuse(relay: RunningRelay) -> None:
@@ -584,11 +691,13 @@ def test_upstream_sockets_leave_with_the_mesh_address(relay: RunningRelay) -> No
     relay.listen("web")
     service = relay.service(("fra", [worker6.target("fra-6"), worker.target("fra-4")]))
     relay.apply(service, bind=Bind("lo", "127.0.0.9", None))
-    with relay.connect() as user:
-        assert user.recv(1) == b"x"
-    assert peers == ["127.0.0.9"]
+    for _ in range(20):  # the worker to try first is drawn
+        with relay.connect() as user:
+            assert user.recv(1) == b"x"
+    assert peers == ["127.0.0.9"] * 20
     # Without a mesh address of its family a target is never dialed.
-    assert relay.log(1)[0]["errors"] == ["fra/fra-6 EAFNOSUPPORT"]
+    errors = [error for line in relay.log(20) for error in line["errors"]]
+    assert errors == ["fra/fra-6 EAFNOSUPPORT"]
     assert worker6.accepted == 0
 
 
