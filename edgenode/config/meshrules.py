@@ -24,6 +24,7 @@ def check(mesh: Mesh) -> Iterator[Problem]:
         (("mesh", "peers", p, "name"), peer.name) for p, peer in enumerate(mesh.peers)
     ]
     yield from duplicates("peer's name", names)
+    yield from _paths(mesh)
     yield from _keys(mesh)
     allowed: list[Keyed] = [
         (("mesh", "peers", p, "allowed", a), network)
@@ -32,6 +33,16 @@ def check(mesh: Mesh) -> Iterator[Problem]:
     ]
     yield from _everything(allowed)
     yield from _ranges(mesh, allowed)
+
+
+def _paths(mesh: Mesh) -> Iterator[Problem]:
+    paths = mesh.paths
+    if paths.min_mtu > mesh.mtu:
+        what = f"is more than the mesh's own MTU of {mesh.mtu}: no packet would be of use"
+        yield Problem(("mesh", "paths", "min_mtu"), what)
+    if paths.timeout > paths.interval:
+        what = f"{paths.timeout:g} s is longer than the interval of {paths.interval:g} s"
+        yield Problem(("mesh", "paths", "timeout"), what)
 
 
 def _keys(mesh: Mesh) -> Iterator[Problem]:

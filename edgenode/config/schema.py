@@ -284,6 +284,22 @@ class MeshPeer(Section):
     """Another edge, a sibling: each tells the other what it reaches (`siblings`)."""
 
 
+class Paths(Section):
+    """The look at each tunnel's truth: echoes to every peer, small ones and full-size ones."""
+
+    enabled: Flag = True
+    interval: Interval = 5.0
+    """Seconds between two small echoes on a path that is well."""
+    full_interval: PositiveDuration = 5.0
+    """Seconds between two of the largest packet that is to pass."""
+    timeout: PositiveDuration = 1.0
+    """Seconds for an answer."""
+    min_mtu: Annotated[int, Field(strict=True, ge=576, le=9000)] = 576
+    """Bytes: the least that makes a path of use."""
+    grow_interval: PositiveDuration = 600.0
+    """Seconds until larger packets are tried again where large ones vanished."""
+
+
 class Mesh(Section):
     device: InterfaceName = "wg0"
     listen_port: Port = 51820
@@ -292,6 +308,7 @@ class Mesh(Section):
     addresses: tuple[AddressField, ...] = Field(min_length=1, max_length=2)
     """The node's own mesh addresses, one a family."""
     mtu: Annotated[int, Field(strict=True, ge=1280, le=9000)] = 1420
+    paths: Paths = Paths()
     peers: tuple[MeshPeer, ...] = ()
 
 

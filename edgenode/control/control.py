@@ -19,6 +19,7 @@ from edgenode.bgp.levels import Level
 from edgenode.bgp.policy import Decision
 from edgenode.config import Config, Group
 from edgenode.control import view
+from edgenode.control.binding import binding
 from edgenode.control.birdwatch import BirdWatch
 from edgenode.control.commands import Commands
 from edgenode.control.evidence import Evidence
@@ -28,6 +29,7 @@ from edgenode.control.mesh import MeshKeeper
 from edgenode.control.neighbors import Proof, Proofs, look, others
 from edgenode.control.orders import Orders
 from edgenode.control.parts import Parts, again_and_again
+from edgenode.control.paths import PathKeeper
 from edgenode.control.registry import RegistryKeeper
 from edgenode.control.relays import Relays
 from edgenode.control.starting import take_over
@@ -36,7 +38,7 @@ from edgenode.health.risefall import State, Verdict
 from edgenode.regions import Regions
 from edgenode.regions.registry import from_config
 from edgenode.steering.report import Report
-from edgenode.steering.table import Bind, Table
+from edgenode.steering.table import Table
 
 
 class Control:
@@ -96,18 +98,22 @@ class Control:
             self._note,
         )
         self._mesh: MeshKeeper = MeshKeeper(config, self._note, before._mesh if before else None)
+        self._paths: PathKeeper = PathKeeper(
+            config, self._mesh, lambda: self._regions, self._note, before._paths if before else None
+        )
         self._relays: Relays = before._relays if before else Relays()
         self._registry: RegistryKeeper = RegistryKeeper(
             config, self._note, before._registry if before else None
         )
         self._regions: Regions = Regions(
             self._registry.merged,
-            _bind(config),
+            binding(config),
             self._publish,
             self._on_reachability,
             last=last_table,
             complete=self._registry.complete,
             before=before._regions if before else None,
+            path_problem=self._paths.problem,
         )
         self._evidence: Evidence = Evidence(
             config,
@@ -116,6 +122,7 @@ class Control:
             self._relays,
             self._note,
             self._on_news,
+            path_problem=self._paths.problem,
             revision=self._registry.revision,
             before=before._evidence if before else None,
         )
@@ -151,6 +158,7 @@ class Control:
             for name, part in {
                 "announcer": self._announcer.run,
                 "mesh": self._mesh.run,
+                "paths": self._paths.run,
                 "regions": self._regions.run,
                 "registry": lambda: self._registry.run(self._on_workers),
                 "siblings": self._evidence.run,
@@ -194,7 +202,7 @@ class Control:
         self._note("service", service, words[reachable])
 
     def _on_workers(self, merged: Config) -> None:
-        self._regions.take(from_config(merged, _bind(merged)))
+        self._regions.take(from_config(merged, binding(merged)))
 
     def _on_news(self) -> None:
         if self._evidence.look():
@@ -378,15 +386,9 @@ class Control:
             siblings=self._evidence.siblings.status(time.monotonic()),
             mesh=self._mesh.status(),
             registry=self._registry.status(),
+            paths=self._paths.status(),
             steering=self._steering,
             lifeline=self._lifeline.held,
             lifeline_silent=self._lifeline.silent_for(time.monotonic()),
             heart=self._beat_refused,
         )
-
-
-def _bind(config: Config) -> Bind:
-    if config.mesh is None:
-        return Bind()
-    own = {address.version: str(address) for address in config.mesh.addresses}
-    return Bind(device=config.mesh.device, ipv4=own.get(4), ipv6=own.get(6))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -56,11 +56,13 @@ class MeshKeeper:
         self._rotating = frozenset(peer.name for peer in peers if peer.next_public_key)
         self._note = note
         self._resolver = Resolver(names_of(config))
-        self._names_changed = asyncio.Event()
         self._twins: Twins = before._twins if before else Twins()
         self._threads: ThreadPoolExecutor = (
             before._threads if before else ThreadPoolExecutor(THREADS, "mesh")
         )
+        self._wake = asyncio.Event()
+        """Names stand for something else, or routes want another MTU."""
+        self._resize = False
         self.peers: tuple[PeerStatus, ...] = before.peers if before else ()
         self.public_key: str = before.public_key if before else ""
         """The node's own; empty before the first look."""
@@ -73,6 +75,13 @@ class MeshKeeper:
             self._resolver.names.take_over(before._resolver.names)
         self._endpoints = self._resolver.names.endpoints
 
+    def size(self, mtus: Mapping[str, int | None]) -> None:
+        """The MTU of the routes to each peer, soon; see `Mesh.size`."""
+        if self._mesh is not None:
+            self._mesh.size(mtus)
+            self._resize = True
+            self._wake.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         if self._mesh is None:
@@ -80,10 +89,13 @@ class MeshKeeper:
         loop = asyncio.get_running_loop()
         ensured = -ENSURE
         while True:
-            self._names_changed.clear()
+            self._wake.clear()
             self._resolver.ask({p.name for p in self.peers if p.stale}, self._on_answer)
             if self._endpoints != (found := self._resolver.names.endpoints):
                 self._tell_moved(found)
+                ensured = -ENSURE
+            if self._resize:
+                self._resize = False
                 ensured = -ENSURE
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -104,7 +116,7 @@ class MeshKeeper:
                 ensured = -ENSURE
             try:
                 async with asyncio.timeout(self._interval()):
-                    await self._names_changed.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
@@ -142,7 +154,7 @@ class MeshKeeper:
 
     def _on_answer(self) -> None:
         if self._endpoints != self._resolver.names.endpoints:
-            self._names_changed.set()
+            self._wake.set()
 
     def status(self) -> dict[str, Any]:
         """The mesh as it was seen last, as JSON values."""

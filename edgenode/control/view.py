@@ -49,6 +49,7 @@ def status(
     siblings: Mapping[str, Any],
     mesh: Mapping[str, Any],
     registry: Mapping[str, Any],
+    paths: Sequence[Mapping[str, Any]],
     steering: SteeringLink,
     lifeline: bool | None,
     lifeline_silent: float,
@@ -138,6 +139,7 @@ def status(
         "mesh": mesh,
         "registry": registry,
         "siblings": siblings,
+        "paths": list(paths),
         "steering": {
             "connected": steering.connected,
             "applied": steering.applied,

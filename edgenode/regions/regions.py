@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgenode.config import Config
+from edgenode.config.values import Address
+from edgenode.health.risefall import State
 from edgenode.regions import view
 from edgenode.regions.evidence import ServiceStands
 from edgenode.regions.prober import Clock, Prober
@@ -122,6 +124,20 @@ class Regions:
     def states(self) -> States:
         """What is known of each target, by its probes and by the way to it."""
         return without(self._prober.states, self._problems)
+
+    def reached(self) -> dict[Address, float | None]:
+        """When each worker last accepted a connection, whatever is said of its way.
+
+        By its address; None: it does not accept any now.
+        """
+        found: dict[Address, float | None] = {}
+        states = self._prober.states
+        for target in self._registry.targets:
+            state, address = states[target.key], target.endpoint.host
+            at = state.answered if state.state is State.UP else None
+            known = found.get(address)
+            found[address] = at if known is None else known if at is None else max(at, known)
+        return found
 
     @property
     def table(self) -> Table | None:

@@ -6,7 +6,7 @@ from edgenode.lab.topology import Attached, Node, Topology, Transit
 
 # No duplicate-address detection (an address is usable at once), no router advertisements,
 # no reverse-path filter (anycast answers need not leave where the request came in).
-SYSCTLS = {
+SYSCTLS: dict[str, str | int] = {
     "net.ipv6.conf.all.disable_ipv6": 0,
     "net.ipv6.conf.default.disable_ipv6": 0,
     "net.ipv6.conf.all.accept_dad": 0,
@@ -16,6 +16,8 @@ SYSCTLS = {
     "net.ipv6.conf.default.accept_ra": 0,
     "net.ipv4.conf.all.rp_filter": 0,
     "net.ipv4.conf.default.rp_filter": 0,
+    # Control's echoes through the mesh; as on a node (images/node).
+    "net.ipv4.ping_group_range": "0 2147483647",
     # What one connection learned about a path must not colour the next measurement.
     "net.ipv4.tcp_no_metrics_save": 1,
 }

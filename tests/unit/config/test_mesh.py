@@ -120,3 +120,17 @@ def test_a_preshared_keys_file(tmp_path: Path) -> None:
     assert "chmod 600" in problem()
     file.chmod(0o600)
     load(config)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('timeout = "6s"', "6 s is longer than the interval of 5 s"),
+        ("min_mtu = 1500", "is more than the mesh's own MTU of 1420"),
+        ("min_mtu = 575", "min_mtu"),
+        ("largest = 9000", "largest: unknown key"),
+    ],
+)
+def test_paths_that_cannot_be_measured_are_refused(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        loads(GOOD.replace("[[mesh.peers]]", f"[mesh.paths]\n{setting}\n\n[[mesh.peers]]", 1))

@@ -1,0 +1,182 @@
+"""From what is known of a path to what it is, in a sentence. Pure; times in monotonic seconds.
+
+Fail safe: a path is bad only by evidence. A host that never answered an echo may filter them, and
+workers that accept connections prove the path whatever else is silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgenode.mesh.routes import IPV6_MIN_MTU
+
+KEEPALIVE_TIMEOUT = 10.0
+"""WireGuard answers a packet within this, by a keepalive if by nothing else (section 6.5)."""
+SLACK = 5.0
+LAG = 1.5
+"""Seconds by which a look at the counters may be dated too late."""
+RECENT = 60.0
+"""Seconds: keepalives and handshakes come more often than that."""
+CALLS = 3
+"""Handshakes that a peer began, one after the other: had it heard the answer, it would not."""
+
+
+class State(StrEnum):
+    """The last three are bad: connections through such a path hang or fail."""
+
+    UNKNOWN = "unknown"
+    GOOD = "good"
+    LOSSY = "lossy"
+    FILTERED = "echo-filtered"
+    """No echo is answered, but workers behind it are reached."""
+    BLACK_HOLE = "black-hole"
+    """Packets of a useful size vanish."""
+    ONE_WAY = "one-way"
+    DEAD = "dead"
+
+
+BAD = frozenset({State.BLACK_HOLE, State.ONE_WAY, State.DEAD})
+
+
+class Direction(StrEnum):
+    """The way that is broken."""
+
+    OUT = "out"
+    """From this node to the peer."""
+    IN = "in"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one path."""
+
+    peer: str
+    asked: bool
+    """Whether there is an address behind it that is sent echoes, and could be."""
+    host: bool
+    """Whether it is the peer itself that answered last, and not a host behind it."""
+    ever: bool
+    """Whether an echo was ever answered."""
+    silent: float | None
+    """Since when none is answered; None: they are, or it is too soon to say."""
+    lossy: bool
+    mtu: int
+    """Bytes: what the device is configured for."""
+    size: int | None
+    """What passes, where that is less; 0: no useful size. None: all, or it is not known."""
+    min_mtu: int
+    workers: float | None
+    """When a worker behind it last accepted a connection."""
+    data: float | None
+    """When a packet of the peer came; as `Arrivals`."""
+    response: float | None
+    """When it answered a handshake of ours; as `Arrivals`."""
+    calls: int
+    """As `Arrivals`."""
+    keepalive: float
+    """Seconds after which the peer says that it is there, as we do; 0: never."""
+    stale: bool
+    """Keepalive would hold a session, and there is none."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    state: State
+    reason: str
+    direction: Direction | None = None
+    likely: bool = False
+    """Whether the direction is the likely one only."""
+
+    def problem(self, version: int, size: int | None) -> str | None:
+        """Why the path is no good for addresses of an IP version; None: it is, or may be.
+
+        `size`: as in Facts.
+        """
+        if self.state in BAD:
+            return self.reason
+        if version == 6 and size is not None and size < IPV6_MIN_MTU:
+            return f"{self.reason}, and IPv6 needs {IPV6_MIN_MTU}"
+        return None
+
+
+def judge(facts: Facts, now: float) -> Verdict:
+    """What the path is."""
+    if facts.silent is None:
+        return _heard(facts)
+    return _silent(facts, facts.silent, now)
+
+
+def _heard(facts: Facts) -> Verdict:
+    peer = facts.peer
+    if not facts.asked:
+        if facts.stale:
+            return Verdict(State.DEAD, f"no session with {peer}: its last handshake is stale")
+        return Verdict(State.UNKNOWN, f"no address behind {peer} that could be sent an echo")
+    if not facts.ever:
+        return Verdict(State.UNKNOWN, f"no echo of {peer} yet")
+    if facts.size == 0:
+        return Verdict(
+            State.BLACK_HOLE,
+            f"small packets to {peer} pass, but those of {facts.min_mtu} bytes and more vanish: "
+            "see the MTU of the links under the tunnel, and what filters there",
+        )
+    state, said = State.GOOD, f"{peer} answers"
+    if facts.lossy:
+        state, said = State.LOSSY, f"{peer} answers, but not all echoes"
+    if facts.size is not None:
+        said = (
+            f"{said}; packets larger than {facts.size} bytes vanish on the way, so its routes "
+            f"have this as their MTU instead of {facts.mtu}"
+        )
+    return Verdict(state, said)
+
+
+def _silent(facts: Facts, since: float, now: float) -> Verdict:
+    peer = facts.peer
+    if _after(facts.workers, since):
+        said = f"{peer} answers no echo, but workers behind it accept connections"
+        return Verdict(State.FILTERED, said)
+    if _lately(facts.data, since, now):
+        if facts.ever and facts.host:
+            return Verdict(
+                State.ONE_WAY,
+                f"one direction only: packets of {peer} arrive here, and ours do not arrive there",
+                Direction.OUT,
+            )
+        return Verdict(
+            State.UNKNOWN,
+            f"packets of {peer} arrive, but nothing behind it answers an echo: "
+            "they may be filtered there",
+        )
+    if facts.calls >= CALLS:
+        return Verdict(
+            State.ONE_WAY,
+            f"one direction only: {peer} begins handshakes again and again, and our answers do "
+            "not arrive there",
+            Direction.OUT,
+        )
+    patient = now - since > max(KEEPALIVE_TIMEOUT, facts.keepalive) + SLACK
+    if _lately(facts.response, since, now) and (facts.ever or patient):
+        said = f"one direction only: {peer} answers handshakes, but no packet of it arrives here"
+        if not patient:
+            return Verdict(State.ONE_WAY, f"{said}; which way is broken is not known yet")
+        # One that hears us sends a keepalive at least, even if it filters echoes. One that does
+        # not hear us sends its own all the same, where it has any.
+        return Verdict(State.ONE_WAY, f"{said}, and likely ours do there", Direction.IN, True)
+    if facts.ever or patient:
+        return Verdict(
+            State.DEAD,
+            f"nothing arrives from {peer}, neither answers nor handshakes: whether ours arrive "
+            "there cannot be seen from here",
+        )
+    return Verdict(State.UNKNOWN, f"no echo of {peer} yet")
+
+
+def _after(at: float | None, since: float) -> bool:
+    return at is not None and at >= since
+
+
+def _lately(at: float | None, since: float, now: float) -> bool:
+    """Whether the counters tell of something after `since`, and not so long ago."""
+    return _after(at, max(since + LAG, now - RECENT))

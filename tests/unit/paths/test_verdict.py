@@ -1,0 +1,108 @@
+"""From evidence to verdict: which way is broken, and when nothing may be said."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenode.paths.verdict import BAD, Direction, Facts, State, judge
+
+WELL = Facts(
+    peer="fra",
+    asked=True,
+    host=True,
+    ever=True,
+    silent=None,
+    lossy=False,
+    mtu=1420,
+    size=None,
+    min_mtu=576,
+    workers=None,
+    data=None,
+    response=None,
+    calls=0,
+    keepalive=15.0,
+    stale=False,
+)
+SILENT = replace(WELL, silent=100.0, data=99.0, response=50.0, workers=99.0)
+TIMES = st.none() | st.floats(0, 200)
+
+
+def test_what_answers_is_good() -> None:
+    assert judge(WELL, 100.0).state is State.GOOD
+    assert judge(replace(WELL, lossy=True), 100.0).state is State.LOSSY
+    assert judge(replace(WELL, ever=False), 100.0).state is State.UNKNOWN
+    assert judge(WELL, 100.0).problem(6, None) is None
+
+
+def test_nobody_to_ask_is_bad_by_a_stale_handshake_only() -> None:
+    nobody = replace(WELL, asked=False, ever=False)
+    assert judge(nobody, 100.0).state is State.UNKNOWN
+    assert judge(replace(nobody, stale=True), 100.0).state is State.DEAD
+
+
+def test_a_lowered_mtu_is_good_where_ipv6_can_live_with_it() -> None:
+    verdict = judge(replace(WELL, size=1344), 100.0)
+    assert verdict.state is State.GOOD
+    assert "1344" in verdict.reason
+    assert verdict.problem(4, 1344) is verdict.problem(6, 1344) is None
+    small = judge(replace(WELL, size=1200), 100.0)
+    assert small.problem(4, 1200) is None
+    assert "IPv6 needs 1280" in str(small.problem(6, 1200))
+
+
+def test_no_useful_size_is_a_black_hole() -> None:
+    verdict = judge(replace(WELL, size=0), 100.0)
+    assert verdict.state is State.BLACK_HOLE
+    assert verdict.problem(4, 0) == verdict.reason
+
+
+def test_packets_of_the_peer_say_that_ours_are_lost() -> None:
+    verdict = judge(replace(SILENT, data=103.0), 105.0)
+    assert (verdict.state, verdict.direction, verdict.likely) == (
+        State.ONE_WAY,
+        Direction.OUT,
+        False,
+    )
+
+
+def test_a_peer_that_calls_again_and_again_does_not_hear_us() -> None:
+    verdict = judge(replace(SILENT, calls=3, ever=False), 120.0)
+    assert (verdict.state, verdict.direction) == (State.ONE_WAY, Direction.OUT)
+    assert judge(replace(SILENT, calls=2), 120.0).state is State.DEAD
+
+
+def test_answered_handshakes_without_a_packet_say_that_its_are_lost() -> None:
+    answered = replace(SILENT, response=115.0)
+    early = judge(answered, 117.0)
+    assert (early.state, early.direction) == (State.ONE_WAY, None)
+    late = judge(answered, 121.0)
+    assert (late.state, late.direction, late.likely) == (State.ONE_WAY, Direction.IN, True)
+
+
+def test_silence_is_dead() -> None:
+    verdict = judge(SILENT, 105.0)
+    assert verdict.state is State.DEAD
+    assert verdict.direction is None
+
+
+def test_workers_that_answer_say_that_echoes_are_filtered() -> None:
+    for facts in (SILENT, replace(SILENT, data=103.0), replace(SILENT, response=103.0, calls=9)):
+        assert judge(replace(facts, workers=101.0), 150.0).state is State.FILTERED
+
+
+@given(TIMES, TIMES, st.booleans(), st.booleans())
+def test_a_host_that_never_answered_and_is_heard_is_never_bad(
+    workers: float | None, response: float | None, host: bool, stale: bool
+) -> None:
+    facts = replace(SILENT, ever=False, host=host, stale=stale, workers=workers, response=response)
+    heard = replace(facts, data=195.0)
+    assert judge(heard, 200.0).state not in BAD
+
+
+@given(TIMES, TIMES, TIMES, st.integers(0, 9), st.booleans())
+def test_workers_behind_it_prove_a_path(
+    silent: float | None, data: float | None, response: float | None, calls: int, ever: bool
+) -> None:
+    facts = replace(SILENT, silent=silent, data=data, response=response, calls=calls, ever=ever)
+    assert judge(replace(facts, workers=200.0), 200.0).state not in BAD
