@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +48,15 @@ def peers(status: Mapping[str, Any]) -> list[Peer]:
     paths = {path["name"]: path for path in status.get("paths") or ()}
     mesh = status["mesh"]
     return [_peer(peer, paths.get(peer["name"], {}), mesh) for peer in mesh["peers"]]
+
+
+def bad_paths(status: Mapping[str, Any], most: int = 10) -> Iterator[str]:
+    """A sentence for each peer behind which workers get nobody; not for hundreds."""
+    found = [peer for peer in peers(status) if peer.bad]
+    for peer in found[:most]:
+        yield f"mesh peer {peer.name} is {peer.state}: {peer.reason}"
+    if len(found) > most:
+        yield f"{len(found) - most} more mesh peers are bad: edgenode mesh"
 
 
 def _peer(peer: Mapping[str, Any], path: Mapping[str, Any], mesh: Mapping[str, Any]) -> Peer:

@@ -193,6 +193,11 @@ def notes(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"{service['name']} has no reachable region{_evidence(service)}"
         elif service.get("cause") == "everywhere":
             yield f"{service['name']} is reached from nowhere{_evidence(service)}"
+    yield from registry_notes(status)
+
+
+def registry_notes(status: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with where the workers come from."""
     registry = status.get("registry") or {"source": "config"}
     if registry["source"] == "config":
         return

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from edgenode import places
 from edgenode.cli.known import Known, know
+from edgenode.cli.meshview import bad_paths
 from edgenode.cli.options import AsJson, ConfigPath, console, fail, show
+from edgenode.cli.regionview import registry_notes
 from edgenode.cli.tables import coloured, row, table, yes
 from edgenode.cli.times import shown
 
@@ -170,7 +172,7 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         for check in answer["checks"]
         if check.get("warning")
     ]
-    found += _among_siblings(answer)
+    found += [*registry_notes(answer), *bad_paths(answer), *_among_siblings(answer)]
     for address, reason in report.get("listen_failures", {}).items():
         found.append(f"steering cannot listen on {address}: {reason}")
     return [problem for problem in found if problem]

@@ -122,3 +122,13 @@ def test_a_node_without_a_mesh(config: Path, tmp_path: Path) -> None:
 )
 def test_sizes(bytes_: int, said: str) -> None:
     assert size(bytes_) == said
+
+
+def test_status_says_which_peers_are_bad_and_not_of_hundreds(config: Path, tmp_path: Path) -> None:
+    answer = fakes.status(mesh=mesh(*(peer(f"p{n}", None) for n in range(200)), peer("well")))
+    with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
+        shown = edgenode("status", "--config", str(config)).stdout
+    assert "! mesh peer p0 is stale: no handshake yet" in shown
+    assert "! mesh peer p10 " not in shown
+    assert "190 more mesh peers are bad" in shown
+    assert "peer well is" not in shown
