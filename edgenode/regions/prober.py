@@ -31,6 +31,10 @@ HURRY = 0.05
 """Seconds between two probes of a target that fails users and has failed a probe. One that answers
 is probed again after `CONFIRM` at the earliest, however many users it fails."""
 
+MATES = 16
+"""How many others of a region are probed at once when one goes down: regions die as a whole. Those
+that are found dead bring more into question."""
+
 Clock = Callable[[], float]
 OnChange = Callable[[TargetKey], None]
 
@@ -69,6 +73,9 @@ class Prober:
             self._start(watch)
         for gone in before.values():
             gone.stop()
+        self._regions: dict[str, list[_Watch]] = {}
+        for key, watch in self._watches.items():
+            self._regions.setdefault(key.region, []).append(watch)
 
     def take_over(self, before: Prober) -> None:
         """Go on with what another prober knows of the targets that are probed as before."""
@@ -81,6 +88,12 @@ class Prober:
         """Probe a target ahead of its schedule. Unknown targets are passed over."""
         if key in self._watches:
             self._watches[key].hurry.set()
+
+    def region_silent(self, region: str) -> None:
+        """Users get no answer from there: a probe that gets none either counts twice."""
+        for watch in self._regions.get(region, ()):
+            watch.accused = True
+            watch.hurry.set()
 
     async def run(self) -> None:
         """Probe until cancelled."""
@@ -107,6 +120,10 @@ class Prober:
             self._states[key] = watch.snapshot()
             if changed:
                 self._on_change(key)
+                if self._states[key].state is State.DOWN:
+                    mates = self._regions[key.region]
+                    for mate in random.sample(mates, min(MATES, len(mates))):
+                        mate.hurry.set()
 
 
 class _Watch:
@@ -116,6 +133,8 @@ class _Watch:
         self.target = target
         self.bind = bind
         self.hurry = asyncio.Event()
+        self.accused = False
+        """Users had no answer either, since the last probe began or before."""
         self.task: asyncio.Task[None] | None = None
         self._clock = clock
         self._stalls = stalls
@@ -184,7 +203,10 @@ class _Watch:
             return False
         if rtt is not None:
             self._rtt = smooth(self._rtt, rtt)
+        accused, self.accused = self.accused, False
         verdict = self._risefall.observe(observation.ok, self._clock(), observation.reason)
+        if accused and not observation.ok and verdict is None:
+            verdict = self._risefall.observe(False, self._clock(), observation.reason)
         if observation.ok and self._risefall.state is not State.DOWN:
             self._answered = self._clock()
         if verdict is not None and verdict.state is State.DOWN:

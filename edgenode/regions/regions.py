@@ -182,8 +182,13 @@ class Regions:
         self.suspect(fresh)
 
     def suspect(self, workers: Iterable[str]) -> None:
-        """Users' connections to these ("region/worker") have just failed: probe them at once."""
+        """Users' connections to these ("region/worker") have just failed: probe them at once.
+
+        A name without a worker is a region where they had no answer at all.
+        """
         for name in workers:
+            if "/" not in name:
+                self._prober.region_silent(name)
             for key in self._registry.of_worker(name):
                 self._prober.probe_soon(key)
 

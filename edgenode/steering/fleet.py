@@ -32,7 +32,7 @@ class Fleet:
 
     `limit` is how many files the process may have open. `listen_failures`: the addresses of the
     present table that could not be listened on, and why. `on_failures` is told of targets
-    ("region/worker") that have just failed users' connections.
+    ("region/worker") that have just failed users' connections, and of regions that are silent.
     """
 
     def __init__(

@@ -38,7 +38,8 @@ class SteeringLink:
         self.on_report: Callable[[Report], None] | None = None
         self.on_connected: Callable[[bool], None] | None = None
         self.on_failures: Callable[[Sequence[str]], None] | None = None
-        """Targets ("region/worker") that have just failed users' connections: told at once."""
+        """What has just failed users' connections, told at once: targets ("region/worker"), and
+        regions ("region") of which none has answered since."""
         self._path = path
         self._table: Table | None = None
         self._sent: Table | None = None  # on this connection: what the next delta starts from

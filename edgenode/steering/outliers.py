@@ -82,6 +82,11 @@ class Ejection:
     until: float
     ejections: int
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is the way: a target there did not answer, nor did any other meanwhile."""
+        return self.worker is None and self.reason is Failure.TIMEOUT
+
 
 NOBODY = View()
 

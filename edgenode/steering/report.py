@@ -18,8 +18,8 @@ Fewer may stay, since a target leaves the table whenever it is not healthy.
 """
 
 FAILURES = "failures"
-"""The type of the message that names targets which have just failed, ahead of the next report; it
-is sent to those that want it."""
+"""The type of the message that names targets which have just failed, and regions that are silent,
+ahead of the next report; it is sent to those that want it."""
 
 MOST_EJECTIONS = 200
 """Of which the reports tell."""

@@ -120,9 +120,11 @@ class Worker:
         fresh = self._relay.counters.fresh_failures
         if fresh and self._relay.now >= self._failures_at:
             self._failures_at = self._relay.now + FAILURES_INTERVAL
-            targets = [f"{region}/{worker}" for region, worker in sorted(fresh)]
+            names = {f"{region}/{worker}" for region, worker in fresh}
+            silent = {one.region for one in self._relay.ejections() if one.silent}
+            names |= silent & {region for region, _ in fresh}
             fresh.clear()
-            self._send({"type": FAILURES, "targets": targets})
+            self._send({"type": FAILURES, "targets": sorted(names)})
 
     def _report(self) -> None:
         counters, ejections = self._relay.counters, self._relay.ejections()
