@@ -45,11 +45,6 @@ class Publisher:
         """All regions, nearest first; where a region that is down will come back to."""
         return self._order
 
-    @property
-    def healthy(self) -> Healthy:
-        """The targets that could be used at the last update."""
-        return self._healthy
-
     def take_over(self, before: Publisher) -> None:
         """Go on with what another one knows: the table in force, and what came up when."""
         self._last = before._last or self._last
