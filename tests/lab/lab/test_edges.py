@@ -72,13 +72,21 @@ def test_what_is_measured_is_shown(lab: Lab) -> None:
         assert expected * 0.9 < region["rtt_ms"] < expected + 20
         assert all(worker["rtt_ms"] for worker in region["workers"])
 
+    def measured() -> bool:
+        return all(peer["mtu_proven"] for peer in shown("mesh")["peers"] if peer["name"] in order)
+
+    wait_until(measured, 20, "full-size echoes through the tunnels to the regions")
     mesh = shown("mesh")
     assert len(mesh["addresses"]) == 2
     assert len(mesh["public_key"]) == 44
     nearest = next(peer for peer in mesh["peers"] if peer["name"] == order[0])
     assert nearest["handshake_age_s"] < 180
     assert min(nearest["rx"], nearest["tx"]) > 0
-    assert nearest["state"] in ("good", "up")
+    expected = lab.topology.rtt("lon1", order[0])
+    assert (nearest["state"], nearest["bad"]) == ("good", False), nearest["reason"]
+    assert expected * 0.9 < nearest["rtt_ms"] < expected + 20
+    assert nearest["loss"] < 0.5
+    assert nearest["mtu_proven"] == nearest["mtu_configured"] == mesh["mtu"]
 
     client = str(lab.topology.uplink("par").end("par").ipv4.ip)
     for address in (client, str(WEB.addresses[1])):
