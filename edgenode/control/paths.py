@@ -39,6 +39,7 @@ class _Watched:
     since: float
     """UNIX time of the verdict's state."""
     size: int | None = None
+    silent: bool = False
     handshake_age: float | None = None
 
 
@@ -65,6 +66,7 @@ class PathKeeper:
         self._enabled = config.mesh is not None and config.mesh.paths.enabled
         self._watched: dict[str, _Watched] = {}
         self._seen: object = None
+        self._probe = max((region.probe.timeout for region in config.regions), default=0.0)
         self._owners = Owners(self._peers)
         self._numbers: dict[int, tuple[Path, Ask]] = {}
         self._behind: frozenset[Address] = frozenset()
@@ -185,7 +187,12 @@ class PathKeeper:
                 watched.path.arrivals = watched.path.arrivals.look(state.rx, now)
                 watched.handshake_age = state.handshake_age
             stale = state.stale if state else False
-            facts = watched.path.facts(latest.get(peer.name), peer.keepalive, stale)
+            if watched.path.silent and not watched.silent:
+                self._regions().ask(a for a in reached if self._owners.of(a) == peer.name)
+            watched.silent = watched.path.silent
+            facts = watched.path.facts(
+                latest.get(peer.name), peer.keepalive, stale, self._probe + LOOK
+            )
             self._judged(peer.name, watched, judge(facts, now))
         told = {name: w.path.mtu for name, w in self._watched.items() if w.path.sized}
         if told != self._told:

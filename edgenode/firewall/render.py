@@ -52,6 +52,10 @@ def _lines(config: Config, firewall: Firewall, operator: str) -> Iterator[str]:
     yield "    # Nobody but this node speaks from its anycast prefixes."
     yield "    ip saddr @anycast4 counter drop"
     yield "    ip6 saddr @anycast6 counter drop"
+    if config.mesh:
+        yield "    # Other edges measure their paths: strangers must not use up their echoes."
+        for protocol in ("icmp", "icmpv6"):
+            yield f'    iifname "{config.mesh.device}" {protocol} type echo-request accept'
     yield "    meta l4proto { icmp, icmpv6 } jump icmp_in"
     if config.mesh:
         yield f'    iifname "{config.mesh.device}" goto mesh'

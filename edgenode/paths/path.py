@@ -82,6 +82,7 @@ class Path:
         self._hits = 0
         self._missing_since = now
         self._silent: float | None = None
+        self._silent_known = now
         self._full_at = -math.inf
         self._vanished = 0
         self._search: Search | None = None
@@ -130,14 +131,20 @@ class Path:
         """What the routes are to have; None: the device's. Only of worth when `sized`."""
         return max(self._size, self._min_mtu) if self._size is not None else None
 
-    def facts(self, workers: float | None, keepalive: float, stale: bool) -> Facts:
-        """For `judge`; the arguments are what others know."""
+    def facts(
+        self, workers: float | None, keepalive: float, stale: bool, probe: float = 0.0
+    ) -> Facts:
+        """For `judge`; the arguments are what others know.
+
+        `probe`: seconds in which workers that are asked at once have answered, or have not.
+        """
         return Facts(
             peer=self.peer,
             asked=bool(self.targets),
             host=self._current in self.hosts,
             ever=self._ever,
             silent=self._silent,
+            probed=self._silent_known + probe,
             lossy=self._lossy,
             mtu=self._mtu,
             size=self._size,
@@ -149,6 +156,11 @@ class Path:
             keepalive=keepalive,
             stale=stale,
         )
+
+    @property
+    def silent(self) -> bool:
+        """Whether no echo is answered any more."""
+        return self._silent is not None
 
     # -- rounds -----------------------------------------------------------------------------
 
@@ -221,6 +233,7 @@ class Path:
             self._hits = 0
             if self._misses >= SILENT and self._silent is None:
                 self._silent = self._missing_since
+                self._silent_known = now
                 self._rtt = None
         lost = self._recent.count(False)
         self._lossy = lost > (LOSSY_NO_MORE if self._lossy else LOSSY)

@@ -60,6 +60,8 @@ class Facts:
     """Whether an echo was ever answered."""
     silent: float | None
     """Since when none is answered; None: they are, or it is too soon to say."""
+    probed: float
+    """By when workers that still count as up have been asked because of that."""
     lossy: bool
     mtu: int
     """Bytes: what the device is configured for."""
@@ -67,7 +69,7 @@ class Facts:
     """What passes, where that is less; 0: no useful size. None: all, or it is not known."""
     min_mtu: int
     workers: float | None
-    """When a worker behind it last accepted a connection."""
+    """When a worker behind it that is up last accepted a connection; None: none is up."""
     data: float | None
     """When a packet of the peer came; as `Arrivals`."""
     response: float | None
@@ -137,6 +139,9 @@ def _silent(facts: Facts, since: float, now: float) -> Verdict:
     if _after(facts.workers, since):
         said = f"{peer} answers no echo, but workers behind it accept connections"
         return Verdict(State.FILTERED, said)
+    if facts.workers is not None and now < facts.probed:
+        said = f"{peer} answers no echo any more; whether workers behind it answer is being asked"
+        return Verdict(State.LOSSY, said)
     if _lately(facts.data, since, now):
         if facts.ever and facts.host:
             return Verdict(

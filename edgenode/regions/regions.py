@@ -181,6 +181,13 @@ class Regions:
             self._failures[name] = failures
         self.suspect(fresh)
 
+    def ask(self, addresses: Iterable[Address]) -> None:
+        """Probe the workers at these addresses at once: what else is known of them is in doubt."""
+        asked = set(addresses)
+        for target in self._registry.targets if asked else ():
+            if target.endpoint.host in asked:
+                self._prober.probe_soon(target.key)
+
     def suspect(self, workers: Iterable[str]) -> None:
         """Users' connections to these ("region/worker") have just failed: probe them at once.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -34,6 +34,9 @@ class Watch:
     def reached(self) -> Mapping[Address, float | None]:
         """As regions would tell."""
         return dict(self.workers)
+
+    def ask(self, addresses: Iterable[Address]) -> None:
+        """As regions would; they are asked all the time."""
 
     def look(self) -> None:
         """As regions would."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, cast
 
@@ -91,6 +92,8 @@ class World:
         self.mesh = FakeMesh()
         self.notes: list[str] = []
         self.changes = 0
+        self.workers: dict[Address, float | None] = {}
+        self.asked: list[Address] = []
         self.keeper: PathKeeper = PathKeeper(
             taken,
             cast(MeshKeeper, self.mesh),
@@ -103,7 +106,10 @@ class World:
         self.changes += 1
 
     def reached(self) -> dict[Address, float | None]:
-        return {}
+        return self.workers
+
+    def ask(self, addresses: Iterable[Address]) -> None:
+        self.asked += addresses
 
     @property
     def state(self) -> str:
@@ -169,3 +175,22 @@ async def test_switched_off_the_routes_are_as_the_device() -> None:
     await asyncio.wait_for(world.keeper.run(), 1)
     assert world.mesh.sizes == [{"fra": None}]
     assert world.keeper.status() == []
+
+
+async def test_workers_are_asked_before_a_silent_host_is_held_against_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host that begins to filter echoes, and workers that are probed seldom."""
+    world = World(configuration())
+    world.workers = {V4: time.monotonic()}
+    await world.run_until(lambda: world.state == "good")
+    monkeypatch.setattr(FakeEchoes, "limit", 0)
+    await world.run_until(lambda: world.state == "lossy")
+    assert world.asked == [V4]
+    assert world.keeper.problem(V4) is None
+    world.workers = {V4: time.monotonic()}
+    await world.run_until(lambda: world.state == "echo-filtered")
+    assert not any("dead" in note for note in world.notes)
+    world.workers = {V4: None}
+    await world.run_until(lambda: world.state == "dead")
+    assert world.keeper.problem(V4)

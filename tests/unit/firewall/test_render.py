@@ -93,6 +93,12 @@ def test_ports_that_are_none(wrong: str) -> None:
         rules(groups=groups)
 
 
+def test_echoes_of_the_mesh_are_let_in_before_those_of_strangers_are_counted() -> None:
+    text = rules()
+    assert text.index('iifname "wg0" icmp type echo-request accept') < text.index("jump icmp_in")
+    assert text.index('iifname "wg0" icmpv6 type echo-request accept') < text.index("jump icmp_in")
+
+
 def test_workers_are_reached_through_the_mesh_alone() -> None:
     peer = {"name": "fra", "public_key": "x", "allowed": ["198.51.100.200/29", "2001:db8:f1::/64"]}
     text = rules(mesh={"addresses": ["198.51.100.193"], "device": "wg7", "peers": [peer]})

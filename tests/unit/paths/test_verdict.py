@@ -13,6 +13,7 @@ WELL = Facts(
     host=True,
     ever=True,
     silent=None,
+    probed=0.0,
     lossy=False,
     mtu=1420,
     size=None,
@@ -89,6 +90,13 @@ def test_silence_is_dead() -> None:
 def test_workers_that_answer_say_that_echoes_are_filtered() -> None:
     for facts in (SILENT, replace(SILENT, data=103.0), replace(SILENT, response=103.0, calls=9)):
         assert judge(replace(facts, workers=101.0), 150.0).state is State.FILTERED
+
+
+def test_workers_that_are_up_are_asked_first() -> None:
+    asked = replace(SILENT, probed=105.0)
+    assert judge(asked, 104.9).state is State.LOSSY
+    assert judge(asked, 105.0).state is State.DEAD
+    assert judge(replace(asked, workers=None), 104.9).state is State.DEAD
 
 
 @given(TIMES, TIMES, st.booleans(), st.booleans())
