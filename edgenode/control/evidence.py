@@ -154,8 +154,9 @@ class Evidence:
         return found
 
     def _way(self, address: Address) -> str:
-        if problem := self._path_problem(address):
-            return problem
+        """Why the way to a worker is no good; empty: it is good, or not known."""
         held = self._peers_by_network.of(address)
         peer = str(held[0][0]) if held else ""
-        return f"the handshake of {peer} is stale" if self._stale.get(peer) else ""
+        if self._stale.get(peer):
+            return f"the handshake of {peer} is stale"
+        return self._path_problem(address) or ""

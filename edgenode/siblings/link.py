@@ -66,7 +66,10 @@ class Link:
 
     def _opened(self) -> socket.socket:
         # A device that was made anew has another index, and a socket of the old one is deaf.
-        index = socket.if_nametoindex(self._way.device)
+        try:
+            index = socket.if_nametoindex(self._way.device)
+        except OSError:
+            raise OSError(f"the device {self._way.device} is not there") from None
         if index != self._index:
             self.close()
         if self._socket is None:
