@@ -42,19 +42,20 @@ class KeyFiles:
             if path is None:
                 continue
             version = Version.of(path)
+            if version is None or version != self._versions.get(path):
+                self._preshared.pop(path, None)
+            self._versions[path] = version
             try:
-                if version is None or version != self._versions.get(path):
+                if path not in self._preshared:
                     self._preshared[path] = load_preshared(path)
-                self._versions[path] = version
                 found[peer.name] = self._preshared[path]
             except KeyFileError as error:
-                self._versions.pop(path, None)
                 problems[peer.name] = str(error)
         self.problems = problems
         return found
 
     def changed(self, peers: Iterable[MeshPeer]) -> bool:
-        """Whether a preshared key's file was replaced since `preshared`, or can be read again."""
+        """Whether a preshared key's file was replaced or changed since `preshared`."""
         paths = [peer.preshared_key_file for peer in peers if peer.preshared_key_file]
         return any(
             version is not None and version != self._versions.get(path)

@@ -108,12 +108,12 @@ class PresharedKey:
 
 @dataclass(frozen=True)
 class Version:
-    """Tells whether a file was replaced or written anew since it was read."""
+    """Tells whether a file was replaced, written anew or given other rights since it was read."""
 
     inode: int
     size: int
-    modified: int
-    """Nanoseconds."""
+    changed: int
+    """Nanoseconds, its status included (st_ctime)."""
 
     @classmethod
     def of(cls, path: Path) -> Version | None:
@@ -122,7 +122,7 @@ class Version:
             status = path.stat()
         except OSError:
             return None
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def load_or_create(path: Path) -> PrivateKey:

@@ -66,6 +66,9 @@ def test_a_damaged_file_is_its_own_peers_trouble(tmp_path: Path, peers: list[Mes
         assert [*files.preshared(peers)] == ["fra"]
         assert said in files.problems["iad"]
         assert text not in files.problems["iad"]
+        assert not files.changed(peers), "it is not read again and again"
+    (tmp_path / "iad.psk").chmod(0o600)
+    assert files.changed(peers), "other rights may have mended it"
     write(tmp_path / "iad.psk", SECRETS[1])
     assert files.changed(peers)
     assert [*files.preshared(peers)] == ["fra", "iad"]
