@@ -94,12 +94,10 @@ class Deaths:
         moment = die()
         wait_until(lambda: self.in_tables(0), 20, f"{NEAR} is in no table", every=LOOK)
         gone = time.time() - moment
-        time.sleep(1.2)  # the relays report once a second
-        failed = self.failures() - before
         live()
         wait_until(lambda: self.in_tables(WORKERS), 20, f"{NEAR} is in all tables", every=0.1)
-        time.sleep(1.2)
-        return gone, failed
+        time.sleep(2.2)  # relay workers report once a second, and so does their supervisor
+        return gone, self.failures() - before
 
 
 def measure(runs: int, note: Callable[[str], None]) -> dict[str, Any]:
