@@ -111,7 +111,7 @@ class PathKeeper:
 
     def status(self) -> list[dict[str, Any]]:
         """Each peer's path, as JSON values."""
-        return [_status(name, watched) for name, watched in self._watched.items()]
+        return [_status(name, each, self.trouble) for name, each in self._watched.items()]
 
     # -- at work ----------------------------------------------------------------------------
 
@@ -231,8 +231,10 @@ class PathKeeper:
         self.trouble = trouble
 
 
-def _status(name: str, watched: _Watched) -> dict[str, Any]:
+def _status(name: str, watched: _Watched, trouble: str) -> dict[str, Any]:
     path, verdict, age = watched.path, watched.verdict, watched.handshake_age
+    if trouble:
+        verdict = Verdict(State.UNKNOWN, trouble)
     return {
         "name": name,
         "state": verdict.state.value,

@@ -165,6 +165,8 @@ async def test_without_sockets_nothing_is_held_against_anybody() -> None:
     assert world.notes == ["path wg0: paths are not measured"], "said once"
     assert world.mesh.sizes == []
     assert world.keeper.problem(V4) is None
+    path = world.keeper.status()[0]
+    assert (path["state"], path["reason"]) == ("unknown", "paths are not measured")
     FakeEchoes.refusal = None
     await world.run_until(lambda: world.state == "good")
     assert world.keeper.trouble == ""
