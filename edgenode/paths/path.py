@@ -69,9 +69,9 @@ class Path:
         self._mtu = mtu
         self._min_mtu = min_mtu
         self._current: Address | None = None
-        self._waiting: dict[Ask, int] = {}
-        """The echoes of this round, and how many times each is unanswered."""
         self._asked: tuple[Ask, ...] = ()
+        """The echoes of this round; one may be among them twice."""
+        self._waiting: set[Ask] = set()
         self._answered: set[Ask] = set()
         self._sent_at = now
         self._rtt: Rtt | None = None
@@ -174,7 +174,7 @@ class Path:
             self.next_at = now + self._times.interval
             return ()
         self._asked = tuple(self._choose(now))
-        self._waiting = {ask: self._asked.count(ask) for ask in self._asked}
+        self._waiting = set(self._asked)
         self._answered = set()
         self._sent_at = now
         self.next_at = now + self._times.timeout
@@ -183,16 +183,16 @@ class Path:
     def abandon(self, now: float) -> None:
         """The round could not be sent, or its answers cannot come: it says nothing."""
         self._asked = ()
-        self._waiting = {}
+        self._waiting.clear()
         self.next_at = now + self._times.timeout
 
     def answer(self, ask: Ask, rtt: float, now: float) -> None:
-        """An echo of this round was answered after `rtt` seconds; others' are passed over."""
+        """An echo was answered after `rtt` seconds: a late one of a round before counts, too."""
         if ask not in self._waiting:
             return
         if ask.size == SMALL and self._seeks() and not self._heard():
             self._current = ask.address
-        self._waiting.pop(ask)
+        self._waiting.remove(ask)
         self._answered.add(ask)
         if ask.size == SMALL:
             self._rtt = smooth(self._rtt, rtt)
@@ -217,7 +217,8 @@ class Path:
         return asks
 
     def _end(self, now: float) -> None:
-        asked, self._asked, self._waiting = self._asked, (), {}
+        asked, self._asked = self._asked, ()
+        self._waiting.clear()
         heard = self._heard()
         self._recent.append(heard)
         if heard:
