@@ -204,4 +204,4 @@ def _gauge(
 
 
 def _seconds(milliseconds: Value) -> Value:
-    return None if milliseconds is None else milliseconds / 1000
+    return None if milliseconds is None else round(milliseconds / 1000, 6)
