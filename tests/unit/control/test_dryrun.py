@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from edgenode import places
+from edgenode.control.dryrun import leading_nowhere
 from edgenode.state import Intent, IntentKind, Intents
+from tests.unit.siblings.test_siblings import configuration
 
 CONFIG = """
 [node]
@@ -152,3 +154,13 @@ class Lines:
             there = self._arrived.wait_for(lambda: any(text in line for line in self.all), 20)
         if not there:
             pytest.fail(f"{text!r} is not in the log:\n{''.join(self.all)}")
+
+
+def test_siblings_are_told_nothing(tmp_path: Path) -> None:
+    real = configuration("lon1", 51821)
+    node = real.node.model_copy(update={"run_dir": tmp_path / "run", "state_dir": tmp_path})
+    assert real.edges
+    moved = leading_nowhere(real.model_copy(update={"node": node}), tmp_path / "scratch")
+    assert moved.edges == ()
+    assert moved.mesh
+    assert len(moved.mesh.peers) == 3
