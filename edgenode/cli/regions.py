@@ -49,6 +49,8 @@ def regions(
     regions: `edgenode trace` says which one a client would get. LIVE are connections from this
     node; at the soft limit new ones go elsewhere if they can, at the hard limit always.
 
+    LOAD is what a worker that registered itself says of its host.
+
     STATE is *up*, *partly* (some workers are not), *down*, *unknown* (no probe has answered or
     failed yet), *draining*, *busy* (soft limit) or *full* (hard limit). A worker that is *ejected*
     is left alone by the relays for a while, because users' connections to it failed.
@@ -107,7 +109,9 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
 
 
 def _print_workers(found: Sequence[tuple[Region, Worker]], limit: int) -> None:
-    lines = table("REGION", "WORKER", "STATE", "FOR", "ROUND-TRIP", "LIVE", "SOFT / HARD", "WHY")
+    lines = table(
+        *("REGION", "WORKER", "STATE", "FOR", "ROUND-TRIP", "LOAD", "LIVE", "SOFT / HARD", "WHY")
+    )
     ordered = sorted(found, key=lambda each: each[1].state == "up")
     shown = ordered[:limit] if limit else ordered
     for region, worker in shown:
@@ -118,6 +122,7 @@ def _print_workers(found: Sequence[tuple[Region, Worker]], limit: int) -> None:
             coloured(worker.state),
             NONE if worker.for_s is None else spell(worker.for_s),
             milliseconds(worker.rtt_ms),
+            NONE if worker.load is None else f"{worker.load:.0%}",
             figure(worker.live),
             limits(worker.limits.soft, worker.limits.hard),
             "" if worker.state == "up" else worker.why,

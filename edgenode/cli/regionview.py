@@ -46,6 +46,8 @@ class Worker:
     weight: int
     for_s: float | None
     """Since when its probes have said so."""
+    load: float | None
+    """How busy its host says that it is, 1.0: wholly; None: it does not say."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -58,6 +60,7 @@ class Worker:
             "hard_limit": self.limits.hard,
             "weight": self.weight,
             "for_s": self.for_s,
+            "load": self.load,
         }
 
 
@@ -98,8 +101,9 @@ def regions(status: Mapping[str, Any]) -> list[Region]:
     report = status["steering"]["report"]
     connections: Mapping[str, Any] | None = report.get("targets", {}) if report else None
     ejected = dict(_ejections(report or {}))
+    loads = (status.get("registry") or {}).get("loads", {})
     return [
-        _region(order, region, connections, ejected)
+        _region(order, region, connections, ejected, loads)
         for order, region in enumerate(status["regions"], 1)
     ]
 
@@ -109,10 +113,11 @@ def _region(
     region: Mapping[str, Any],
     connections: Mapping[str, Any] | None,
     ejected: Mapping[tuple[str, str], str],
+    loads: Mapping[str, float],
 ) -> Region:
     name, draining = region["name"], bool(region.get("draining"))
     workers = tuple(
-        _worker(name, target, figures, connections, ejected, draining)
+        _worker(name, target, figures, connections, ejected, loads, draining)
         for target, figures in region["targets"].items()
     )
     # A worker with two ports has one number of connections.
@@ -133,6 +138,7 @@ def _worker(
     figures: Mapping[str, Any],
     connections: Mapping[str, Any] | None,
     ejected: Mapping[tuple[str, str], str],
+    loads: Mapping[str, float],
     draining: bool,
 ) -> Worker:
     name = target.rpartition(":")[0]
@@ -157,6 +163,7 @@ def _worker(
         limits=limits,
         weight=figures.get("weight", 1),
         for_s=figures.get("for"),
+        load=loads.get(f"{region}/{name}"),
     )
 
 

@@ -94,6 +94,14 @@ def test_whom_the_relays_leave_alone() -> None:
     assert regions(status)[0].why.startswith("refused: web leaves it alone")
 
 
+def test_what_a_worker_says_of_its_host() -> None:
+    status = fakes.status(
+        regions=[region("fra", 8.1, {"a:80": target(), "b:80": target()})],
+        registry={"source": "etcd", "loads": {"fra/a": 0.25}},
+    )
+    assert [worker.load for worker in regions(status)[0].workers] == [0.25, None]
+
+
 def test_without_a_report_nothing_is_said_of_connections() -> None:
     found = one({"a:80": target(soft_limit=1)}, soft_limit=1)
     assert found.live is found.workers[0].live is None
