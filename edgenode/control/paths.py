@@ -40,6 +40,8 @@ class _Watched:
     """UNIX time of the verdict's state."""
     size: int | None = None
     silent: bool = False
+    trouble: str = ""
+    """Why no echoes are sent to it; empty: they are."""
     handshake_age: float | None = None
 
 
@@ -105,13 +107,16 @@ class PathKeeper:
         """
         watched = self._watched.get(self._owners.of(address) or "")
         found = None
-        if watched is not None and not self.trouble:
+        if watched is not None and not (self.trouble or watched.trouble):
             found = watched.verdict.problem(address.version, watched.path.size)
         return found or self._mesh.path_problem(address)
 
     def status(self) -> list[dict[str, Any]]:
         """Each peer's path, as JSON values."""
-        return [_status(name, each, self.trouble) for name, each in self._watched.items()]
+        return [
+            _status(name, each, self.trouble or each.trouble)
+            for name, each in self._watched.items()
+        ]
 
     # -- at work ----------------------------------------------------------------------------
 
@@ -129,7 +134,7 @@ class PathKeeper:
                 continue
             try:
                 await self._send(echoes)
-            except EchoError as error:
+            except EchoError as error:  # the device is being made anew
                 self._complain(str(error))
                 await asyncio.sleep(LOOK)
             finally:
@@ -143,25 +148,32 @@ class PathKeeper:
             if now >= look_at:
                 self._look(now)
                 look_at = now + LOOK
-            due = [each.path for each in self._watched.values() if each.path.next_at <= now]
+            due = {n: each for n, each in self._watched.items() if each.path.next_at <= now}
             if due:
                 echoes.drain()
-            for path in due:
-                self._round(path, echoes, now)
+            for name, watched in due.items():
+                self._round(name, watched, echoes, now)
             next_at = min((each.path.next_at for each in self._watched.values()), default=look_at)
             await asyncio.sleep(max(LEAST, min(next_at, look_at) - time.monotonic()))
 
-    def _round(self, path: Path, echoes: Echoes, now: float) -> None:
-        for ask in path.begin(now):
+    def _round(self, name: str, watched: _Watched, echoes: Echoes, now: float) -> None:
+        path, trouble = watched.path, ""
+        asks = path.begin(now)
+        for ask in asks:
             try:
                 self._numbers[echoes.send(ask.address, ask.size)] = (path, ask)
-                self.trouble = ""
             except EchoError as error:
-                path.abandon(now)
                 if error.gone:
+                    path.abandon(now)
                     raise
-                self._complain(str(error))
-                return
+                if not path.unsent(ask, now):
+                    trouble = str(error)
+                    break
+        if asks:
+            self.trouble = ""
+            if trouble not in ("", watched.trouble):
+                self._note("path", name, trouble)
+            watched.trouble = trouble
 
     def _answered(self, number: int, rtt: float) -> None:
         path, ask = self._numbers.pop(number, (None, None))

@@ -186,6 +186,16 @@ class Path:
         self._waiting.clear()
         self.next_at = now + self._times.timeout
 
+    def unsent(self, ask: Ask, now: float) -> bool:
+        """This node could not send an echo: that says nothing. Whether the round goes on."""
+        self._asked = tuple(each for each in self._asked if each != ask)
+        self._waiting.discard(ask)
+        if ask.address == self._current:
+            self._current = None  # others may be reached: all are asked
+        if ask.size != SMALL or all(each.size != SMALL for each in self._asked):
+            self.abandon(now)
+        return bool(self._asked)
+
     def answer(self, ask: Ask, rtt: float, now: float) -> None:
         """An echo was answered after `rtt` seconds: a late one of a round before counts, too."""
         if ask not in self._waiting:

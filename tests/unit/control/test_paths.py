@@ -56,6 +56,7 @@ class FakeEchoes:
 
     limit = 9000
     refusal: EchoError | None = None
+    unreachable: tuple[Address, ...] = ()
 
     def __init__(self, bind: Bind, on_answer: Callable[[int, float], None]) -> None:
         if self.refusal:
@@ -64,6 +65,8 @@ class FakeEchoes:
         self._number = 0
 
     def send(self, address: Address, size: int) -> int:
+        if address in self.unreachable:
+            raise EchoError(f"cannot send an echo of {size} bytes to {address}: no route")
         self._number += 1
         if size <= self.limit:
             asyncio.get_running_loop().call_soon(self._on_answer, self._number, 0.01)
@@ -85,6 +88,7 @@ def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgenode.paths.path.AGAIN", 0.005)
     monkeypatch.setattr(FakeEchoes, "limit", 9000)
     monkeypatch.setattr(FakeEchoes, "refusal", None)
+    monkeypatch.setattr(FakeEchoes, "unreachable", ())
 
 
 class World:
@@ -196,3 +200,24 @@ async def test_workers_are_asked_before_a_silent_host_is_held_against_them(
     world.workers = {V4: None}
     await world.run_until(lambda: world.state == "dead")
     assert world.keeper.problem(V4)
+
+
+async def test_what_this_node_cannot_send_is_held_against_no_path() -> None:
+    world = World(configuration())
+    await world.run_until(lambda: world.state == "good")
+    FakeEchoes.unreachable = (V4,)
+    task = asyncio.create_task(world.keeper.run())
+    await asyncio.sleep(0.3)
+    task.cancel()
+    assert world.state == "good"
+    assert world.keeper.status()[0]["loss"] == 0.0, "the other family's echoes count alone"
+    FakeEchoes.unreachable = (V4, V6)
+    await world.run_until(lambda: world.state == "unknown")
+    task = asyncio.create_task(world.keeper.run())
+    await asyncio.sleep(0.3)
+    task.cancel()
+    assert world.keeper.problem(V6) is None
+    assert len(world.notes) == 1, "said once"
+    assert "no route" in world.notes[0]
+    FakeEchoes.unreachable = ()
+    await world.run_until(lambda: world.state == "good")
