@@ -10,7 +10,18 @@ from edgenode.cli.meshview import Peer
 from edgenode.cli.meshview import peers as found_in
 from edgenode.cli.options import console, errors, fail, show
 from edgenode.cli.status import ask
-from edgenode.cli.tables import NONE, coloured, limits, milliseconds, more, row, share, size, table
+from edgenode.cli.tables import (
+    NONE,
+    coloured,
+    limits,
+    milliseconds,
+    more,
+    row,
+    share,
+    size,
+    some,
+    table,
+)
 from edgenode.cli.times import spell
 
 _FINE = ("good", "up")
@@ -58,11 +69,9 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
         if peer.name in kept:
             _line(lines, peer)
     console.print(lines)
-    for peer in found:
-        if peer.name in kept and (peer.bad or peer.mtu_lowered or peer.state not in _FINE):
-            style = "red" if peer.bad else "yellow"
-            mark = "!" if peer.bad else "-"
-            console.print(f"{mark} {peer.name}: {peer.reason}", markup=False, style=style)
+    for (bad, reason), names in reasons([peer for peer in found if peer.name in kept]).items():
+        style, mark = ("red", "!") if bad else ("yellow", "-")
+        console.print(f"{mark} {some(names)}: {reason}", markup=False, style=style)
         if peer.name in kept and peer.problem:
             console.print(f"! {peer.name}: {peer.problem}", markup=False, style="red")
         if peer.name in kept and peer.next_key:
@@ -70,6 +79,15 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
             console.print(f"- {peer.name}: {said}", markup=False)
     if len(shown) < len(found):
         console.print(more(len(found) - len(shown), "peers"), markup=False)
+
+
+def reasons(found: Sequence[Peer]) -> dict[tuple[bool, str], list[str]]:
+    """What there is to say, and of whom: what is so of all peers is said once. Pure."""
+    told: dict[tuple[bool, str], list[str]] = {}
+    for peer in found:
+        if peer.reason and (peer.bad or peer.mtu_lowered or peer.state not in _FINE):
+            told.setdefault((peer.bad, peer.reason), []).append(peer.name)
+    return told
 
 
 def _line(lines: Any, peer: Peer) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgenode.cli.tables import some
 from edgenode.cli.times import spell
 
 
@@ -216,18 +217,13 @@ def registry_notes(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"registry: {registry['problem']}"
     held = [each["worker"] for each in registry["missing"]]
     if held:
-        yield f"kept for now, though their records have gone: {_some(held)}"
+        yield f"kept for now, though their records have gone: {some(held)}"
     if refused := registry["refused_count"]:
         yield f"records that are not used: {refused} (edgenode history --kind registry)"
 
 
 def _evidence(service: Mapping[str, Any]) -> str:
     return f": {service['evidence']}" if service.get("evidence") else ""
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ejections(report: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 from rich.text import Text
 
@@ -79,6 +81,12 @@ def limits(soft: int | None, hard: int | None) -> str:
     return (
         "" if soft is None and hard is None else " / ".join(figure(each) for each in (soft, hard))
     )
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of the names, and how many more there are."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def more(count: int, what: str) -> str:

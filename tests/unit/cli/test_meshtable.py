@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edgenode.cli.meshtable import reasons
 from edgenode.cli.meshview import peers
 from edgenode.cli.tables import size
 from tests.unit.cli import fakes
@@ -72,6 +73,19 @@ def test_a_path_that_is_bad_says_more_than_its_handshake() -> None:
 def test_a_good_echo_does_not_hide_a_stale_session() -> None:
     status = fakes.status(mesh=mesh(peer("a", None)), paths=[path("a", "unknown")])
     assert peers(status)[0].state == "stale"
+
+
+def test_what_is_so_of_all_is_said_once() -> None:
+    told = "no echo can be sent: not permitted"
+    found = peers(
+        fakes.status(
+            mesh=mesh(peer("a"), peer("b"), peer("c", 600.0)),
+            paths=[path(name, "unknown", reason=told) for name in "abc"],
+        )
+    )
+    said = reasons(found)
+    assert said[False, told] == ["a", "b"]
+    assert len(said) == 2
 
 
 def test_the_command(config: Path, tmp_path: Path) -> None:
