@@ -169,11 +169,12 @@ class PathKeeper:
                 if not path.unsent(ask, now):
                     trouble = str(error)
                     break
-        if asks:
-            self.trouble = ""
-            if trouble not in ("", watched.trouble):
+        if trouble and {ask.address for ask in asks}.issuperset(path.targets):
+            if not watched.trouble:
                 self._note("path", name, trouble)
-            watched.trouble = trouble
+            watched.trouble = watched.trouble or trouble
+        elif asks and not trouble:
+            self.trouble = watched.trouble = ""
 
     def _answered(self, number: int, rtt: float) -> None:
         path, ask = self._numbers.pop(number, (None, None))

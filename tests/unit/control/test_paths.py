@@ -211,6 +211,7 @@ async def test_what_this_node_cannot_send_is_held_against_no_path() -> None:
     task.cancel()
     assert world.state == "good"
     assert world.keeper.status()[0]["loss"] == 0.0, "the other family's echoes count alone"
+    assert world.notes == []
     FakeEchoes.unreachable = (V4, V6)
     await world.run_until(lambda: world.state == "unknown")
     task = asyncio.create_task(world.keeper.run())
