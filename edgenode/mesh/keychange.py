@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgenode import durable
 from edgenode.config.values import Endpoint
 from edgenode.durable import sync_directory
 from edgenode.mesh.errors import KeyFileError, MeshError, MeshUnavailable
@@ -61,13 +62,16 @@ def switch_back(path: Path) -> None:
 
 
 def _move(path: Path, kept: Path, coming: Path) -> None:
-    """`coming` takes the place of `path`, which is found at `kept` from then on."""
+    """`coming` takes the place of `path`, which is found at `kept` from then on; where the public
+    key lies beside it for others to read (edgenode-keys.service), it goes along."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         os.link(path, draft)
         os.replace(draft, kept)
         os.replace(coming, path)
         sync_directory(path.parent)
+        if (public := path.with_suffix(".pub")).exists():
+            durable.replace(public, load_or_create(path).public + "\n", 0o644)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()

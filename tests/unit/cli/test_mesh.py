@@ -60,3 +60,16 @@ def test_without_a_mesh_there_is_nothing_to_bring_up(config: Path) -> None:
     shown = edgenode("mesh", "up", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == "There is no [mesh] to bring up.\n"
+
+
+def test_the_next_key_is_made_beside_the_present_one(config: Path, tmp_path: Path) -> None:
+    present = edgenode("mesh", "key", "--config", str(config)).stdout.strip()
+    early = edgenode("mesh", "switch-key", "--config", str(config))
+    assert early.returncode == 1
+    assert "there is no next key" in early.stderr
+    coming = edgenode("mesh", "next-key", "--config", str(config), "--json")
+    assert coming.returncode == 0, coming.stderr
+    file = tmp_path / "state" / "control" / "wireguard.key.next"
+    assert json.loads(coming.stdout) == {"next_public_key": load_or_create(file).public}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert edgenode("mesh", "key", "--config", str(config)).stdout.strip() == present

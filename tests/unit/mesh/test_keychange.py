@@ -69,13 +69,21 @@ def test_there_and_back(path: Path) -> None:
     old, new = load_or_create(path).public, prepare(path).public
     assert keys(path) == (old, new, None)
     fake = Fake(path, {new: {"fra"}, old: {"fra"}})
+    published = path.with_suffix(".pub")
+    published.write_text(old + "\n")
     assert switched(fake) == Outcome(new, frozenset({"fra"}), frozenset(), undone=False)
+    assert published.read_text() == new + "\n"
     assert keys(path) == (new, None, old)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     fake.ensured.clear()
     assert switched(fake, back=True).public_key == old
+    assert published.read_text() == old + "\n"
     assert keys(path) == (old, new, None)
-    assert [file.name for file in path.parent.iterdir() if file.name.startswith(".")] == []
+    assert {file.name for file in path.parent.iterdir()} == {
+        path.name,
+        next_file(path).name,
+        "wireguard.pub",
+    }
 
 
 def test_a_peer_that_does_not_know_it_has_it_taken_back(path: Path) -> None:
