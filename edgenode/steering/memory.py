@@ -123,8 +123,8 @@ class Memory:
         regions = {region for _, region in self._by_key}
         if len(self._paths) > _MOST_PATHS:
             self._paths = {name: path for name, path in self._paths.items() if name in regions}
-        names = table.targets | {(region, None) for region in regions}
-        if len(self._columns) > 2 * len(names):
+        if len(self._columns) > 2 * sum(len(pool.columns) + 1 for pool in self._by_key.values()):
+            names = table.targets | {(region, None) for region in regions}
             self._columns = {name: self._columns[name] for name in names}
 
     # --- picking
@@ -195,19 +195,21 @@ class Memory:
         path.learn(now - started)
         path.answered, path.silences = now, 0
         if self._outliers.connected(pool.key, pool.targets.workers[at].worker, now):
+            if pool.dead:
+                self._outliers.retry_all(pool.key, now)
             self._arrange_soon(pool)
 
     def failed(self, pool: Pool, at: int, failure: Failure, started: float, now: float) -> None:
         """An attempt that began at `started` has failed."""
         path = self.path(pool.targets.region)
         key, outliers = pool.key, self._outliers
-        outliers.failed(key, pool.targets.workers[at].worker, failure, started, now)
         if failure is Failure.REFUSED:
             path.answered, path.silences = now, 0
             outliers.answered(key, now)
         elif failure is Failure.TIMEOUT and path.answered < started:
             path.silences += 1
             outliers.failed(key, None, failure, started, now)
+        outliers.failed(key, pool.targets.workers[at].worker, failure, started, now)
         self._arrange_soon(pool)
 
     def ended(self, pool: Pool, at: int, began: float, well: bool | None, now: float) -> None:

@@ -15,7 +15,7 @@ import mmap
 import os
 from collections.abc import Callable, Mapping
 
-from edgenode.steering.table import Table, TableError
+from edgenode.steering.table import RegionTargets, Table, TableError
 
 COLUMNS = 1 << 18
 """Most workers and regions that can be counted. Pages that nobody touches cost no memory."""
@@ -88,6 +88,7 @@ class Numbers:
         """Columns that have ever had an owner."""
         self.given: dict[Counted, int] = {}
         self._named: set[Counted] = set()  # by the last table
+        self._cached: dict[int, tuple[RegionTargets, frozenset[Counted]]] = {}
         self._gone: dict[Counted, int] = {}  # in which table they were missed first
         self._free: list[int] = []
 
@@ -97,9 +98,8 @@ class Numbers:
         `number` counts the tables, see `release`. Raises TableError if there are too many.
         """
         known = self.given
-        names: set[Counted] = {*table.targets}
-        names.update((one.region, None) for service in table.services for one in service.regions)
-        new = [name for name in names if name not in known]
+        names = self._names(table)
+        new = names - known.keys()
         most = COLUMNS - self.used + len(self._free)
         if len(new) > most:
             raise TableError(f"{len(names)} workers and regions are too many (of {COLUMNS} places)")
@@ -114,12 +114,26 @@ class Numbers:
         self._named = names
         return fresh
 
+    def _names(self, table: Table) -> set[Counted]:
+        """All that the table names. Regions that did not change are the same objects as before."""
+        cached, self._cached = self._cached, {}
+        for service in table.services:
+            for one in service.regions:
+                known = cached.get(id(one))
+                self._cached[id(one)] = known or (one, _names_of(one))
+        return set().union(*(names for _, names in self._cached.values()))
+
     def release(self, applied: int, live: Callable[[int], int]) -> None:
         """Take back columns; all relay workers obey table `applied` or a later one."""
         for name, number in list(self._gone.items()):
             if number <= applied and live(self.given[name]) == 0:
                 del self._gone[name]
                 self._free.append(self.given.pop(name))
+
+
+def _names_of(region: RegionTargets) -> frozenset[Counted]:
+    workers = (target.worker for target in region.workers)
+    return frozenset((region.region, worker) for worker in (None, *workers))
 
 
 class Register:

@@ -3,7 +3,8 @@
 A target that refuses or stays silent is set aside at once, for a few seconds. One that has failed
 so many times in a row (resets before it sent a byte count too) is ejected for `base_time`, twice as
 long each time that follows. Then one connection tries it, while the others go on leaving it alone;
-if it is well, all come back.
+if it is well, all come back. What is not its own fault, for its whole region is silent or the node
+itself has no way to it, never ejects it.
 
 At most a share of a region's targets is left alone at once: of those that fail, the first. Where
 all fail, nobody is left alone; the region as a whole is *dead* then, and comes after those that are
@@ -110,7 +111,8 @@ class Outliers:
         if not record.held and now - record.returned > self.policy.max_time:
             record.ejections = 0
         record.reason = failure
-        record.failures += 1
+        if not self._common(pool, failure, now):
+            record.failures += 1
         eject = worker is not None and 0 < self.policy.failures <= record.failures
         if not eject and failure is Failure.RESET:
             return False
@@ -162,6 +164,11 @@ class Outliers:
             else:
                 record.began, record.until, record.ejected = now, now + self._pause, False
         return changed
+
+    def retry_all(self, pool: Pool, now: float) -> None:
+        """The region that was dead is not: what its workers had in common may be over."""
+        for worker in self._records.get(pool, {}):
+            self.retry(pool, worker, now)
 
     def retry(self, pool: Pool, worker: str | None, now: float) -> None:
         """There is news of it: one may try it at once, what is held against it stays."""
@@ -224,6 +231,12 @@ class Outliers:
                 del self._records[pool]
         if sum(map(len, self._records.values())) > _MOST_RECORDS:
             self._records = {p: records for p, records in self._records.items() if p in known}
+
+    def _common(self, pool: Pool, failure: Failure, now: float) -> bool:
+        """Whether others are to blame for a failure: the way to the region, or this node."""
+        way = self._records[pool].get(None)
+        silent = failure is Failure.TIMEOUT and way is not None and way.failing(now)
+        return silent or failure is Failure.UNREACHABLE
 
     def _well(self, record: Record, now: float) -> bool:
         record.failures = 0

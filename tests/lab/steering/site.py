@@ -20,7 +20,7 @@ from edgenode.lab import netns
 from edgenode.steering.proxyprotocol import Header
 from edgenode.steering.table import Bind, RegionTargets, Service, Table
 from tests.unit.steering.process import MAIN, Control
-from tests.unit.steering.running import PATIENCE, Worker, read_all
+from tests.unit.steering.running import PATIENCE, Worker, read_all, reset
 
 PORT = 80
 SERVICE = {4: "203.0.113.1", 6: "2001:db8:113::1"}
@@ -39,6 +39,8 @@ class Site:
     directory: Path
     workers: dict[str, list[Worker]] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
+    sick: set[str] = field(default_factory=set)
+    """Addresses of workers that accept, and then reset."""
     process: subprocess.Popen[bytes] | None = None
 
     def namespace(self, name: str) -> str:
@@ -88,11 +90,15 @@ class Site:
         for region, hosts in (("near", NEAR), ("far", FAR)):
             with netns.inside(self.namespace("workers")):
                 self.workers[region] = [
-                    Worker(self._serve(region), hosts[version]) for version in (4, 6)
+                    Worker(self._serve(region, hosts[version]), hosts[version])
+                    for version in (4, 6)
                 ]
 
-    def _serve(self, region: str) -> Callable[[socket.socket, Header | None], None]:
+    def _serve(self, region: str, host: str) -> Callable[[socket.socket, Header | None], None]:
         def serve(connection: socket.socket, header: Header | None) -> None:
+            if host in self.sick:
+                reset(connection)
+                return
             self.seen.append((connection.getpeername()[0], header))
             connection.sendall(f"{region}:".encode() + read_all(connection))
 
@@ -107,10 +113,10 @@ class Site:
         listen = (f"{SERVICE[4]}:{PORT}", f"[{SERVICE[6]}]:{PORT}")
         return Table(1, "lon1", bind, (Service("web", listen, "v2", 3.0, 60.0, regions),))
 
-    def start(self) -> None:
+    def start(self, relays: int = 1) -> None:
         for name in ("run", "state"):
             (self.directory / name).mkdir(exist_ok=True)
-        arguments = [*(str(self.directory / name) for name in ("run", "state")), "1"]
+        arguments = [*(str(self.directory / name) for name in ("run", "state")), str(relays)]
         with netns.inside(self.namespace("edge")):
             self.process = subprocess.Popen(
                 [sys.executable, "-c", MAIN, *arguments, str(self.directory / "log"), "0"],
@@ -159,11 +165,11 @@ class Site:
 
 
 @contextmanager
-def site(directory: Path) -> Iterator[Site]:
+def site(directory: Path, relays: int = 1) -> Iterator[Site]:
     made = Site(directory)
     try:
         made.build()
-        made.start()
+        made.start(relays)
         yield made
     finally:
         made.close()

@@ -119,7 +119,7 @@ def test_one_tries_while_the_others_leave_it_alone() -> None:
     assert ejected(found, 5.2) == set()
 
 
-@pytest.mark.parametrize("failure", list(Failure))
+@pytest.mark.parametrize("failure", [Failure.REFUSED, Failure.TIMEOUT, Failure.RESET])
 def test_so_many_failures_in_a_row_eject_and_each_time_for_longer(failure: Failure) -> None:
     found, now = outliers(), 0.0
     lengths = []
@@ -142,6 +142,20 @@ def test_so_many_failures_in_a_row_eject_and_each_time_for_longer(failure: Failu
         assert longest * (1 - JITTER) <= length + PAUSE
         assert length <= longest
     assert len(set(lengths)) == len(lengths)  # jitter
+
+
+def test_what_is_not_its_own_fault_ejects_nobody() -> None:
+    """No address in the mesh; a region that is silent as a whole."""
+    found, now = outliers(), 0.0
+    for _ in range(20):
+        found.failed(POOL, None, Failure.TIMEOUT, now, now)
+        fail(found, "a", now, Failure.UNREACHABLE)
+        fail(found, "b", now, Failure.TIMEOUT)
+        assert found.view(POOL, FOUR, now).until <= now + PAUSE
+        assert all(one.ejections == 0 for one in found.ejections(POOL, FOUR, now))
+        now += PAUSE
+        found.trying(POOL, "a", now)
+        found.trying(POOL, "b", now)
 
 
 def test_resets_count_only_in_a_row() -> None:

@@ -304,3 +304,18 @@ def test_two_that_take_the_last_place_at_once_do_not_both_keep_it() -> None:
     assert dial.full
     assert theirs.live(register.columns["fra", "fra-1"]) == 1  # that of the other
     os.close(register.fd)
+
+
+def test_a_region_that_was_dead_as_a_whole_is_tried_as_a_whole() -> None:
+    """Once one of its workers is well, the long times of the others are over, too."""
+    memory = Memory(random=Random(1))
+    service, table = slow(since=0.0, outliers=replace(POLICY, failures=1))
+    memory.apply(replace(table, services=(replace(service, slow_start=0.0),)), 0.0, 0.0)
+    (pool,) = memory.pools("web")
+    for at in range(4):
+        memory.failed(pool, at, Failure.REFUSED, 0.0, 0.0)
+    assert memory.dead(pool, 0.1)
+    memory.connected(pool, 3, 0.1, 0.2)
+    assert not memory.dead(pool, 0.2)
+    for worker in ("fra-0", "fra-1", "fra-2"):
+        assert share_of(memory, service, worker, 0.3) > 0.2
