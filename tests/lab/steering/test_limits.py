@@ -45,10 +45,13 @@ def limited(place: Site) -> Table:
 
 def enter(place: Site) -> socket.socket | None:
     """A user who stays; None if refused."""
-    user = place.connect(4)
-    user.sendall(b"x")
-    user.settimeout(0.2)
     try:
+        user = place.connect(4)
+    except ConnectionResetError:
+        return None
+    try:
+        user.sendall(b"x")
+        user.settimeout(0.2)
         user.recv(1)
     except TimeoutError:
         return user
