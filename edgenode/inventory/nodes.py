@@ -15,6 +15,7 @@ from edgenode.config.values import (
     Endpoint,
     NamedEndpoint,
     Network,
+    decode_key,
     parse_address,
     parse_duration,
     parse_mesh_endpoint,
@@ -48,7 +49,7 @@ OWN = ("bgp", "mesh", "region")
 PLAYBOOK = ("drain_timeout", "verify_timeout", "firewall_undo_after")
 KNOWN = frozenset(PREFIX + name for name in (*COMMON, *EDGE, *WORKER, *PLAYBOOK))
 
-MESH_OF_NODE = ("endpoint", "allowed", "keepalive")
+MESH_OF_NODE = ("endpoint", "allowed", "keepalive", "next_public_key")
 """Keys of `edgenode_mesh` that are for the other nodes' peers, not for the own [mesh]."""
 
 MESH_OF_WORKER = ("addresses", "listen_port", "mtu", "device", *MESH_OF_NODE)
@@ -97,6 +98,8 @@ class Node:
     endpoint: Endpoint | NamedEndpoint | None = None
     allowed: tuple[Network, ...] = ()
     """What other nodes send to it: its mesh addresses, and ranges behind it."""
+    next_public_key: str = ""
+    """The key that it will have, while it changes it."""
     tables: Mapping[str, Any] = field(default_factory=dict)
     """edgenode.toml's tables that the inventory holds as they are."""
     extra_peers: Sequence[Mapping[str, Any]] = ()
@@ -209,6 +212,7 @@ class _Reader:
             addresses=addresses,
             endpoint=self._endpoint(mesh or {}),
             allowed=(*(ip_network(address) for address in addresses), *behind),
+            next_public_key=self._next_key(mesh or {}),
             tables={
                 table: self._variables[PREFIX + table]
                 for table in TABLES
@@ -268,6 +272,16 @@ class _Reader:
             return None
         found = self._each("mesh.endpoint", (mesh["endpoint"],), parse_mesh_endpoint)
         return found[0] if found else None
+
+    def _next_key(self, mesh: Mapping[str, Any]) -> str:
+        key = mesh.get("next_public_key") or ""
+        try:
+            if key:
+                decode_key(str(key))
+        except ValueError as error:
+            self._wrong("mesh.next_public_key", f"{error}: `edgenode mesh next-key` prints it")
+            return ""
+        return str(key)
 
     def _mapping(self, name: str) -> Mapping[str, Any] | None:
         value = self._variables.get(PREFIX + name)

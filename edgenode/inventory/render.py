@@ -70,6 +70,8 @@ def placeholder_key(host: str) -> str:
 
 def _peer(node: Node, peer: Node, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {"name": peer.name, "public_key": key}
+    if peer.next_public_key not in ("", key):  # it has switched: its next key is its key
+        found["next_public_key"] = peer.next_public_key
     if peer.endpoint:
         found["endpoint"] = str(peer.endpoint)
     found["allowed"] = [str(network) for network in peer.allowed]

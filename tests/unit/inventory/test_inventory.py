@@ -114,6 +114,23 @@ def test_a_worker_meets_the_edges_alone() -> None:
     assert [peer["name"] for peer in peers] == ["lon1", "ams1"]
 
 
+def test_a_host_that_changes_its_key_is_known_under_both() -> None:
+    found = hosts()
+    coming = inventory.placeholder_key("coming")
+    found["fra-1"]["edgenode_mesh"]["next_public_key"] = coming
+    assert said(found) == []
+    fleet, _ = read(found)
+    own = inventory.configuration(fleet, "fra-1", keys(found))["mesh"]
+    assert "next_public_key" not in own
+    before = inventory.configuration(fleet, "lon1", keys(found))["mesh"]["peers"][1]
+    after = inventory.configuration(fleet, "lon1", {**keys(found), "fra-1": coming})
+    assert (before["public_key"], before["next_public_key"]) == (keys(found)["fra-1"], coming)
+    assert after["mesh"]["peers"][1]["public_key"] == coming
+    assert "next_public_key" not in after["mesh"]["peers"][1], "it has switched"
+    found["fra-1"]["edgenode_mesh"]["next_public_key"] = "short"
+    assert "fra-1: edgenode_mesh.next_public_key: a WireGuard key is" in said(found)[0]
+
+
 def test_a_missing_key_is_no_smaller_mesh() -> None:
     fleet, _ = read(hosts())
     with pytest.raises(KeyError, match="fra-1"):
