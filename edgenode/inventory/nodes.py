@@ -33,7 +33,9 @@ TABLES = (
     "checks",
     "hooks",
     "services",
+    "registry",
     "steering",
+    "siblings",
     "metrics",
     "firewall",
 )
