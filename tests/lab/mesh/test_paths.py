@@ -86,7 +86,7 @@ def test_a_path_that_is_well_is_measured(nodes: tuple[Node, Node]) -> None:
 def test_a_black_hole_is_mended_for_both_ways(nodes: tuple[Node, Node]) -> None:
     """Larger packets vanish in the underlay, as where ICMP is filtered."""
     edge, worker = nodes
-    with server(worker, []), watching(edge, worker, grow_interval="3s") as watch:
+    with server(worker, []), watching(edge, worker, grow_interval="1s") as watch:
         wait_until(lambda: watch.path["mtu"]["proven"] == 1420, 10, "the full size proven")
         for node in nodes:
             drop(node, "meta length > 1400")
@@ -104,7 +104,10 @@ def test_a_black_hole_is_mended_for_both_ways(nodes: tuple[Node, Node]) -> None:
             assert mss, f"64 KiB pass to {address} and back"
             assert mss <= lowered - headers
         assert watch.problem(worker.v4) is watch.problem(worker.v6) is None
-        heal(edge, worker)
+        heal(edge)
+        time.sleep(2.5)
+        assert watch.path["mtu"]["lowered"] == lowered, "larger ones were tried, and not in pieces"
+        heal(worker)
         wait_until(lambda: "mtu 1328" not in routes(edge), 10, "the underlay's mending found")
         assert watch.path["mtu"] == {"configured": 1420, "proven": 1420, "lowered": None}
         said = [note for note in watch.notes if note.startswith("path")]
