@@ -119,15 +119,40 @@ def _sets(config: Config, firewall: Firewall) -> Iterator[str]:
             if network.version == version
         ]
         yield from _set(f"mesh{version}", kind, allowed, interval=True)
-        workers = sorted(
+        answers = list(_answers(config, version))
+        yield from _set(
+            f"workers{version}", f"{kind} . inet_service", answers, interval=bool(config.registry)
+        )
+
+
+def _answers(config: Config, version: int) -> Iterator[str]:
+    """Where in the mesh answers come from: address or network, and port.
+
+    Workers that register themselves are known when they do, somewhere behind the mesh's peers.
+    """
+    if config.registry is None:
+        workers = {
             f"{address} . {service.port}"
             for service in config.services
             for region in config.regions_of(service)
             for worker in region.workers
             for address in worker.addresses
             if address.version == version
-        )
-        yield from _set(f"workers{version}", f"{kind} . inet_service", dict.fromkeys(workers))
+        }
+        yield from sorted(workers)
+        return
+    peers = config.mesh.peers if config.mesh else ()
+    allowed = [net for peer in peers for net in peer.allowed if net.version == version]
+    ports = sorted({service.port for service in config.services})
+    yield from (f"{net} . {port}" for net in allowed for port in ports)
+    for url in config.registry.endpoints:  # those that are reached through the mesh
+        at = url.address
+        if (
+            at
+            and url.port not in ports
+            and any(at in n for n in allowed if n.version == at.version)
+        ):
+            yield f"{at} . {url.port}"
 
 
 def _set(name: str, kind: str, elements: Iterable[str], interval: bool = False) -> Iterator[str]:

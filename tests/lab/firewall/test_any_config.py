@@ -48,11 +48,14 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             draw(st.lists(st.one_of(hosts4, hosts6), min_size=1, max_size=5, unique=True))
         )
     ]
-    mesh = {
+    mesh: dict[str, Any] = {
         "addresses": ["198.51.100.193"],
         "device": draw(st.sampled_from(("wg0", "lan.7", "0mesh", "mesh-1"))),
         "listen_port": draw(ports),
     }
+    allowed = ["198.51.100.0/25", "2001:db8:1::/64"]
+    mesh["peers"] = [{"name": "fra", "public_key": "x", "allowed": allowed}]
+    registry = {"endpoints": ["https://198.51.100.9:2379"]}
     networks = ["192.0.2.0/25", "192.0.2.0/24", "10.0.0.0/8", "2001:db8:9::/48", "10.1.0.0/16"]
     return {
         **RAW,
@@ -63,6 +66,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
         ],
         "regions": [{"name": "fra", "workers": workers}],
         "mesh": draw(st.sampled_from((None, mesh))),
+        "registry": draw(st.sampled_from((None, registry))),
         "metrics": draw(st.sampled_from((None, {"listen": "0.0.0.0:9500"}))),
         "firewall": {
             "management": draw(st.lists(st.sampled_from(networks), min_size=1, unique=True)),

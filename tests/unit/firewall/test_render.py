@@ -112,3 +112,15 @@ def test_workers_are_reached_through_the_mesh_alone() -> None:
     assert "elements = { 198.51.100.200/29 }" in text.partition("set mesh4 {")[2][:120]
     assert "elements = { 2001:db8:f1::/64 }" in text.partition("set mesh6 {")[2][:120]
     assert "beside_mesh" not in rules(mesh=None)
+
+
+def test_workers_that_register_answer_from_wherever_the_mesh_leads() -> None:
+    key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+    peer = {"name": "fra", "public_key": key, "allowed": ["10.1.0.0/16", "2001:db8:f::/48"]}
+    text = rules(
+        mesh={"addresses": ["198.51.100.193"], "peers": [peer]},
+        regions=[{"name": "fra"}],
+        registry={"endpoints": ["https://10.1.0.9:2379", "https://etcd1.example.net:2379"]},
+    )
+    assert "elements = { 10.1.0.0/16 . 8443, 10.1.0.9 . 2379 }" in text
+    assert "elements = { 2001:db8:f::/48 . 8443 }" in text
