@@ -60,20 +60,22 @@ class EtcdServer:
     def answers(self) -> bool:
         return self.ctl("endpoint", "health", check=False).returncode == 0
 
-    def ctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def ctl(
+        self, *arguments: str, check: bool = True, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """etcdctl, as the operator does it."""
         command = ["etcdctl", "--endpoints", self.url, *self.client, *arguments]
         environment = {**os.environ, "ETCDCTL_API": "3"}
         with netns.inside(self.namespace):
             running = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 env=environment,
             )
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(text, timeout=20)
         assert not check or running.returncode == 0, f"{command}: {err}"
         return subprocess.CompletedProcess(command, running.returncode, out, err)
 

@@ -146,7 +146,7 @@ def test_passwords_and_certificates(tmp_path: Path) -> None:
         *("--key", str(ours.key)),
     )
     password = tmp_path / "password"
-    password.write_text("open sesame\n")
+    password.write_text("open-sesame\n")
     password.chmod(0o600)
     with namespace() as inside, server(inside, tmp_path, tls=tls, client=client) as etcd:
         etcd.put(f"{WORKERS}/fra/w1", record(1))
@@ -155,7 +155,7 @@ def test_passwords_and_certificates(tmp_path: Path) -> None:
             ("role", "add", "edges"),
             ("role", "grant-permission", "edges", "read", "--prefix=true", "/edgenode/"),
             ("user", "grant-role", "root", "root"),
-            ("user", "add", "edge:open sesame"),
+            ("user", "add", "edge:open-sesame"),
             ("user", "grant-role", "edge", "edges"),
         ):
             etcd.ctl(*command)
@@ -171,13 +171,20 @@ def test_passwords_and_certificates(tmp_path: Path) -> None:
         endpoints = ["https://127.0.0.1:1", etcd.url]
         with keeping(inside, configured(tmp_path, endpoints, **files)) as edge:
             edge.until("fra/w1")
+            # A token ends: the next one is asked for, and nobody notices.
+            told = len(edge.told)
+            etcd.ctl("user", "passwd", "edge", "--interactive=false", text="open-sesame")
+            etcd.put(f"{WORKERS}/fra/w2", record(2))
+            edge.until("fra/w1", "fra/w2")
+            time.sleep(0.5)
+            assert [each for each in edge.told[told:] if "registered" not in each] == []
             # All tokens are forgotten, as they are after some minutes.
             etcd.kill()
             etcd.start()
-            etcd.put(f"{WORKERS}/fra/w2", record(2))
-            edge.until("fra/w1", "fra/w2")
+            etcd.put(f"{WORKERS}/fra/w3", record(3))
+            edge.until("fra/w1", "fra/w2", "fra/w3")
             assert "sesame" not in " ".join(edge.told)
-        password.write_text("open barley\n")
+        password.write_text("open-barley\n")
         for state, settings, said in (
             ("a", files, "does not let user edge in: look at user and password_file"),
             ("b", {**files, "ca_file": str(stranger.file)}, "its certificate is not accepted"),
