@@ -71,7 +71,9 @@ class PathKeeper:
         self._probe = max((region.probe.timeout for region in config.regions), default=0.0)
         self._owners = Owners(self._peers)
         self._numbers: dict[int, tuple[Path, Ask]] = {}
-        self._behind: frozenset[Address] = frozenset()
+        self._aimed_at: frozenset[Address] | None = None
+        self._behind: dict[str, list[Address]] = {}
+        """The workers' addresses behind each peer."""
         self._told: dict[str, int | None] = {}
         self.trouble: str = before.trouble if before else ""
         """Why no echoes are sent; empty: they are."""
@@ -187,26 +189,24 @@ class PathKeeper:
         self._aim(frozenset(reached))
         looked = self._mesh.peers is not self._seen
         self._seen = self._mesh.peers
-        ages = {peer.name: peer for peer in self._mesh.peers}
-        latest: dict[str, float] = {}
-        for address, at in reached.items():
-            owner = self._owners.of(address)
-            if owner is not None and at is not None:
-                latest[owner] = max(at, latest.get(owner, at))
+        states = {peer.name: peer for peer in self._mesh.peers}
+        in_doubt: list[Address] = []
         for peer in self._peers:
             watched = self._watched[peer.name]
-            state = ages.get(peer.name)
+            state = states.get(peer.name)
             if looked and state:
                 watched.path.arrivals = watched.path.arrivals.look(state.rx, now)
                 watched.handshake_age = state.handshake_age
             stale = state.stale if state else False
+            behind = self._behind.get(peer.name, ())
             if watched.path.silent and not watched.silent:
-                self._regions().ask(a for a in reached if self._owners.of(a) == peer.name)
+                in_doubt += behind
             watched.silent = watched.path.silent
-            facts = watched.path.facts(
-                latest.get(peer.name), peer.keepalive, stale, self._probe + LOOK
-            )
+            latest = max((at for a in behind if (at := reached[a]) is not None), default=None)
+            facts = watched.path.facts(latest, peer.keepalive, stale, self._probe + LOOK)
             self._judged(peer.name, watched, judge(facts, now))
+        if in_doubt:
+            self._regions().ask(in_doubt)
         told = {name: w.path.mtu for name, w in self._watched.items() if w.path.sized}
         if told != self._told:
             self._mesh.size(told)
@@ -214,15 +214,16 @@ class PathKeeper:
 
     def _aim(self, workers: frozenset[Address]) -> None:
         """Send echoes to workers that are there now."""
-        if workers == self._behind and all(w.path.targets for w in self._watched.values()):
+        if workers == self._aimed_at:
             return
-        self._behind = workers
-        behind: dict[str | None, list[Address]] = {}
+        self._aimed_at = workers
+        self._behind = {}
         for address in sorted(workers, key=lambda a: (a.version, int(a))):
-            behind.setdefault(self._owners.of(address), []).append(address)
+            if (owner := self._owners.of(address)) is not None:
+                self._behind.setdefault(owner, []).append(address)
         versions = [v for v, own in ((4, self._bind.ipv4), (6, self._bind.ipv6)) if own]
         for peer in self._peers:
-            found = targets(peer, versions, behind.get(peer.name, ()))
+            found = targets(peer, versions, self._behind.get(peer.name, ()))
             path = self._watched[peer.name].path
             path.targets, path.hosts = found.addresses, found.hosts
 
