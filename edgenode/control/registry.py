@@ -32,6 +32,11 @@ STORE = 2.0
 REFRESH = 60.0
 LOADS = 2
 """How many looks at etcd there are for one at how busy the workers are."""
+SHARE = 5
+"""Of how many parts of its time control spends one on changes of the workers, at most: where
+thousands change one by one, those that come meanwhile are taken up in one go."""
+BRIEF = 0.01
+"""Seconds: what takes no longer may follow at once."""
 TOLD = 100
 """Refusals in `status`; there it says how many there are."""
 
@@ -64,6 +69,9 @@ class RegistryKeeper:
         prefix = self._settings.prefix if self._settings else ""
         times = Times(self._settings.linger, self._settings.hold) if self._settings else Times(0, 0)
         self._served = Served(Layout(prefix), Rules.of(config), times)
+        self._next: Snapshot | None = None
+        """What is to be taken up at `_free_at`."""
+        self._free_at = 0.0
         self._fresh = False
         """Whether what is known is what etcd said, to this process."""
         if self._settings and before and before._served.layout == self._served.layout:
@@ -96,16 +104,32 @@ class RegistryKeeper:
                 tasks.create_task(self._tick())
                 tasks.create_task(self._look_at_loads(self._etcd, LOADS * look))
         finally:
+            self._next = None  # whoever goes on asks for it again
             await self._etcd.close()
 
     # -- what `follow` tells -------------------------------------------------------------------
 
     def known(self, snapshot: Snapshot) -> None:
         """There is another state."""
-        first = not self._fresh
-        self._fresh = True
         self.heard()
-        self._serve(self._served.after(snapshot, time.monotonic()), always=first)
+        waits = self._next is not None
+        self._next = snapshot
+        begun = time.monotonic()
+        if begun >= self._free_at:
+            self._catch_up()
+        elif not waits:
+            asyncio.get_running_loop().call_later(self._free_at - begun, self._catch_up)
+
+    def _catch_up(self) -> None:
+        snapshot, self._next = self._next, None
+        if snapshot is None:
+            return
+        begun = time.monotonic()
+        first, self._fresh = not self._fresh, True
+        self._serve(self._served.after(snapshot, begun), always=first)
+        now = time.monotonic()
+        took = now - begun
+        self._free_at = now + (SHARE - 1) * took if took > BRIEF else now
 
     def heard(self) -> None:
         """etcd answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -110,6 +111,27 @@ async def test_garbage_is_told_once_and_disturbs_nobody(config: Config, told: To
     assert [subject for subject, _ in refused] == ["/edgenode/workers/fra/w2"]
     assert [len(workers(each)) for each in seen] == [2, 3], "nothing changed by the garbage"
     assert made.status()["refused_count"] == 1
+
+
+async def test_thousands_that_change_one_by_one_leave_time_for_others(
+    config: Config, told: Told
+) -> None:
+    made = keeper(config, told)
+    seen: list[Config] = []
+
+    def slow(merged: Config) -> None:
+        seen.append(merged)
+        time.sleep(0.03)
+
+    made._on_workers = slow
+    begun = time.monotonic()
+    for n in range(1, 200):
+        made.known(snapshot(entry("fra/w1", 5, weight=n)))
+        await asyncio.sleep(0.002)
+    passed = time.monotonic() - begun
+    await asyncio.sleep(0.3)
+    assert len(seen) * 0.03 <= passed / 4 + 0.06
+    assert seen[-1].regions[0].workers[1].weight == 199, "the last one is in force"
 
 
 async def test_another_configuration_goes_on_with_what_is_known(config: Config, told: Told) -> None:
