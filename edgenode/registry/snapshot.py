@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from edgenode.config import Config
@@ -58,7 +59,7 @@ class Snapshot:
                 entries[change.key] = change.entry
         return Snapshot(entries, revision, self.cluster)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """The same on all edges that know the same, whatever they refuse of it."""
         return digest(f"{entry.key} {entry.modified}" for entry in self.entries.values())
