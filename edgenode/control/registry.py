@@ -246,7 +246,8 @@ class RegistryKeeper:
         self._served = before.after(Snapshot(entries, copy.revision, copy.cluster), now)
         self._heard_at = now - max(0.0, wall - copy.heard)
         count = len(self._served.presence.workers)
-        text = f"{count} workers from the copy, which is {self._age():.0f} s old"
+        workers = "worker" if count == 1 else "workers"
+        text = f"{count} {workers} from the copy, which is {self._age():.0f} s old"
         self._note("registry", self._config.node.name, text)
 
     async def _tick(self) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenode.lab import netns
+from edgenode.lab.names import NETNS_ROOT
 from edgenode.lab.waiting import wait_until
 
 _numbers = itertools.count()
@@ -97,8 +98,17 @@ class EtcdServer:
         self.process.send_signal(signal.SIGSTOP if still else signal.SIGCONT)
 
 
+def sweep() -> None:
+    """Remove what tests that were killed could not: namespaces and data bear their pid."""
+    for left in (*NETNS_ROOT.glob("t-registry-*"), *MEMORY.glob("t-registry-*")):
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            netns.remove(left.name)
+            shutil.rmtree(MEMORY / left.name, ignore_errors=True)
+
+
 @contextmanager
 def namespace() -> Iterator[str]:
+    sweep()
     name = f"t-registry-{os.getpid()}-{next(_numbers)}"
     netns.create(name)
     try:
@@ -113,7 +123,7 @@ def server(
     inside: str, directory: Path, tls: tuple[str, ...] = (), client: tuple[str, ...] = ()
 ) -> Iterator[EtcdServer]:
     """Its data lies in memory: a disk that is slow to sync would make it slow."""
-    data = MEMORY / inside
+    data = MEMORY / f"t-registry-{os.getpid()}-{inside}"
     data.mkdir()
     made = EtcdServer(inside, data, tls, client)
     try:

@@ -111,7 +111,7 @@ def test_an_etcd_that_hangs_is_said_and_the_age_grows(etcd: EtcdServer, tmp_path
     # Another start, without etcd: the copy.
     etcd.kill()
     with keeping(etcd.namespace, configured(tmp_path, [etcd.url])) as edge:
-        edge.heard("1 workers from the copy")
+        edge.heard("1 worker from the copy")
         edge.heard("Connect")
         assert edge.workers == ["fra/w1"]
         assert edge.status["source"] == "copy"

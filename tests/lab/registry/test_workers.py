@@ -124,7 +124,7 @@ class Site:
 
     def said(self, log: str, text: str) -> None:
         path = self.state / f"{log}.log"
-        wait_until(lambda: text in path.read_text(), 10, f"{text!r} in {path.read_text()}")
+        wait_until(lambda: text in path.read_text(), 10, f"{text!r} in {path}")
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         with netns.inside(self.edge.namespace):
@@ -270,7 +270,20 @@ def test_without_etcd_the_copy_serves(site: Site) -> None:
     control, joined = site.control(), site.join(site.host("one", site.worker.v4))
     with server(site.worker, []):
         site.until_up("one")
-        time.sleep(2.5)  # the copy is made
+        dry = site.start("dry", "--config", str(site.state / "node.toml"), "control", "--dry-run")
+        site.said("dry", "dry run of node here")
+        other = {"identity": "by-hand-1", "addresses": [site.worker.v6], "draining": True}
+        site.etcd.put("/edgenode/workers/fra/two", json.dumps(other))
+        revision = site.etcd.revision()
+        site.said("dry", "registry fra/two: registered")
+        dry.send_signal(signal.SIGTERM)
+        assert dry.wait(10) == 0
+        assert site.etcd.revision() == revision, "a dry run reads, and writes nothing"
+        site.etcd.ctl("del", "/edgenode/workers/fra/two")
+        site.until_up("one")
+        copy = places.control_state(site.state / "lib") / "registry.sqlite"
+        wait_until(copy.exists, 5, "a copy")
+        time.sleep(0.5)
         site.etcd.kill()
         wait_until(lambda: site.registry().get("source") == "copy", 5, "it is said")
         age = site.registry()["age_s"]
