@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from edgenode.config import schema
 from edgenode.config.values import Address
 from edgenode.health.risefall import State
 from edgenode.regions.evidence import Pace, RegionStands, ServiceStands
-from edgenode.regions.ranking import States, reachable
+from edgenode.regions.ranking import States
 from edgenode.regions.registry import Registry, Target
 
 Way = Callable[[Address], str]
@@ -17,17 +17,20 @@ Way = Callable[[Address], str]
 
 
 def stands(registry: Registry, states: States, service: schema.Service, way: Way) -> ServiceStands:
-    """A service as the states of its targets have it."""
-    regions = registry.by_region(service)
-    targets = registry.targets_of(service)
-    known = [states[target.key] for target in targets]
-    answering = [state for state in known if state.state is State.UP]
-    probes = dict.fromkeys(target.probe for target in targets)
+    """A service as the states of its targets have it. One pass: there may be thousands."""
+    found = [
+        _region(name, targets, states, way) for name, targets in registry.by_region(service).items()
+    ]
+    regions = [region for region, _ in found]
+    times = [seen for _, seen in found]
+    up = any(region.up for region in regions)
+    unknown = any(region.unknown for region in regions)
+    probes = [targets[0].probe for targets in registry.by_region(service).values()]
     return ServiceStands(
-        reachable=reachable(registry, states, service),
-        answered=max((state.answered for state in answering or known), default=0.0),
-        since=max((state.since for state in known), default=0.0),
-        regions=tuple(_region(name, regions[name], states, way) for name in regions),
+        reachable=True if up else None if unknown else False,
+        answered=max((seen.answering if up else seen.answered for seen in times), default=0.0),
+        since=max((seen.since for seen in times), default=0.0),
+        regions=tuple(regions),
         pace=Pace(
             max((probe.interval for probe in probes), default=1.0),
             max((probe.timeout for probe in probes), default=1.0),
@@ -36,15 +39,36 @@ def stands(registry: Registry, states: States, service: schema.Service, way: Way
     )
 
 
-def _region(name: str, targets: Sequence[Target], states: States, way: Way) -> RegionStands:
-    counts = Counter(states[target.key].state for target in targets)
-    up = counts[State.UP]
+class _Seen(NamedTuple):
+    """The newest of a region's times."""
+
+    answering: float
+    """That a worker which is up answered."""
+    answered: float
+    """That any did."""
+    since: float
+
+
+def _region(
+    name: str, targets: Sequence[Target], states: States, way: Way
+) -> tuple[RegionStands, _Seen]:
+    up = unknown = 0
+    answering = answered = since = 0.0
+    for target in targets:
+        state = states[target.key]
+        at = state.answered
+        if state.state is State.UP:
+            up += 1
+            if at > answering:
+                answering = at
+        elif state.state is State.UNKNOWN:
+            unknown += 1
+        if at > answered:
+            answered = at
+        if state.since > since:
+            since = state.since
     # Where a worker answers the way is good enough, and not asked for.
-    ways = {"" if up else way(target.endpoint.host) for target in targets}
-    return RegionStands(
-        name,
-        up=up,
-        down=counts[State.DOWN],
-        unknown=counts[State.UNKNOWN],
-        way="" if "" in ways else min(ways, default=""),
-    )
+    ways = {""} if up else {way(target.endpoint.host) for target in targets}
+    down = len(targets) - up - unknown
+    stands = RegionStands(name, up, down, unknown, "" if "" in ways else min(ways))
+    return stands, _Seen(answering, answered, since)

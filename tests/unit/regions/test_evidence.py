@@ -21,6 +21,7 @@ from edgenode.regions.evidence import (
     enough,
     judge,
 )
+from edgenode.regions.ranking import reachable
 from edgenode.regions.registry import TargetKey
 from edgenode.regions.stands import stands
 from tests.unit.regions.worlds import REGISTRY, states
@@ -127,6 +128,17 @@ services = st.builds(
 nodes = st.builds(NodeStands, st.just(""), st.booleans(), st.booleans(), st.floats(0.01, 1))
 voters = st.integers(0, 6)
 times = st.floats(0, 500)
+
+
+@given(st.lists(st.sampled_from(State), min_size=12, max_size=12))
+def test_what_is_reachable_is_what_ranking_says(given: list[State]) -> None:
+    known = {
+        key: replace(state, state=drawn)
+        for (key, state), drawn in zip(states({}).items(), given, strict=False)
+    }
+    for each in REGISTRY.services:
+        found = stands(REGISTRY, {**states({}), **known}, each, lambda address: "")
+        assert found.reachable is reachable(REGISTRY, {**states({}), **known}, each)
 
 
 @given(services, testimonies, voters, nodes, times)
