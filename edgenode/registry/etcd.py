@@ -26,6 +26,7 @@ import aiohttp
 
 from edgenode.config import certificates, secrets
 from edgenode.config.registry import Access, EtcdUrl
+from edgenode.registry.threads import Resolver, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Etcd:
         self._at = 0
         self._token: str | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
 
     @property
     def endpoint(self) -> EtcdUrl:
@@ -105,9 +107,9 @@ class Etcd:
         The first one comes within the timeout. Raises Unavailable, Refused.
         """
         url = self.endpoint
-        session, token = await self._opened()
         try:
             async with asyncio.timeout(self._access.timeout):
+                session, token = await self._opened()
                 response = await session.post(
                     f"{url}/v3/watch",
                     data=json.dumps({"create_request": create}),
@@ -116,6 +118,8 @@ class Etcd:
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(_no_answer(url, error, self._access.timeout)) from None
+        except asyncio.CancelledError:
+            raise _cut_off(url) from None
         async with response:
             if response.status != 200:
                 raise self._failure(url, response.status, await _read(response, url))
@@ -150,6 +154,8 @@ class Etcd:
                 return await self._exchange(session, url, path, body, token)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unavailable(_no_answer(url, error, self._access.timeout)) from None
+        except asyncio.CancelledError:
+            raise _cut_off(url) from None
 
     async def _exchange(
         self, session: aiohttp.ClientSession, url: EtcdUrl, path: str, body: Json, token: str | None
@@ -167,13 +173,19 @@ class Etcd:
 
     async def _opened(self) -> tuple[aiohttp.ClientSession, str | None]:
         """Raises Unavailable where files are not as they should be, Refused by etcd."""
+        async with self._opening:
+            return await self._open()
+
+    async def _open(self) -> tuple[aiohttp.ClientSession, str | None]:
         if self._session is None:
             try:
-                context = await asyncio.to_thread(_tls, self._access)
+                context = await in_thread(_tls, self._access)
             except ValueError as error:
                 raise Unavailable(str(error)) from None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=context, limit=8, ttl_dns_cache=10),
+                connector=aiohttp.TCPConnector(
+                    ssl=context, limit=8, resolver=Resolver(), ttl_dns_cache=10
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
             )
@@ -186,7 +198,7 @@ class Etcd:
         assert self._access.password_file is not None
         url = self.endpoint
         try:
-            password = await asyncio.to_thread(secrets.line, self._access.password_file)
+            password = await in_thread(secrets.line, self._access.password_file)
         except secrets.SecretError as error:
             raise Unavailable(str(error)) from None
         try:
@@ -241,6 +253,14 @@ def _tls(access: Access) -> ssl.SSLContext:
 def _headers(token: str | None) -> dict[str, str]:
     plain = {"Content-Type": "application/json"}
     return plain if token is None else {**plain, "Authorization": token}
+
+
+def _cut_off(url: EtcdUrl) -> BaseException:
+    """What a CancelledError is: aiohttp raises one, too, where another task closed the session."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        return asyncio.CancelledError()
+    return Unavailable(f"{url}: the connection was closed")
 
 
 def _no_answer(url: EtcdUrl, error: Exception, timeout: float) -> str:

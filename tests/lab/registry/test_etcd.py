@@ -136,7 +136,7 @@ def test_an_etcd_that_was_set_up_anew(etcd: EtcdServer, tmp_path: Path) -> None:
 def test_passwords_and_certificates(tmp_path: Path) -> None:
     """Two endpoints of which the first is dead; TLS on both sides; a role that may only read."""
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
-    theirs, ours = authority.issue("127.0.0.1"), authority.issue("edge.example.net")
+    theirs, ours = authority.issue("127.0.0.1", "localhost"), authority.issue("edge.example.net")
     tls = (
         *("--cert-file", str(theirs.certificate), "--key-file", str(theirs.key)),
         *("--client-cert-auth", "--trusted-ca-file", str(authority.file)),
@@ -168,7 +168,7 @@ def test_passwords_and_certificates(tmp_path: Path) -> None:
             "user": "edge",
             "password_file": str(password),
         }
-        endpoints = ["https://127.0.0.1:1", etcd.url]
+        endpoints = ["https://127.0.0.1:1", f"https://localhost:{etcd.port}"]
         with keeping(inside, configured(tmp_path, endpoints, **files)) as edge:
             edge.until("fra/w1")
             # A token ends: the next one is asked for, and nobody notices.
