@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgenode.registry.records import Record, RecordError, parse
@@ -134,6 +134,7 @@ VALUES = (
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=VALUES)
 def test_any_value_is_a_record_or_a_sentence(value: bytes) -> None:
     try:
@@ -154,6 +155,7 @@ RECORDS = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(entries=st.lists(RECORDS | st.builds(entry, st.text(), st.integers(1, 9), VALUES)))
 def test_no_address_and_no_name_has_two_workers(entries: list[Entry]) -> None:
     found = judge([GOOD, *entries], LAYOUT, RULES)
