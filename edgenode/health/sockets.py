@@ -120,8 +120,11 @@ async def connected(sock: socket.socket, target: Target, error: int | None) -> N
 async def _writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    loop.add_writer(sock, ready.set)
+    # By its number: selectors make a text of what they do not know yet, for an error that nobody
+    # sees, and that of a socket asks the kernel for both of its addresses.
+    number = sock.fileno()
+    loop.add_writer(number, ready.set)
     try:
         await ready.wait()
     finally:
-        loop.remove_writer(sock)
+        loop.remove_writer(number)

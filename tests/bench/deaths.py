@@ -115,7 +115,7 @@ def measure(runs: int, note: Callable[[str], None]) -> dict[str, Any]:
                 ("refused", deaths.kill, deaths.revive),
                 ("silent", deaths.cut, deaths.heal),
             ):
-                case = f"{name}, {'50 new connections a second' if users else 'no users'}"
+                case = f"{name}, {'50 users a second' if users else 'no users'}"
                 note(f"a region dies: {case}")
                 results = [deaths.death(die, live) for _ in range(runs)]
                 found[case] = {
