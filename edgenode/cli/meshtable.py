@@ -26,6 +26,8 @@ from edgenode.cli.times import spell
 
 _FINE = ("good", "up")
 
+SWITCHED = "has switched to its next_public_key: write it as its public_key"
+
 
 def print_mesh(node: Known, limit: int, as_json: bool) -> None:
     """The table; exit status 1 where control does not answer, or there is no mesh."""
@@ -63,7 +65,11 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
         *("PEER", "STATE", "HANDSHAKE", "ROUND-TRIP", "LOSS", "MTU", "RX / TX", "ENDPOINT")
     )
     # In the configuration's order; where there are too many, what is wrong before others.
-    shown = found if not limit else sorted(found, key=lambda peer: not peer.bad)[:limit]
+    shown = (
+        found
+        if not limit
+        else sorted(found, key=lambda peer: not (peer.bad or peer.problem))[:limit]
+    )
     kept = {peer.name for peer in shown}
     for peer in found:
         if peer.name in kept:
@@ -72,11 +78,6 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
     for (bad, reason), names in reasons([peer for peer in found if peer.name in kept]).items():
         style, mark = ("red", "!") if bad else ("yellow", "-")
         console.print(f"{mark} {some(names)}: {reason}", markup=False, style=style)
-        if peer.name in kept and peer.problem:
-            console.print(f"! {peer.name}: {peer.problem}", markup=False, style="red")
-        if peer.name in kept and peer.next_key:
-            said = "has switched to its next_public_key: write it as its public_key"
-            console.print(f"- {peer.name}: {said}", markup=False)
     if len(shown) < len(found):
         console.print(more(len(found) - len(shown), "peers"), markup=False)
 
@@ -85,6 +86,10 @@ def reasons(found: Sequence[Peer]) -> dict[tuple[bool, str], list[str]]:
     """What there is to say, and of whom: what is so of all peers is said once. Pure."""
     told: dict[tuple[bool, str], list[str]] = {}
     for peer in found:
+        if peer.problem:
+            told.setdefault((True, peer.problem), []).append(peer.name)
+        if peer.next_key:
+            told.setdefault((False, SWITCHED), []).append(peer.name)
         if peer.reason and (peer.bad or peer.mtu_lowered or peer.state not in _FINE):
             told.setdefault((peer.bad, peer.reason), []).append(peer.name)
     return told

@@ -51,10 +51,13 @@ def peers(status: Mapping[str, Any]) -> list[Peer]:
 
 
 def bad_paths(status: Mapping[str, Any], most: int = 10) -> Iterator[str]:
-    """A sentence for each peer behind which workers get nobody; not for hundreds."""
-    found = [peer for peer in peers(status) if peer.bad]
+    """A sentence for each peer that has a problem, or its path; not for hundreds."""
+    found = [peer for peer in peers(status) if peer.bad or peer.problem]
     for peer in found[:most]:
-        yield f"mesh peer {peer.name} is {peer.state}: {peer.reason}"
+        if peer.problem:
+            yield f"mesh peer {peer.name}: {peer.problem}"
+        if peer.bad:
+            yield f"mesh peer {peer.name} is {peer.state}: {peer.reason}"
     if len(found) > most:
         yield f"{len(found) - most} more mesh peers are bad: edgenode mesh"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgenode.cli.meshtable import reasons
-from edgenode.cli.meshview import peers
+from edgenode.cli.meshtable import SWITCHED, reasons
+from edgenode.cli.meshview import bad_paths, peers
 from edgenode.cli.tables import size
 from tests.unit.cli import fakes
 from tests.unit.cli.test_acting import config as config
@@ -86,6 +86,20 @@ def test_what_is_so_of_all_is_said_once() -> None:
     said = reasons(found)
     assert said[False, told] == ["a", "b"]
     assert len(said) == 2
+
+
+def test_a_problem_of_the_peer_itself_is_said_though_its_path_is_good() -> None:
+    status = fakes.status(
+        mesh=mesh(
+            peer("a", problem="two nodes are this peer"), peer("b", next_key=True), peer("c")
+        ),
+        paths=[path(name) for name in "abc"],
+    )
+    assert reasons(peers(status)) == {
+        (True, "two nodes are this peer"): ["a"],
+        (False, SWITCHED): ["b"],
+    }
+    assert list(bad_paths(status)) == ["mesh peer a: two nodes are this peer"]
 
 
 def test_the_command(config: Path, tmp_path: Path) -> None:
