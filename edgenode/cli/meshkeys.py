@@ -57,7 +57,7 @@ def switch_key(
 ) -> None:
     """Switch to the next key, if all peers with a session know it: else it is taken back.
 
-    Peers that have it as `next_public_key` go on with all their connections: at most a second of
+    Peers that have it as `next_public_key` go on with all their connections: about a second of
     packets is late. One that does not make a handshake with it within `--wait` seconds does not
     know it, or its control is down: the former key comes back then, and its sessions with it.
 

@@ -14,6 +14,7 @@ from edgenode.config.values import Address, NamedEndpoint
 from edgenode.lab import netns
 from edgenode.lab.waiting import wait_until
 from edgenode.mesh import Mesh
+from edgenode.mesh.state import SetPeer
 from tests.lab.mesh.pair import Node, kept, pair, server, talking
 
 
@@ -152,8 +153,8 @@ def test_a_peer_that_moved_is_found_by_its_name(
     assert any(f"[{moved}]:51820, and not for 192.0.2.2:51820 any more" in note for note in notes)
 
 
-def test_an_endpoint_that_the_operator_changes_is_taken_at_once(nodes: tuple[Node, Node]) -> None:
-    """Of a live peer too, and over an `apply`; one that roamed is left where it speaks from."""
+def test_an_endpoint_that_the_operator_changes_is_set_at_once(nodes: tuple[Node, Node]) -> None:
+    """Of a live peer too, over an `apply`. One that still speaks from where it was is followed."""
     edge, worker = nodes
     elsewhere = f"[{worker.underlay6}]:51820"
     with server(worker, []), talking(edge, worker.v4) as rounds, netns.inside(edge.namespace):
@@ -164,7 +165,40 @@ def test_an_endpoint_that_the_operator_changes_is_taken_at_once(nodes: tuple[Nod
         assert edge.mesh(worker).ensure() == (), "a restarted control forces nothing"
         config = MeshConfig.model_validate(edge.config(worker))
         after = Mesh(config, edge.key_file, before)
-        assert len(after.ensure()) == 1
+        (change,) = after.ensure()
+        assert isinstance(change, SetPeer)
+        assert str(change.peer.endpoint) == elsewhere
+        assert after.ensure() == ()
         count = len(rounds)
         wait_until(lambda: len(rounds) > count + 10, 10, "the connection goes on")
-        assert after.observe().peers[0].endpoint == elsewhere
+
+
+def test_a_copied_machine_is_found_and_named(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the worker's key and mesh address: both speak, and each takes the other's packets."""
+    edge, worker = nodes
+    monkeypatch.setattr("edgenode.control.mesh.OBSERVE", 0.2)
+    twin = Node("c", worker.v4, worker.v6, "198.18.0.2", worker.state)
+    twin.key_file.write_text(worker.key_file.read_text())
+    twin.key_file.chmod(0o600)
+    notes: list[str] = []
+    try:
+        netns.create(twin.namespace)
+        link = f"link add tve type veth peer name {twin.veth} netns {twin.namespace}"
+        here = ["addr add 198.18.0.1/24 dev tve", "link set tve up"]
+        netns.configure(edge.namespace, [link, *here])
+        there = [f"addr add 198.18.0.2/24 dev {twin.veth}", f"link set {twin.veth} up"]
+        route = f"route add {edge.underlay}/32 dev {twin.veth}"
+        netns.configure(twin.namespace, [*there, route])
+        twin.start_wireguard()
+        with kept(edge, worker, notes):
+            twin.ensure(edge)
+            wait_until(lambda: any("two nodes have its key" in note for note in notes), 30, "twins")
+        (said,) = (note for note in notes if "two nodes have its key" in note)
+    finally:
+        twin.stop_wireguard()
+        netns.remove(twin.namespace)
+    assert said.startswith("mesh b speaks from ")
+    assert worker.underlay in said
+    assert twin.underlay in said
