@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,8 @@ def main(
 
     `drain` is how many seconds live connections get when it is stopped; then they are reset.
     """
+    # The loop waits for the thread that saves tables no longer than this (else five times as long).
+    sys.setswitchinterval(0.001)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to open anew
     limit = descriptors.raise_limit()
     try:

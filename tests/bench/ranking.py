@@ -77,10 +77,10 @@ def show(console: Console, document: dict[str, Any]) -> None:
         ("a pick from it", "µs", pure["pick_us"]),
     ]
     for size, cases in document["verdict_to_relays_ms"].items():
-        rows += [(f"verdict to relays, {size}: {what}", "ms", v) for what, v in cases.items()]
+        rows += [(f"to relays, {size}: {what}", "ms", v) for what, v in cases.items()]
     for case, found in dead.items():
-        rows.append((f"a region dies ({case}): in no table", "ms", found["gone_ms"]))
-        rows.append((f"a region dies ({case}): failed attempts", "", found["failed_attempts"]))
+        rows.append((f"death ({case}): known", "ms", found["gone_ms"]))
+        rows.append((f"death ({case}): attempts", "", found["failed_attempts"]))
     table = Table(box=None)
     for column in ("", "", "min", "median", "max"):
         table.add_column(column, justify="left" if not column else "right")
