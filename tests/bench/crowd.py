@@ -60,6 +60,7 @@ class Crowd:
         node = lab.topology.node(EDGE)
         assert isinstance(node, Edge)
         self.edge = node
+        self.mesh = f"{lab.name}-mesh"
         self.public: dict[int, str] = {}
 
     def device(self, peer: int) -> str:
@@ -130,9 +131,9 @@ class Crowd:
                     )
         return text
 
-    def start_edge(self, device: str) -> None:
+    def start_edge(self) -> None:
         """BIRD and edgenode, all of it, on the edge."""
-        lab = self.lab
+        lab, device = self.lab, self.mesh
         directory = lab.directory(EDGE)
         config = directory / "edgenode.toml"
         config.write_text(self.configuration(device))
@@ -155,7 +156,7 @@ def _devices(crowd: Crowd) -> Iterator[None]:
         yield
     finally:
         crowd.lab.down()
-        tunnels.remove_sockets({crowd.device(peer) for peer in crowd.live})
+        tunnels.remove_sockets({crowd.mesh, *(crowd.device(peer) for peer in crowd.live)})
 
 
 def measure(
@@ -170,7 +171,7 @@ def measure(
             public = keys.make(control_state(lab.directory(EDGE) / "state") / "wireguard.key")
             begin = time.monotonic()
             crowd.start_ends(public)
-            crowd.start_edge(f"{lab.name}-mesh")
+            crowd.start_edge()
             wait_until(lambda: _up(crowd) == workers, 60, f"{workers} workers are up", every=1.0)
             note(f"all up after {time.monotonic() - begin:.0f} s; CPU over {seconds:g} s")
             time.sleep(2 * INTERVAL)
