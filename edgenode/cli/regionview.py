@@ -38,7 +38,7 @@ class Worker:
     name: str
     """With its port, as it is probed."""
     state: str
-    """up, down, unknown; draining, ejected, busy or full where it is up and still gets fewer."""
+    """up, down, unknown; suspect, draining, ejected, busy or full: up, and still gets fewer."""
     why: str
     rtt_ms: float | None
     live: int | None
@@ -149,7 +149,9 @@ def _worker(
     limits = Limits.of(figures)
     state, why = figures["state"], figures["reason"]
     if state == "up":
-        if draining or figures.get("draining"):
+        if told := figures.get("suspect"):
+            state, why = "suspect", f"{told}; gets no new connections while others are healthy"
+        elif draining or figures.get("draining"):
             state, why = "draining", "gets no new connections while others are healthy"
         elif told := ejected.get((region, name)):
             state, why = "ejected", told
@@ -172,11 +174,14 @@ def _standing(workers: tuple[Worker, ...], draining: bool, reached: str) -> tupl
     """The state of a region, and why it is not just up."""
     states = Counter(worker.state for worker in workers)
     away = [worker for worker in workers if worker.state in ("down", "unknown")]
-    said = _commonest(worker.why for worker in away)
+    suspects = [worker for worker in workers if worker.state == "suspect"]
+    said = _commonest(worker.why for worker in (*away, *suspects))
     if not workers:
         return "down", "no worker"
     if len(away) == len(workers):
         return ("down" if states["down"] else "unknown"), said
+    if len(away) + len(suspects) == len(workers):
+        return "suspect", said
     if draining:
         return "draining", "gets no new connections while others are healthy"
     why = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "up")

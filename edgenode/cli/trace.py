@@ -123,7 +123,7 @@ def _print_workers(answer: Mapping[str, Any], everywhere: bool, limit: int) -> N
             lines,
             f"{region}/{worker['worker']}:{worker['port']}",
             f"{worker['share']:.0%}" if worker["share"] else NONE,
-            coloured("draining" if worker["draining"] else worker["state"]),
+            coloured(_state_of(worker)),
             milliseconds(worker["rtt_ms"]),
             _weight(worker),
             figure(worker["live"]),
@@ -158,6 +158,12 @@ def _state(region: Mapping[str, Any]) -> str:
     if region["draining"]:
         return "draining"
     return "next" if region["place"] is not None else "not used"
+
+
+def _state_of(worker: Mapping[str, Any]) -> str:
+    if worker.get("suspect"):
+        return "suspect"
+    return "draining" if worker["draining"] else str(worker["state"])
 
 
 def _weight(worker: Mapping[str, Any]) -> str:

@@ -11,10 +11,12 @@ from types import MappingProxyType
 from edgenode.health.lag import StallMeter, was_late
 from edgenode.health.risefall import RiseFall, State
 from edgenode.health.schedule import first_probe, next_probe
+from edgenode.regions.followups import FollowUps
 from edgenode.regions.probe import probe
 from edgenode.regions.ranking import States, TargetState
 from edgenode.regions.registry import Registry, Target, TargetKey
 from edgenode.regions.rtt import Rtt, smooth
+from edgenode.regions.suspicion import Suspicion
 from edgenode.steering.table import Bind
 
 JITTER = 0.1
@@ -24,23 +26,23 @@ CONFIRM = 0.2
 """Share of the interval in which a target that fails is probed as often as it takes to be sure.
 
 With the jitter, what died just after a probe is known to be dead 1.3 intervals later, where it
-refuses, and after its time-outs in addition where it is silent. One that nothing is known of is
-looked at in the same way."""
+refuses, and after its time-outs in addition where it is silent; long before, it is a suspect. One
+that nothing is known of is looked at in the same way."""
 
 HURRY = 0.05
 """Seconds between two probes of a target that fails users and has failed a probe. One that answers
 is probed again after `CONFIRM` at the earliest, however many users it fails."""
 
 MATES = 16
-"""How many others of a region are probed at once when one goes down: regions die as a whole. Those
-that are found dead bring more into question."""
+"""How many others of a region are probed at once when one goes down or is suspected: regions die as
+a whole. Those that are found dead bring more into question."""
 
 Clock = Callable[[], float]
 OnChange = Callable[[TargetKey], None]
 
 
 class Prober:
-    """Calls `on_change` after each target that came up or went down."""
+    """Calls `on_change` after each target that came up, went down, or became a suspect or none."""
 
     def __init__(
         self, registry: Registry, on_change: OnChange, clock: Clock = time.monotonic
@@ -120,7 +122,7 @@ class Prober:
             self._states[key] = watch.snapshot()
             if changed:
                 self._on_change(key)
-                if self._states[key].state is State.DOWN:
+                if self._states[key].state is State.DOWN or self._states[key].suspect:
                     mates = self._regions[key.region]
                     for mate in random.sample(mates, min(MATES, len(mates))):
                         mate.hurry.set()
@@ -142,6 +144,8 @@ class _Watch:
         self._risefall = RiseFall(str(target.key), times.rise, times.fall, clock())
         self._rtt: Rtt | None = None
         self._answered = clock()
+        self._suspicion = Suspicion()
+        self._on_look: Callable[[_Watch, bool], None] = lambda watch, changed: None
 
     def looks_at(self, target: Target, bind: Bind) -> bool:
         """Whether a target would be probed in the same way."""
@@ -153,6 +157,7 @@ class _Watch:
         self._risefall = other._risefall
         self._rtt = other._rtt
         self._answered = other._answered
+        self._suspicion = other._suspicion
 
     def stop(self) -> None:
         """Probe no more."""
@@ -162,9 +167,20 @@ class _Watch:
     def snapshot(self) -> TargetState:
         verdict = self._risefall.verdict
         smoothed = self._rtt.smoothed if self._rtt else None
-        return TargetState(verdict.state, smoothed, verdict.reason, verdict.since, self._answered)
+        return TargetState(
+            verdict.state,
+            smoothed,
+            verdict.reason,
+            verdict.since,
+            self._answered,
+            suspect=self._suspicion.reason,
+        )
 
     async def run(self, on_look: Callable[[_Watch, bool], None]) -> None:
+        self._on_look = on_look
+        follow_ups = FollowUps(
+            self._suspicion, self._ask_again, self._overdue, self._clock, self._stalls
+        )
         interval = self.target.probe.interval
         again = CONFIRM * interval / max(1, self.target.probe.rise - 1, self.target.probe.fall - 1)
         origin = due = first_probe(self._clock(), interval, random.random())
@@ -172,10 +188,11 @@ class _Watch:
         while True:
             await self._until(due, earliest)
             started = self._clock()
-            on_look(self, await self._look())
+            on_look(self, await self._look(follow_ups))
             due = next_probe(origin, interval, JITTER, self._clock(), random.random())
             earliest = started + again
-            if self._risefall.in_doubt and self._risefall.state is not State.DOWN:
+            in_doubt = self._risefall.in_doubt or bool(self._suspicion.reason)
+            if in_doubt and self._risefall.state is not State.DOWN:
                 due = min(due, earliest)
                 earliest = started + min(again, HURRY)
 
@@ -191,14 +208,18 @@ class _Watch:
             timer.cancel()
         self.hurry.clear()
 
-    async def _look(self) -> bool:
+    async def _look(self, follow_ups: FollowUps) -> bool:
         """Probe once; whether the state changed."""
         timeout = self.target.probe.timeout
         stalled = self._stalls.total()
+        if self._rtt is not None and self._risefall.state is State.UP:
+            follow_ups.sent(self._rtt.smoothed, self.target.probe)
         try:
             observation, rtt = await probe(self.target.endpoint, self.bind, timeout)
         except OSError:
             return False  # our own fault: says nothing about the target
+        finally:
+            follow_ups.over()
         if was_late(observation, self._stalls.total() - stalled, timeout):
             return False
         if rtt is not None:
@@ -207,8 +228,27 @@ class _Watch:
         verdict = self._risefall.observe(observation.ok, self._clock(), observation.reason)
         if accused and not observation.ok and verdict is None:
             verdict = self._risefall.observe(False, self._clock(), observation.reason)
-        if observation.ok and self._risefall.state is not State.DOWN:
-            self._answered = self._clock()
+        cleared = observation.ok and self._answers()
         if verdict is not None and verdict.state is State.DOWN:
             self._rtt = None  # the way may be another one when it heals
-        return verdict is not None
+            self._suspicion.confirmed()
+        return verdict is not None or cleared
+
+    def _overdue(self, suspected: bool) -> None:
+        self._on_look(self, suspected)
+
+    async def _ask_again(self) -> bool:
+        """Whether it answers now decides nothing but whether it is a suspect."""
+        try:
+            observation, _ = await probe(self.target.endpoint, self.bind, self.target.probe.timeout)
+        except OSError:
+            return False
+        if observation.ok:
+            self._on_look(self, self._answers())
+        return observation.ok
+
+    def _answers(self) -> bool:
+        """It has answered; whether a suspicion ends by it."""
+        if self._risefall.state is not State.DOWN:
+            self._answered = self._clock()
+        return self._suspicion.answered(self._clock())

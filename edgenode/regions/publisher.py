@@ -1,6 +1,7 @@
 """When a new steering table is due. Pure: states and the time in, a table or nothing out.
 
-Health changes go out at once; an order that only follows distances at most every few seconds.
+Health changes and suspicions go out at once; an order that only follows distances at most every few
+seconds.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class Publisher:
         self._order = reorder(self._order, region_rtts(states))
         self._healthy = self._find_healthy(states, unix if now >= self._warm_until else 0.0)
         behind_bad_ways = {key for key, target in states.items() if target.behind_bad_way}
-        services = steer(self._registry, self._healthy, self._order, behind_bad_ways)
+        suspects = {key for key, target in states.items() if target.suspect}
+        services = steer(self._registry, self._healthy, self._order, behind_bad_ways, suspects)
         if not self._due(services, states, now):
             return None
         self._last = Table(

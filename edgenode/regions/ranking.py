@@ -6,7 +6,7 @@ only where it is nearer by a margin that noise does not have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import inf
@@ -38,6 +38,8 @@ class TargetState:
     """When it last answered before it was down, or when it was first looked at; likewise."""
     behind_bad_way: bool = False
     """It answers its probes: that it is down is what the mesh says of the way to it."""
+    suspect: str = ""
+    """Why it is up and yet others are better; empty: they are not (see `suspicion`)."""
 
 
 States = Mapping[TargetKey, TargetState]
@@ -63,6 +65,7 @@ def without(states: States, problems: Mapping[TargetKey, str]) -> States:
             rtt=None,
             reason=problems[key],
             behind_bad_way=state.state is State.UP,
+            suspect="",
         )
         if key in problems
         else state
@@ -117,14 +120,20 @@ def steer(
     healthy: Healthy,
     order: Sequence[str],
     behind_bad_ways: Container[TargetKey] = frozenset(),
+    suspects: Collection[TargetKey] = frozenset(),
 ) -> tuple[table.Service, ...]:
     """The services of a steering table: healthy targets, regions in the given order.
 
     What is draining serves only where nothing else is healthy: a worker that was meant to end soon
     is better than none, and a mistake in a drain must not refuse everybody. Nor must one in looking
-    at the ways: where all are bad, those serve that answer.
+    at the ways: where all are bad, those serve that answer. A suspect comes after what drains, of
+    which it is known that it is well; where all are suspects, all serve as if none were.
     """
-    tiers = [(healthy, 0), (healthy, 1), (behind_bad_ways, 0), (behind_bad_ways, 1)]
+    tiers: list[tuple[Container[TargetKey], int]] = [(healthy, 0), (healthy, 1)]
+    if suspects:
+        sure = healthy.keys() - suspects
+        tiers = [(sure, 0), (sure, 1), *tiers]
+    tiers += [(behind_bad_ways, 0), (behind_bad_ways, 1)]
     services = []
     for service in registry.services:
         targets: Mapping[str, list[Target]] = {}
@@ -172,7 +181,7 @@ def reachable(registry: Registry, states: States, service: schema.Service) -> bo
     """Whether any target that a service may use is healthy; None: no evidence against it yet.
 
     A draining one counts: it serves where nothing else does (see `steer`); one behind a
-    way that is no good does not, since others may reach theirs.
+    way that is no good does not, since others may reach theirs. A suspect is as good as any.
     """
     unknown = False
     for target in chain.from_iterable(registry.by_region(service).values()):

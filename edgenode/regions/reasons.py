@@ -120,6 +120,8 @@ class Scene:
         """Why a target is in the table that should not be; empty: it should."""
         if self.states[target.key].behind_bad_way:
             return "the way to it is bad, but nothing else is healthy"
+        if suspect := self.states[target.key].suspect:
+            return f"suspect: {suspect}, but nothing else is healthy"
         if self._registry.draining(target):
             return "it drains, but nothing else is healthy"
         return ""
@@ -132,9 +134,11 @@ class Scene:
         if listed is None:
             if state.state is not State.UP:
                 yield f"{state.state}: {state.reason}"
+            if state.suspect:
+                yield f"suspect: {state.suspect}"
             if self._registry.draining(target):
                 yield "draining"
-            elif state.state is State.UP:
+            elif state.state is State.UP and not state.suspect:
                 yield "it has just come up: the next table has it"
             return
         share = self.share(target)
@@ -177,6 +181,8 @@ class Scene:
             return f"none of its {len(states)} workers is up: {down[0]}"
         if all(self._registry.draining(target) for target in up):
             return "draining: it gets no new connections"
+        if suspects := [why for target in up if (why := self.states[target.key].suspect)]:
+            return f"suspect: {suspects[0]}"
         return "its workers have just come up: the next table has them"
 
     def _first(self, name: str) -> str:

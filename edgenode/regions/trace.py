@@ -41,6 +41,8 @@ class WorkerCandidate:
     in_table: bool
     share: float
     why: str
+    suspect: bool = False
+    """It has not answered for much longer than usual, and is used where nothing else is healthy."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _worker(scene: Scene, target: Target) -> WorkerCandidate:
         in_table=listed is not None,
         share=round(scene.share(target), 4),
         why="; ".join(scene.of_worker(target)),
+        suspect=bool(state.suspect),
     )
 
 

@@ -38,6 +38,7 @@ def _target(target: Target, state: TargetState, now: float) -> dict[str, Any]:
         "state": state.state.value,
         "rtt_ms": _milliseconds(state.rtt),
         "reason": state.reason,
+        "suspect": state.suspect,
         "for": round(now - state.since, 1),
         "address": target.in_table().address,
         "weight": target.weight,

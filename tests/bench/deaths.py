@@ -71,9 +71,18 @@ class Deaths:
         return answer
 
     def in_tables(self, workers: int) -> bool:
-        """Whether all relay workers have a table with so many workers of the region."""
+        """Whether all relay workers have a table with so many workers of the region.
+
+        A suspect is in none, since the other region answers.
+        """
         status = self.status()
-        up = {region["name"]: region["workers_up"] for region in status["regions"]}
+        up = {
+            region["name"]: sum(
+                target["state"] == "up" and not target["suspect"]
+                for target in region["targets"].values()
+            )
+            for region in status["regions"]
+        }
         revision: int | None = status["table_revision"]
         applied: int | None = status["steering"]["applied"]
         return bool(up[NEAR] == workers and applied == revision)

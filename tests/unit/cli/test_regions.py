@@ -64,6 +64,18 @@ def test_all_is_well() -> None:
         ),
         ({"a:80": target()}, {"draining": True}, "draining", "gets no new connections"),
         ({"a:80": target(), "b:80": target(draining=True)}, {}, "partly", "1 draining"),
+        (
+            {"a:80": target(suspect="no answer for 0.3 s")},
+            {},
+            "suspect",
+            "no answer for 0.3 s; gets",
+        ),
+        (
+            {"a:80": target(suspect="no answer for 0.3 s"), "b:80": target()},
+            {},
+            "partly",
+            "1 suspect: no answer for 0.3 s",
+        ),
         ({"a:80": target()}, {"soft_limit": 5}, "busy", ""),
         ({"a:80": target()}, {"soft_limit": 4, "hard_limit": 5}, "full", ""),
         ({"a:80": target()}, {"soft_limit": 6}, "up", ""),

@@ -17,6 +17,7 @@ from edgenode.regions.publisher import Publisher
 from edgenode.regions.ranking import TargetState, reachable
 from edgenode.regions.registry import Registry, TargetKey
 from edgenode.regions.rtt import Rtt, smooth
+from edgenode.regions.suspicion import Suspicion
 from edgenode.steering.dial import Dial
 from edgenode.steering.memory import Memory
 from edgenode.steering.outliers import Failure
@@ -43,6 +44,7 @@ class World:
         """Workers that refuse, and regions that are silent."""
         self.risefalls: dict[TargetKey, RiseFall] = {}
         self.rtts: dict[TargetKey, Rtt | None] = {}
+        self.suspicions: dict[TargetKey, Suspicion] = {}
         self.publisher = Publisher(self.registry, 0.0)
         # Its own chance: what happens in the world does not hang on how a relay draws.
         self.memory = Memory(random=Random(rng.random()))
@@ -142,6 +144,7 @@ class World:
                 rtt.smoothed if (rtt := self.rtts[key]) else None,
                 risefall.verdict.reason,
                 risefall.verdict.since,
+                suspect=self.suspicions[key].reason,
             )
             for key, risefall in self.risefalls.items()
         }
@@ -199,11 +202,14 @@ class World:
             assert bool(named) or not up, "who is up serves, if there is nobody else"
             found = reachable(self.registry, states, wanted)
             assert found in (None, bool(named)), "what is reachable is what the table has"
+            sure = [key for key in up if not states[key].suspect]
+            if any(states[key].suspect for key in named):
+                assert not sure, "a suspect serves only where nobody else does"
             if any(map(self._drains, named)):
                 assert all(map(self._drains, named)), (
                     "what drains serves only where nobody else does"
                 )
-                assert all(map(self._drains, up))
+                assert all(map(self._drains, sure or up))
             for target in named.values():
                 assert target.since <= EPOCH + self.now
             first = [region.region for region in service.regions]
@@ -218,6 +224,7 @@ class World:
         for target in self.registry.targets:
             self.risefalls[target.key] = RiseFall(str(target.key), 2, 2, self.now)
             self.rtts[target.key] = None
+            self.suspicions[target.key] = Suspicion()
 
     def _sample(self, region: str) -> float:
         """A tenth of jitter, and now and then a queue."""

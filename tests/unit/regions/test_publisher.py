@@ -1,5 +1,7 @@
 """When a table is published, and what it holds."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,6 +182,23 @@ def test_a_drain_is_at_once_and_its_end_is_no_return() -> None:
     assert table is not None
     assert names(table.services[0]) == ["fra", "iad", "sin"]
     assert since(table) == 0
+
+
+def test_a_suspect_leaves_and_returns_at_once_and_starts_no_slower() -> None:
+    publisher = Publisher(SLOW, 0.0)
+    up = states({"fra": 10, "iad": 20, "sin": 90}, registry=SLOW)
+    before = publisher.update(up, 1.0, 1e9)
+    suspected = {
+        key: replace(one, suspect="no answer" if key.region == "fra" else "")
+        for key, one in up.items()
+    }
+    during = publisher.update(suspected, 1.1, 1e9 + 0.1)
+    after = publisher.update(up, 1.2, 1e9 + 0.2)
+    assert before is not None
+    assert during is not None
+    assert after is not None
+    assert names(during.services[0]) == ["iad", "sin"]
+    assert after.services == before.services
 
 
 def test_outliers_go_out_with_the_table() -> None:

@@ -1,5 +1,7 @@
 """Distances and the order that follows from them."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,6 +152,29 @@ def test_what_is_draining_serves_rather_than_nobody() -> None:
     web = registry.services[0]
     up = states({"fra": 10, "iad": 20, "sin": None}, registry=registry)
     assert reachable(registry, up, web) is True, "as the table has it"
+
+
+def test_a_suspect_serves_only_where_nobody_else_is_healthy() -> None:
+    registry = with_keys(fra_1={"draining": True})
+    up = {t.key: 0.0 for t in registry.targets}
+    order = ("fra", "iad", "sin")
+
+    def serving(*suspects: str) -> list[str]:
+        named = {key for key in up if {key.region, key.worker} & set(suspects)}
+        return workers(steer(registry, up, order, (), named)[0])
+
+    assert serving("fra") == ["iad-1", "iad-2", "sin-1", "sin-2"]
+    assert serving("fra-2", "iad", "sin-1") == ["sin-2"]
+    assert serving("fra-2", "iad", "sin") == ["fra-1"], "what drains is known to be well"
+    everybody = ["fra-2", "iad-1", "iad-2", "sin-1", "sin-2"]
+    assert serving("fra", "iad", "sin") == serving() == everybody
+    web, mail = steer(registry, up, order, (), {key for key in up if key.region != "sin"})
+    assert (names(web), names(mail)) == (["sin"], ["fra", "iad"]), "each service by itself"
+
+
+def test_a_suspect_is_reachable() -> None:
+    known = {key: replace(one, suspect="no answer") for key, one in states({"fra": 10}).items()}
+    assert reachable(REGISTRY, known, REGISTRY.services[0]) is True
 
 
 def test_a_pinned_region_that_drains_goes_on_for_those_that_have_no_other() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,21 @@ def test_when_all_ways_are_bad_it_is_said() -> None:
     assert found.region == "fra"
     assert region(found, "fra").why.endswith("the way to it is bad, but nothing else is healthy")
     assert of_worker(found, "fra-1").startswith("down: large packets vanish; 50 %")
+
+
+def test_a_suspect_is_told() -> None:
+    up = states(NEAR_FRA)
+    why = "no answer for 0.3 s"
+    some = {k: replace(one, suspect=why) if k.region == "fra" else one for k, one in up.items()}
+    found = trace(known=some)
+    assert (found.region, found.why) == ("iad", "iad: the nearest (20.0 ms)")
+    assert region(found, "fra").why == of_worker(found, "fra-1") == "suspect: no answer for 0.3 s"
+    assert [worker.suspect for worker in region(found, "fra").workers] == [True, True]
+    every = trace(known={key: replace(one, suspect=why) for key, one in up.items()})
+    assert every.region == "fra"
+    told = "suspect: no answer for 0.3 s, but nothing else is healthy"
+    assert region(every, "fra").why.endswith(told)
+    assert told in of_worker(every, "fra-1")
 
 
 def test_what_is_full_spills_over() -> None:
