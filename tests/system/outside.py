@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dns.message
+import dns.rdatatype
+import dns.rrset
+
+from edgenode.lab.netns import inside
 from tests.system.machine import Machine, end_with_parent, ip
 
 _BIRD = """
@@ -64,6 +73,36 @@ class Outside:
                 raise AssertionError(f"{found}, and not {set(prefixes)}, after {timeout:g} s")
             time.sleep(0.05)
         return time.monotonic() - started
+
+    @contextmanager
+    def resolving(self, name: str, address: str) -> Iterator[None]:
+        """It is a resolver that knows this name, for IPv4."""
+        with inside(self.namespace):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind(("198.51.100.1", 53))
+            sock.settimeout(0.1)
+        over = threading.Event()
+
+        def serve() -> None:
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    data, source = sock.recvfrom(4096)
+                    answer = dns.message.make_response(dns.message.from_wire(data))
+                    (asked,) = answer.question
+                    if (asked.name.to_text(True), asked.rdtype) == (name, dns.rdatatype.A):
+                        answer.answer.append(
+                            dns.rrset.from_text(asked.name, 60, "IN", "A", address)
+                        )
+                    sock.sendto(answer.to_wire(), source)
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        try:
+            yield
+        finally:
+            over.set()
+            server.join()
+            sock.close()
 
     def close(self) -> None:
         """End the router."""

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.system.conftest import CONFIG, WEB, Node
+from tests.system.conftest import CONFIG, RULES, WEB, Node
 
 OURS = ("control", "lifeline", "steering", "exec", "mesh", "render", "keys", "firewall")
 DAEMONS = ("control", "lifeline", "steering", "exec")
@@ -31,6 +31,16 @@ def test_a_node_that_is_not_provisioned_does_nothing(node: Node) -> None:
     assert len(public) == 44
     mode = node.machine.run("stat -c '%a %U' /var/lib/edgenode/control/wireguard.key")
     assert mode.strip() == "600 edgenode"
+
+
+def test_the_mesh_comes_up_with_an_endpoints_name(node: Node) -> None:
+    """Its unit alone, as at a boot before control is there: the sandbox lets it ask for names."""
+    with node.outside.resolving("fra.example.net", "198.51.100.1"):
+        node.machine.write("/etc/resolv.conf", "nameserver 198.51.100.1\n")
+        named = CONFIG.replace("198.51.100.1:51820", "fra.example.net:51820")
+        node.machine.write("/etc/edgenode/edgenode.toml", named + RULES)
+        node.machine.run("systemctl start edgenode-mesh")
+        assert "198.51.100.1:51820" in node.machine.run("wg show wg0 endpoints")
 
 
 def test_provisioned_it_announces(node: Node) -> None:
