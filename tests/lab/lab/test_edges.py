@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -134,7 +135,16 @@ def test_what_the_configuration_asks_of_regions(lab: Lab) -> None:
 def test_a_cut_tunnel_moves_users_to_the_next_region_and_back(lab: Lab) -> None:
     nearest, following = lab.topology.regions_by_distance("lon1")[:2]
     wait_until(lambda: region_of(lab, "par") == nearest, 10, "the nearest region")
-    lab.cut_region("lon1", nearest)
+    cut = lab.cut_region("lon1", nearest)
+
+    def in_table() -> bool:
+        answer = json.loads(lab.edgenode("lon1", "trace", "198.51.100.7", "--json").stdout)
+        candidate = next(one for one in answer["regions"] if one["region"] == nearest)
+        return any(worker["in_table"] for worker in candidate["workers"])
+
+    wait_until(lambda: not in_table(), 15, f"{nearest} is in no table")
+    # One and a half probe intervals, and a second for two commands on a busy machine.
+    assert time.time() - cut < 1.5 + 1.0
     wait_until(lambda: region_of(lab, "par") == following, 15, "the next region")
     # The cut is between those two alone: other edges still reach the region.
     assert lab.edgenode("nyc1", "status", "--json").returncode == 0
