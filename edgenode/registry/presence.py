@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgenode.registry.records import Record, WorkerId
-from edgenode.registry.snapshot import Judged
+from edgenode.registry.snapshot import Judged, Rules
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,28 @@ class Presence:
         return dict(sorted({**gone, **self.there}.items()))
 
     def held(self) -> dict[str, int]:
-        """The regions most of whose records are missing, and how many of each.
+        """The regions most of whose records are missing, and how many of each; all of them where
+        most of the fleet's are.
 
         One alone is never held: a region of one worker, or of two, could not lose any.
         """
         missing = Counter(who.region for who in self.missing)
         there = Counter(who.region for who in self.there)
+        most = 1 < len(self.missing) > len(self.there)
         return {
             region: count
             for region, count in missing.items()
-            if count > 1 and count > there[region]
+            if most or (count > 1 and count > there[region])
         }
 
-    def after(self, judged: Judged, now: float, times: Times) -> Presence:
+    def after(self, judged: Judged, now: float, times: Times, rules: Rules) -> Presence:
         """With what is registered now. A worker that was draining goes at once: it was meant."""
         missing = dict(self.missing) | {
             who: Missing(record, now)
             for who, record in self.there.items()
             if who not in judged.workers and not record.draining
         }
-        missing = dict(_not_replaced(missing, judged))
+        missing = dict(_not_replaced(missing, judged, rules))
         waiting = Presence(judged.workers, missing)
         held = waiting.held()
         stay = {
@@ -76,11 +78,16 @@ class Presence:
 
 
 def _not_replaced(
-    missing: Mapping[WorkerId, Missing], judged: Judged
+    missing: Mapping[WorkerId, Missing], judged: Judged, rules: Rules
 ) -> Iterator[tuple[WorkerId, Missing]]:
-    """Without those that are back, or whose name or address another one has by now."""
-    names = {who.name for who in judged.workers}
-    addresses = {a for record in judged.workers.values() for a in record.addresses}
+    """Without those that are back, or whose name or address another one has by now, registered or
+    in the configuration."""
+    if not missing:
+        return
+    names = rules.names.keys() | {who.name for who in judged.workers}
+    addresses = rules.addresses.keys() | {
+        a for record in judged.workers.values() for a in record.addresses
+    }
     for who, each in missing.items():
         if who.name not in names and addresses.isdisjoint(each.record.addresses):
             yield who, each

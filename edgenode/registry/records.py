@@ -106,7 +106,8 @@ class Layout:
 
     def who(self, key: str) -> WorkerId:
         """Whose record a key is of. Raises RecordError."""
-        parts = key.removeprefix(self.workers).removeprefix(self.loads).split("/")
+        below = self.loads if key.startswith(self.loads) else self.workers
+        parts = key.removeprefix(below).split("/")
         if len(parts) != 2:
             raise RecordError("its key is not of the form workers/REGION/NAME")
         for part in parts:
@@ -117,10 +118,21 @@ class Layout:
         return WorkerId(*parts)
 
 
-@lru_cache(maxsize=32768)
 def parse(value: bytes) -> Record:
     """A worker's record. Raises RecordError, with a short sentence that is safe to print."""
-    return _parse(Record, value)
+    found = _parsed(value)
+    if isinstance(found, str):
+        raise RecordError(found)
+    return found
+
+
+@lru_cache(maxsize=32768)
+def _parsed(value: bytes) -> Record | str:
+    """Remembered, too, is what is wrong with one: there may be thousands of those."""
+    try:
+        return _parse(Record, value)
+    except RecordError as error:
+        return str(error)
 
 
 def parse_load(value: bytes) -> Load:

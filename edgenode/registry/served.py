@@ -35,9 +35,9 @@ class Served:
         judged = (
             self.judged
             if snapshot is self.snapshot
-            else judge(snapshot.entries.values(), self.layout, self.rules)
+            else judge(snapshot.entries.values(), self.layout, self.rules, self.presence.there)
         )
-        presence = self.presence.after(judged, now, self.times)
+        presence = self.presence.after(judged, now, self.times, self.rules)
         return replace(self, snapshot=snapshot, judged=judged, presence=presence)
 
     def merged(self, config: Config) -> Config:

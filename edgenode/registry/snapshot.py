@@ -1,7 +1,7 @@
 """What lies in etcd at one revision, and which of it is a worker. Pure.
 
-Nobody is trusted with another's address: whoever registered first keeps it (the lower create
-revision), and the other one is refused and named.
+Nobody is trusted with another's address: whoever has it keeps it, of new ones the one that
+registered first (the lower create revision), and the other one is refused and named.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from edgenode.config import Config
-from edgenode.config.values import Address, Network
+from edgenode.config.networks import Holders
+from edgenode.config.values import Address
 from edgenode.registry.records import Layout, Record, RecordError, WorkerId, parse
 from edgenode.registry.revision import digest
 
@@ -70,7 +72,7 @@ class Rules:
     """Who is let in: what this node's configuration says."""
 
     regions: frozenset[str]
-    networks: tuple[Network, ...]
+    networks: Holders
     """Where the mesh leads; addresses beside them could only be reached outside of it."""
     families: frozenset[int]
     """IP versions of which the node has a mesh address."""
@@ -87,7 +89,11 @@ class Rules:
         told = "{}/{} of the configuration"
         return cls(
             regions=frozenset(region.name for region in config.regions),
-            networks=tuple(n for peer in (mesh.peers if mesh else ()) for n in peer.allowed),
+            networks=Holders(
+                ((peer.name,), network)
+                for peer in (mesh.peers if mesh else ())
+                for network in peer.allowed
+            ),
             families=frozenset(address.version for address in own),
             names={worker.name: told.format(region, worker.name) for region, worker in workers},
             addresses=own
@@ -97,6 +103,9 @@ class Rules:
                 for address in worker.addresses
             },
         )
+
+
+_NOBODY: Mapping[WorkerId, Record] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -120,14 +129,28 @@ class Judged:
     refused: tuple[Refusal, ...]
 
 
-def judge(entries: Iterable[Entry], layout: Layout, rules: Rules) -> Judged:
-    """One bad record takes no other with it."""
+def judge(
+    entries: Iterable[Entry],
+    layout: Layout,
+    rules: Rules,
+    before: Mapping[WorkerId, Record] = _NOBODY,
+) -> Judged:
+    """One bad record takes no other with it. `before`: who has been let in."""
     workers: dict[WorkerId, Record] = {}
     refused: list[Refusal] = []
     names, addresses = dict(rules.names), dict(rules.addresses)
+    read: list[tuple[bool, Entry, WorkerId, Record]] = []
     for entry in sorted(entries, key=lambda each: (each.created, each.key)):
         try:
             who, record = layout.who(entry.key), parse(entry.value)
+        except RecordError as error:
+            refused.append(Refusal(entry.key, str(error)))
+            continue
+        # An old record that is given another's address is no older than that one's.
+        moved = who not in before or before[who].addresses != record.addresses
+        read.append((moved, entry, who, record))
+    for _, entry, who, record in sorted(read, key=lambda each: each[0]):
+        try:
             _admit(who, record, rules, names, addresses)
         except RecordError as error:
             refused.append(Refusal(entry.key, str(error)))
@@ -159,7 +182,7 @@ def _admit(
                 f"{address} is the address of {holder}, which was there first: give this worker "
                 "its own, or remove the other one (edgenode worker leave)"
             )
-        if not any(address.version == net.version and address in net for net in rules.networks):
+        if rules.networks.of(address) is None:
             raise RecordError(f"{address} is not in the allowed addresses of any mesh peer")
     if not any(address.version in rules.families for address in record.addresses):
         raise RecordError("this node has no mesh address of the family of its addresses")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenode.config.schema import Region
 from edgenode.registry.served import Served, missing, news
-from edgenode.registry.snapshot import Entry
-from tests.unit.registry.fleets import entry, names, served, snapshot
+from edgenode.registry.snapshot import Entry, Rules
+from tests.unit.registry.fleets import LAYOUT, TIMES, entry, fleet, names, served, snapshot
 
 FOUR = [entry(f"fra/w{n}", n) for n in (1, 2, 3, 4)]
 
@@ -86,3 +87,22 @@ def test_whoever_is_registered_is_served_and_nobody_stays_for_ever(
         state = state.after(snapshot(*entries), now)
         assert {f"fra/w{n}" for n in there} <= set(names(state))
     assert set(names(state.after(state.snapshot, now + 3601))) == {f"fra/w{n}" for n in there}
+
+
+def test_a_whole_fleet_is_not_forgotten_where_each_region_has_one_worker() -> None:
+    state = served(entry("fra/a", 1), entry("iad/b", 2)).after(snapshot(), 100.0)
+    assert names(state.after(state.snapshot, 1000.0)) == ["fra/a", "iad/b"]
+
+
+def test_a_worker_that_the_configuration_has_by_now_is_not_there_twice() -> None:
+    state = served(entry("fra/a", 1), entry("iad/b", 2))
+    workers = [{"name": "a", "addresses": ["10.1.1.1"]}, {"name": "c", "addresses": ["10.1.1.2"]}]
+    regions = [{"name": "fra", "workers": workers}, {"name": "iad"}]
+    moved = fleet().model_copy(
+        update={"regions": tuple(Region.model_validate(region) for region in regions)}
+    )
+    after = Served(LAYOUT, Rules.of(moved), TIMES, presence=state.presence).after(
+        state.snapshot, 1.0
+    )
+    assert names(after) == []
+    assert [w.name for r in after.merged(moved).regions for w in r.workers] == ["a", "c"]

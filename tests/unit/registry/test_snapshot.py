@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgenode.registry.records import Record, RecordError, parse
-from edgenode.registry.snapshot import Change, Entry, Snapshot, judge
-from tests.unit.registry.fleets import LAYOUT, RULES, entry, fleet, names, served, snapshot
+from edgenode.config.schema import Mesh
+from edgenode.registry.records import Record, RecordError, WorkerId, parse
+from edgenode.registry.snapshot import Change, Entry, Rules, Snapshot, judge
+from tests.unit.registry.fleets import KEY, LAYOUT, RULES, entry, fleet, names, served, snapshot
 
 GOOD = entry("fra/w1", 5)
 
@@ -80,6 +83,34 @@ def test_the_first_keeps_it_whatever_the_order() -> None:
     # It changed later than the thief came, and was there first all the same.
     changed = Entry(GOOD.key, GOOD.value, GOOD.created, 20)
     assert [str(who) for who in judge([changed, thief], LAYOUT, RULES).workers] == ["fra/w1"]
+
+
+def test_an_old_record_that_takes_anothers_address_is_no_older_than_that_one() -> None:
+    old, victim = entry("fra/a", 3), entry("fra/w1", 5)
+    state = served(old, victim)
+    robbed = replace(old, value=entry("fra/a", 3, addresses=["10.1.1.5"]).value, modified=9)
+    state = state.after(snapshot(robbed, victim), 1.0)
+    assert set(state.judged.workers) == {WorkerId("fra", "w1")}
+    assert "10.1.1.5 is the address of fra/w1" in state.judged.refused[0].why
+
+
+def test_a_key_names_a_worker_in_one_way_only() -> None:
+    with pytest.raises(RecordError):
+        LAYOUT.who("/edgenode/workers//edgenode/load/fra/w1")
+
+
+def test_thousands_of_records_are_judged_in_no_time_also_behind_many_peers() -> None:
+    peers = [
+        {"name": f"p{n}", "public_key": KEY, "allowed": [f"10.{n}.0.0/16"]} for n in range(200)
+    ]
+    mesh = Mesh.model_validate({"addresses": ["198.51.100.193"], "peers": peers})
+    rules = Rules.of(fleet().model_copy(update={"mesh": mesh}))
+    good = [entry(f"fra/g{n}", n, addresses=[f"10.{n % 200}.9.{n // 200}"]) for n in range(2000)]
+    bad = [entry(f"fra/b{n}", n, b'{"identity": %d}' % n) for n in range(2000)]
+    judge([*good, *bad], LAYOUT, rules)
+    begun = time.perf_counter()
+    assert len(judge([*good, *bad], LAYOUT, rules).workers) == 2000
+    assert time.perf_counter() - begun < 0.15, "none of the many is looked for peer by peer"
 
 
 def test_what_is_merged_into_the_configuration() -> None:
