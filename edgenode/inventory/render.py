@@ -77,7 +77,14 @@ def _peer(node: Node, peer: Node, key: str) -> dict[str, Any]:
     found["allowed"] = [str(network) for network in peer.allowed]
     if node.mesh and "keepalive" in node.mesh:
         found["keepalive"] = node.mesh["keepalive"]
+    if node.role is peer.role is Role.EDGE and _families(node) & _families(peer):
+        found["edge"] = True
     return found
+
+
+def _families(node: Node) -> set[int]:
+    """Siblings speak between their mesh addresses: of one family."""
+    return {address.version for address in node.addresses}
 
 
 def _by_region(fleet: Fleet) -> dict[str, list[Node]]:

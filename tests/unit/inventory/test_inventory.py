@@ -99,6 +99,23 @@ def test_a_right_inventory_gives_configurations_that_check_config_takes(tmp_path
     assert [worker.name for worker in config.regions[0].workers] == ["fra-1"]
 
 
+@pytest.mark.parametrize(
+    ("addresses", "siblings"),
+    [(["198.51.100.194", "2001:db8:ffff:2::1"], ["ams1"]), (["198.51.100.194"], [])],
+)
+def test_edges_are_siblings_where_the_mesh_lets_them_speak(
+    tmp_path: Path, addresses: list[str], siblings: list[str]
+) -> None:
+    found = hosts()
+    found["lon1"]["edgenode_mesh"]["addresses"] = ["2001:db8:ffff:1::1"]
+    found["fra-1"]["edgenode_mesh"]["addresses"] = ["2001:db8:ffff:9::1"]
+    found["ams1.example.net"]["edgenode_mesh"]["addresses"] = addresses
+    fleet, _ = read(found)
+    file = tmp_path / "edgenode.toml"
+    file.write_text(inventory.dumps(inventory.configuration(fleet, "lon1", keys(found))))
+    assert [peer.name for peer in load(file, check_secrets=False).edges] == siblings
+
+
 def test_every_table_of_the_schema_has_its_variable_and_the_variable_its_description() -> None:
     # The rest of these follows from the hosts.
     assert {*TABLES, "node", "regions", "mesh"} == Config.model_fields.keys()
