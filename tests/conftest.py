@@ -18,6 +18,11 @@ LONGEST = (
     "lab/scenes/test_demo.py",
     "system/test_units.py",
     "system/test_firewall.py",
+    "lab/siblings/test_siblings.py",
+    "lab/mesh/test_paths.py",
+    "lab/registry/test_workers.py",
+    "lab/lab/test_edges.py",
+    "lab/mesh/test_changes.py",
 )
 """Files of half a minute and more, the longest first: parallel workers begin with them, and none is
 left alone with one at the end."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgenode.steering import report
+import pytest
+
+from edgenode.steering import outliers, report
 from edgenode.steering.counters import Counters
 from edgenode.steering.memory import Memory
 from edgenode.steering.outliers import Failure
@@ -64,13 +66,14 @@ def test_retired_totals_are_forgotten_too() -> None:
     assert report.forget({}, table("web")) == {}
 
 
-def test_what_connections_have_learned_is_bounded() -> None:
+def test_what_connections_have_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outliers, "_MOST_RECORDS", 400)
     memory = Memory()
-    for number in range(5000):
+    for number in range(800):
         memory.apply(table("web", region=f"r-{number}"), 0.0, 0.0)
         (pool,) = memory.pools("web")
         memory.failed(pool, 0, Failure.REFUSED, 0.0, 0.0)
-    assert len(memory._outliers._records) <= 4100
+    assert len(memory._outliers._records) <= 401
     assert len(memory._paths) <= 300
     assert len(memory._columns) <= 10
 
