@@ -38,6 +38,8 @@ class Page:
 
     header: Header
     entries: tuple[Entry, ...]
+    last: bytes
+    """The key of the last entry, as it is: in an entry only what is UTF-8 is."""
     more: bool
     count: int
 
@@ -58,8 +60,10 @@ def header(answer: Mapping[str, Any]) -> Header:
 
 def page(answer: Mapping[str, Any]) -> Page:
     """Raises AnswerError."""
-    entries = tuple(map(entry, _list(answer, "kvs")))
-    return Page(header(answer), entries, answer.get("more") is True, number(answer, "count"))
+    records = _list(answer, "kvs")
+    entries = tuple(map(entry, records))
+    last = _bytes(records[-1], "key") if records else b""
+    return Page(header(answer), entries, last, answer.get("more") is True, number(answer, "count"))
 
 
 def told(result: Mapping[str, Any]) -> Told:
@@ -87,11 +91,11 @@ def entry(kv: Any) -> Entry:
 
 
 def number(table: Mapping[str, Any], name: str) -> int:
-    """A 64-bit number, which comes as text; absent: 0. Raises AnswerError."""
+    """A number of 63 bits, which comes as text; absent: 0. Raises AnswerError."""
     value = table.get(name, 0)
     if isinstance(value, str) and value.isdecimal() and len(value) <= 20:
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return value
     raise AnswerError(f"{name} is no number")
 

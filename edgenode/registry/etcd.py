@@ -189,9 +189,13 @@ class Etcd:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
             )
+        session = self._session
         if self._access.user is not None and self._token is None:
-            self._token = await self._authenticate(self._session, self._access.user)
-        return self._session, self._token or None
+            token = await self._authenticate(session, self._access.user)
+            if session.closed:  # by another task, meanwhile
+                raise Unavailable(f"{self.endpoint}: the connection was closed")
+            self._token = token
+        return session, self._token or None
 
     async def _authenticate(self, session: aiohttp.ClientSession, user: str) -> str:
         """A token; empty where etcd wants none."""
@@ -201,6 +205,8 @@ class Etcd:
             password = await in_thread(secrets.line, self._access.password_file)
         except secrets.SecretError as error:
             raise Unavailable(str(error)) from None
+        if session.closed:  # by another task, meanwhile
+            raise Unavailable(f"{url}: the connection was closed")
         try:
             async with asyncio.timeout(self._access.timeout):
                 body = {"name": user, "password": password}

@@ -87,13 +87,18 @@ async def read_all(etcd: Etcd, prefix: str, *, here_only: bool = False) -> Snaps
             raise AnswerError("the endpoints are of different clusters")
         revision, cluster = revision or part.header.revision, part.header.cluster
         entries |= {entry.key: entry for entry in part.entries}
-        if len(entries) > MAX_RECORDS:
-            raise AnswerError(
-                f"there are more than {MAX_RECORDS} records below {prefix}: look at what wrote them"
-            )
+        _bound(len(entries), prefix)
         if not part.more or not part.entries:
             return Snapshot(entries, revision, cluster)
-        key = encoded(part.entries[-1].key + "\0")
+        key = encoded(part.last + b"\0")
+
+
+def _bound(count: int, prefix: str) -> None:
+    """Raises AnswerError."""
+    if count > MAX_RECORDS:
+        raise AnswerError(
+            f"there are more than {MAX_RECORDS} records below {prefix}: look at what wrote them"
+        )
 
 
 async def _changes(
@@ -119,8 +124,10 @@ async def _changes(
                 raise response
             sink.heard()
             if response.changes:
-                now[0] = now[0].after(response.changes)
-                sink.known(now[0])
+                after = now[0].after(response.changes)
+                _bound(len(after.entries), prefix)
+                now[0] = after
+                sink.known(after)
                 yield now[0]
     finally:
         for task in tasks:
@@ -136,7 +143,7 @@ async def _into(
     try:
         await part
         await responses.put(AnswerError("the watch ended"))
-    except (EtcdError, AnswerError, Compacted, _Missed) as error:
+    except Exception as error:  # a fault of ours, too: else the other part would hide it
         await responses.put(error)
 
 

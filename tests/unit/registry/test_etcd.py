@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
+from edgenode.config import secrets
 from edgenode.config.registry import Access
 from edgenode.registry import etcd as module
 from edgenode.registry.etcd import Etcd, Refused, Unavailable
@@ -136,3 +137,34 @@ async def test_names_that_are_not_answered_fill_no_other_threads(
         assert time.monotonic() - begun < 0.5
         for each in await asyncio.gather(*tries, return_exceptions=True):
             assert isinstance(each, Unavailable)
+
+
+@pytest.mark.parametrize("moment", ["its password is read", "its token has come"])
+async def test_a_session_that_another_task_closes_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"token": "t"})
+
+    async with answering(handler) as url:
+        access = {"endpoints": [url], "user": "edge", "password_file": "/nowhere"}
+        etcd = Etcd(Access.model_validate(access))
+        asks = etcd._authenticate
+
+        async def closed(session: ClientSession, user: str) -> str:
+            token = await asks(session, user)
+            await etcd.close()
+            return token
+
+        def line(path: object) -> str:
+            if moment == "its password is read":
+                asyncio.run_coroutine_threadsafe(etcd.close(), loop).result(5)
+            return "secret"
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(secrets, "line", line)
+        if moment == "its token has come":
+            monkeypatch.setattr(etcd, "_authenticate", closed)
+        with pytest.raises(Unavailable, match="the connection was closed"):
+            await etcd.call("kv/range", {})
+        await etcd.close()
