@@ -37,6 +37,15 @@ class Member:
     async def register(self, record: Record, lease: float) -> None:
         """Have just this record there, under our lease, which is made if it has ended."""
         await self._look_for_others(record)
+        try:
+            await self._put(record, lease)
+        except Refused as error:
+            if error.code != NOT_FOUND:
+                raise
+            self._lease = None  # it ended while the record could not be put
+            await self._put(record, lease)
+
+    async def _put(self, record: Record, lease: float) -> None:
         if self._lease is None:
             answer = await self._etcd.call("lease/grant", {"TTL": str(max(1, round(lease)))})
             self._lease = str(number(answer, "ID"))
