@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,18 @@ class Expected:
     """Groups of these that the new configuration still has."""
     sessions: tuple[str, ...] = ()
     """Neighbors that must have a session."""
+
+
+def answered(text: str) -> Any:
+    """The status that `edgenode status --json` printed.
+
+    None: control does not answer, of which that is an error, or edgenode is not there yet.
+    """
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return None
+    return None if "error" in answer else answer
 
 
 def expected(

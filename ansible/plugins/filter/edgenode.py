@@ -175,9 +175,9 @@ def applies(units: Sequence[str], old: str, new: str, note: str) -> bool:
 def expected(status: str, text: str, known_down: Sequence[str], note: str) -> dict[str, Any]:
     """What has to be once a node is changed.
 
-    `status` is the output of `edgenode status --json`, or empty, `text` the new edgenode.toml.
+    `status` is the output of `edgenode status --json`, if any; `text` is the new edgenode.toml.
     """
-    want = inventory.expected(_status(status), text, _plain(known_down), bool(note))
+    want = inventory.expected(inventory.answered(status), text, _plain(known_down), bool(note))
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(want).items()
@@ -186,17 +186,17 @@ def expected(status: str, text: str, known_down: Sequence[str], note: str) -> di
 
 def left_drained(status: str) -> list[str]:
     """Groups that the playbook has drained."""
-    return list(inventory.left_drained(_status(status)))
+    return list(inventory.left_drained(inventory.answered(status)))
 
 
 def unmet(status: str, phase: str, want: Mapping[str, Any]) -> list[str]:
     """What still lacks for a phase (drained, changed, released, announced) to be over."""
-    return inventory.unmet(phase, _expected(want), _status(status))  # type: ignore[arg-type]
+    return inventory.unmet(phase, _expected(want), inventory.answered(status))  # type: ignore[arg-type]
 
 
 def waiting(status: str, want: Mapping[str, Any]) -> dict[str, Any]:
     """For how many seconds a node lets groups wait by itself, and why, in sentences."""
-    found = inventory.waiting(_expected(want), _status(status))
+    found = inventory.waiting(_expected(want), inventory.answered(status))
     return {"seconds": found.seconds, "why": list(found.why)}
 
 
@@ -213,13 +213,6 @@ def locked_out(login: str, firewall: Any, own_rules: Any, keys: Any) -> list[str
     table = _plain(firewall or {})
     management = None if own_rules or table.get("include") else table.get("management")
     return list(inventory.locked_out(login, management, _plain(keys) or None))
-
-
-def _status(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 def _spell(problem: inventory.Problem, groups: Mapping[str, Sequence[str]], directory: str) -> str:

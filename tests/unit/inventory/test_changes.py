@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from edgenode.inventory import (
     LOOK,
     REASON,
     File,
+    answered,
     applies,
     expected,
     left_behind,
@@ -185,6 +187,12 @@ def test_what_a_run_left_drained_is_found_once_control_answers_again() -> None:
     assert expected(None, TOML).again == ()
     assert left_drained(None) == ()
     assert left_drained(status(group("web", "withdrawn", intent=OURS), group("b"))) == ("web",)
+
+
+@pytest.mark.parametrize("text", ["", '{"error": "control does not answer: start it"}\n'])
+def test_an_error_instead_of_a_status_is_a_control_that_does_not_answer(text: str) -> None:
+    assert answered(text) is None
+    assert answered(json.dumps(status())) == status()
 
 
 def test_a_drained_group_is_waited_for_until_bird_has_withdrawn_it() -> None:
