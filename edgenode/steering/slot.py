@@ -85,6 +85,7 @@ class Process:
         self.beat = now
         self.told = 0  # the number of the last table that it was sent
         self.applied = 0  # the number of the last table that it has confirmed
+        self.takes_deltas = False  # an older one would pass over them in silence
         self.counters: dict[str, Any] = {}
         self.ejections: list[dict[str, Any]] = []
 
@@ -227,7 +228,7 @@ class Slot:
         if process is None or self._table is None:
             return
         before, process.told = process.told, number
-        if delta is not None and before == number - 1:
+        if delta is not None and process.takes_deltas and before == number - 1:
             columns = columns_to_json(self._seat.register.fresh)
             message = {"type": "delta", "number": number, "delta": delta, "columns": columns}
         else:
@@ -292,6 +293,7 @@ class Slot:
         for message, _ in messages:
             if message["type"] == "applied":
                 process.applied = message["number"]
+                process.takes_deltas = message.get("deltas") is True
             elif message["type"] == "whole":
                 self._hand_over([])
             elif message["type"] == FAILURES:

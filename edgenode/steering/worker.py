@@ -48,6 +48,7 @@ class Worker:
         self._relay = relay
         self._log = log
         self._table: Table | None = None
+        self._wants_failures = False  # a supervisor that was not upgraded yet falls over them
         self._failures_at = 0.0  # when failures may be told again
         self._drain_until: float | None = None
         self._stopped = False
@@ -110,10 +111,11 @@ class Worker:
         known, self._table = self._table, table
         # A supervisor that was not upgraded yet gives none.
         columns = columns_from_json(message["columns"]) if "columns" in message else None
+        self._wants_failures = columns is not None
         self._relay.apply(table, columns)
         if known is None or _names(known) != _names(table):
             self._report()  # so that reports know of the services from now on
-        self._send({"type": "applied", "number": message["number"]})
+        self._send({"type": "applied", "number": message["number"], "deltas": True})
 
     def _tell_failures(self) -> None:
         """Each is evidence that the target is gone: whoever probes it need not wait."""
@@ -124,7 +126,8 @@ class Worker:
             silent = {one.region for one in self._relay.ejections() if one.silent}
             names |= silent & {region for region, _ in fresh}
             fresh.clear()
-            self._send({"type": FAILURES, "targets": sorted(names)})
+            if self._wants_failures:
+                self._send({"type": FAILURES, "targets": sorted(names)})
 
     def _report(self) -> None:
         counters, ejections = self._relay.counters, self._relay.ejections()

@@ -7,6 +7,7 @@ import os
 import selectors
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ class FakeProcess:
         self.pid, self.pidfd = 1, os.eventfd(0)
         self.started = self.beat = now
         self.told = self.applied = 0
+        self.takes_deltas = False
         self.counters: dict[str, object] = {}
         self.ejections: list[dict[str, object]] = []
         self.kills = 0
@@ -99,6 +101,18 @@ def test_one_that_lacks_a_message_is_killed(
         slot.apply(TABLE, 1, {LISTEN: listener})
     assert sent == ["listeners"]
     assert process(slot).kills == kills
+
+
+@pytest.mark.parametrize("takes", [{}, {"deltas": True}])
+def test_a_change_alone_is_sent_to_who_takes_it(slot: Slot, takes: dict[str, bool]) -> None:
+    """A relay worker of an older edgenode, put back in place, would pass over it in silence."""
+    theirs = Channel(process(slot).theirs)
+    slot.apply(TABLE, 1, {})
+    theirs.send({"type": "applied", "number": 1, **takes})
+    slot._on_channel(selectors.EVENT_READ, 101.0)
+    slot.apply(replace(TABLE, revision=2), 2, {}, {"base": 1})
+    kinds = [message["type"] for message, _ in theirs.receive() or ()]
+    assert kinds == ["table", "delta" if takes else "table"]
 
 
 def test_nobody_obeys_a_table_while_no_relay_worker_runs(monkeypatch: pytest.MonkeyPatch) -> None:
