@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -35,6 +35,9 @@ REMOVE_ME = 1
 REPLACE_ALLOWED = 2
 UPDATE_ONLY = 4
 """WGPEER_F_*."""
+MOST = 1000
+"""Allowed addresses in one message: an attribute ends at 64 KiB (netlink(7)), and one of them takes
+40 bytes. As wg(8) does, the rest goes in messages that follow."""
 NO_KEY = base64.b64encode(bytes(32)).decode()
 
 Attributes = list[list[Any]]
@@ -56,12 +59,12 @@ class KernelDevice:
             raise MeshError(f"cannot read the WireGuard device {self._name}: {error}") from None
 
     def apply(self, changes: Sequence[DeviceChange]) -> None:
-        """One netlink request a change. Raises MeshError."""
+        """One netlink request a change, or a few. Raises MeshError."""
         try:
             with WireGuard() as wireguard:
-                for change in changes:
+                for attributes in encode_changes(changes, self._key):
                     wireguard.nlm_request(
-                        message(self._name, encode_change(change, self._key)),
+                        message(self._name, attributes),
                         msg_type=wireguard.prid,
                         msg_flags=NLM_F_REQUEST | NLM_F_ACK,
                     )
@@ -81,17 +84,22 @@ def message(name: str, attributes: Attributes) -> wgmsg:
     return made
 
 
-def encode_change(change: DeviceChange, key: PrivateKey) -> Attributes:
-    """The attributes of WG_CMD_SET_DEVICE beside the device's name."""
-    match change:
-        case SetKey():
-            return [["WGDEVICE_A_PRIVATE_KEY", key.reveal_base64()]]
-        case SetPort(port):
-            return [["WGDEVICE_A_LISTEN_PORT", port]]
-        case RemovePeer(public_key):
-            return _peers([["PUBLIC_KEY", public_key], ["FLAGS", REMOVE_ME]])
-        case SetPeer():
-            return _peers(_set_peer(change))
+def encode_changes(changes: Iterable[DeviceChange], key: PrivateKey) -> Iterator[Attributes]:
+    """The attributes of WG_CMD_SET_DEVICE beside the device's name, of one message each."""
+    for change in changes:
+        match change:
+            case SetKey():
+                yield [["WGDEVICE_A_PRIVATE_KEY", key.reveal_base64()]]
+            case SetPort(port):
+                yield [["WGDEVICE_A_LISTEN_PORT", port]]
+            case RemovePeer(public_key):
+                yield _peers([["PUBLIC_KEY", public_key], ["FLAGS", REMOVE_ME]])
+            case SetPeer():
+                allowed = change.allowed
+                yield _peers(_set_peer(change, allowed[:MOST]))
+                for at in range(MOST, len(allowed), MOST):
+                    more = [["PUBLIC_KEY", change.peer.public_key], ["FLAGS", UPDATE_ONLY]]
+                    yield _peers([*more, _allowed(allowed[at : at + MOST])])
 
 
 def _peers(attributes: Attributes) -> Attributes:
@@ -99,7 +107,7 @@ def _peers(attributes: Attributes) -> Attributes:
     return [["WGDEVICE_A_PEERS", [peer]]]
 
 
-def _set_peer(change: SetPeer) -> Attributes:
+def _set_peer(change: SetPeer, allowed: Sequence[str]) -> Attributes:
     peer = change.peer
     flags = (UPDATE_ONLY if change.before else 0) | (REPLACE_ALLOWED if change.replaces else 0)
     found: Attributes = [["PUBLIC_KEY", peer.public_key], ["FLAGS", flags]]
@@ -111,12 +119,16 @@ def _set_peer(change: SetPeer) -> Attributes:
         found.append(["ENDPOINT", {"addr": host, "port": port}])
     if change.keepalive is not None:
         found.append(["PERSISTENT_KEEPALIVE_INTERVAL", change.keepalive])
-    if change.allowed:
-        found.append(["ALLOWEDIPS", [_allowed(text) for text in change.allowed]])
+    if allowed:
+        found.append(_allowed(allowed))
     return found
 
 
-def _allowed(text: str) -> dict[str, Attributes]:
+def _allowed(texts: Iterable[str]) -> list[Any]:
+    return ["ALLOWEDIPS", [_range(text) for text in texts]]
+
+
+def _range(text: str) -> dict[str, Attributes]:
     network = ip_network(text)
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     return {

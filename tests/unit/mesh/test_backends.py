@@ -193,7 +193,7 @@ def test_the_kernels_messages_are_understood() -> None:
 def test_what_is_sent_to_the_kernel_reads_back(want: Desired) -> None:
     """Through pyroute2's own encoder and decoder."""
     for peer in want.peers:
-        sent = kernel.message("wgx", kernel.encode_change(SetPeer(peer), KEY))
+        sent = kernel.message("wgx", *kernel.encode_changes([SetPeer(peer)], KEY))
         sent.encode()
         read = wgmsg(sent.data)
         read.decode()
@@ -228,7 +228,7 @@ def test_only_what_differs_is_sent(before: Peer, after: Peer, flags: int, said: 
     change = SetPeer(replace(after, endpoint=None), before)
     lines = uapi.encode_set([change], KEY).split()
     assert lines == ["set=1", f"public_key={'01' * 32}", "update_only=true", *said]
-    sent = kernel.message("wgx", kernel.encode_change(change, KEY))
+    sent = kernel.message("wgx", *kernel.encode_changes([change], KEY))
     sent.encode()
     read = wgmsg(sent.data)
     read.decode()
@@ -242,12 +242,26 @@ def test_only_what_differs_is_sent(before: Peer, after: Peer, flags: int, said: 
     assert ("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL" in names) == ("keepalive" in said[0])
 
 
+def test_a_peer_of_many_addresses_takes_several_messages() -> None:
+    """An attribute ends at 64 KiB; only the first message may take away what there was."""
+    allowed = frozenset(ip_network((n << 96, 128)) for n in range(1, 3 * kernel.MOST))
+    read = []
+    for attributes in kernel.encode_changes([SetPeer(replace(PEER, allowed=allowed))], KEY):
+        sent = kernel.message("wgx", attributes)
+        sent.encode()
+        read.append(wgmsg(sent.data))
+        read[-1].decode()
+    (peer,) = kernel.parse_device(read).peers
+    assert (peer.allowed, peer.endpoint) == (allowed, PEER.endpoint)
+    flags = [m.get_attr("WGDEVICE_A_PEERS")[0].get_attr("WGPEER_A_FLAGS") for m in read]
+    assert flags == [kernel.REPLACE_ALLOWED, kernel.UPDATE_ONLY, kernel.UPDATE_ONLY]
+
+
 def test_other_changes_in_the_kernels_terms() -> None:
-    assert kernel.encode_change(RemovePeer(PEER.public_key), KEY) == [
-        [
-            "WGDEVICE_A_PEERS",
-            [{"attrs": [["WGPEER_A_PUBLIC_KEY", PEER.public_key], ["WGPEER_A_FLAGS", 1]]}],
-        ]
+    changes = [RemovePeer(PEER.public_key), SetKey(), SetPort(5)]
+    peer = {"attrs": [["WGPEER_A_PUBLIC_KEY", PEER.public_key], ["WGPEER_A_FLAGS", 1]]}
+    assert [*kernel.encode_changes(changes, KEY)] == [
+        [["WGDEVICE_A_PEERS", [peer]]],
+        [["WGDEVICE_A_PRIVATE_KEY", KEY.reveal_base64()]],
+        [["WGDEVICE_A_LISTEN_PORT", 5]],
     ]
-    assert kernel.encode_change(SetKey(), KEY) == [["WGDEVICE_A_PRIVATE_KEY", KEY.reveal_base64()]]
-    assert kernel.encode_change(SetPort(5), KEY) == [["WGDEVICE_A_LISTEN_PORT", 5]]
