@@ -98,8 +98,10 @@ def encode_changes(changes: Iterable[DeviceChange], key: PrivateKey) -> Iterator
                 allowed = change.allowed
                 yield _peers(_set_peer(change, allowed[:MOST]))
                 for at in range(MOST, len(allowed), MOST):
-                    more = [["PUBLIC_KEY", change.peer.public_key], ["FLAGS", UPDATE_ONLY]]
-                    yield _peers([*more, _allowed(allowed[at : at + MOST])])
+                    more: Attributes = [["PUBLIC_KEY", change.peer.public_key]]
+                    more.append(["FLAGS", UPDATE_ONLY])
+                    more.append(_allowed(allowed[at : at + MOST]))
+                    yield _peers(more)
 
 
 def _peers(attributes: Attributes) -> Attributes:

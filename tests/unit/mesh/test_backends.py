@@ -258,7 +258,7 @@ def test_a_peer_of_many_addresses_takes_several_messages() -> None:
 
 
 def test_other_changes_in_the_kernels_terms() -> None:
-    changes = [RemovePeer(PEER.public_key), SetKey(), SetPort(5)]
+    changes: list[DeviceChange] = [RemovePeer(PEER.public_key), SetKey(), SetPort(5)]
     peer = {"attrs": [["WGPEER_A_PUBLIC_KEY", PEER.public_key], ["WGPEER_A_FLAGS", 1]]}
     assert [*kernel.encode_changes(changes, KEY)] == [
         [["WGDEVICE_A_PEERS", [peer]]],
