@@ -195,7 +195,7 @@ class Control:
         self._hooks.tell("check", verdict.check, verdict.state, verdict.reason)
 
     def _on_reachability(self, service: str, reachable: bool | None) -> None:
-        self._evidence.look()
+        self._evidence.heed(service, reachable)
         self._evidence.siblings.tell_soon()
         self._decide(self._groups[s.group] for s in self.config.services if s.name == service)
         words = {True: "has a reachable region", False: "has no reachable region", None: "unknown"}

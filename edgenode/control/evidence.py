@@ -84,7 +84,7 @@ class Evidence:
     def look(self) -> bool:
         """Look at everything anew; whether that says another thing of some service."""
         now = self._clock()
-        peers = [peer for peer in self._mesh.peers if peer.keepalive]
+        peers = [peer for peer in self._mesh.seen if peer.keepalive]
         self._stale = {peer.name: peer.stale for peer in peers}
         self._stands = self._as_lost(self._regions.stands(self._way), now)
         node = self._node(now)
@@ -98,6 +98,15 @@ class Evidence:
                 self._note("evidence", name, f"{found.cause}: {found.text}")
             self.findings[name] = found
         return news
+
+    def heed(self, service: str, reachable: bool | None) -> None:
+        """What is said of a service has changed: look, unless the last look has seen it.
+
+        When a node is cut off, all services change at once.
+        """
+        known = self._stands.get(service)
+        if known is None or known.reachable is not reachable:
+            self.look()
 
     def _node(self, now: float) -> NodeStands:
         heard = self.siblings.views.fresh(now)

@@ -126,13 +126,18 @@ class MeshKeeper:
             except TimeoutError:
                 continue
 
+    @property
+    def seen(self) -> tuple[PeerStatus, ...]:
+        """The peers, where the last look succeeded: an older one is no evidence of anything."""
+        return () if self.problem else self.peers
+
     def path_problem(self, address: Address) -> str | None:
         """Why nothing can be sent to a worker's address, as WireGuard has it.
 
         None: it can, or nothing is known: a peer that nobody keeps alive, or a device that cannot
         be looked at.
         """
-        if self._mesh is None or not self.peers:
+        if self._mesh is None or not self.seen:
             return None
         name = self._owners.of(address)
         if name is None:

@@ -96,7 +96,7 @@ def open_parts(config: Config) -> Parts:
 
 def note(journal: Journal, kind: str, subject: str, text: str) -> None:
     """One line in the log, one event in the history."""
-    text = one_line(text)
+    subject, text = one_line(subject), one_line(text)
     log.info("%s %s: %s", kind, subject, text)
     journal.record(Event(time.time(), kind, subject, text))
 

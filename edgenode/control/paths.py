@@ -187,9 +187,9 @@ class PathKeeper:
         """Take what others know, and judge each path."""
         reached = self._regions().reached()
         self._aim(frozenset(reached))
-        looked = self._mesh.peers is not self._seen
-        self._seen = self._mesh.peers
-        states = {peer.name: peer for peer in self._mesh.peers}
+        seen = self._mesh.seen
+        looked, self._seen = seen is not self._seen, seen
+        states = {peer.name: peer for peer in seen}
         in_doubt: list[Address] = []
         for peer in self._peers:
             watched = self._watched[peer.name]

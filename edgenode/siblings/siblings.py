@@ -97,6 +97,7 @@ class Siblings:
         finally:
             if self._news is not None:
                 self._news.cancel()
+                self._news = None
             for links in self._links.values():
                 for link in links:
                     link.close()

@@ -26,8 +26,10 @@ class Regions:
 
     now: ServiceStands = WELL
     table: Any = None
+    looks: int = 0
 
     def stands(self, way: Way) -> dict[str, ServiceStands]:
+        self.looks += 1
         return {"web": self.now}
 
     def die(self, answered: float, since: float) -> None:
@@ -38,7 +40,7 @@ class Regions:
 @dataclass
 class World:
     now: float = 100.0
-    peers: tuple[PeerStatus, ...] = ()
+    seen: tuple[PeerStatus, ...] = ()
     public_key: str = ""
     trouble: str = ""
     edges: bool = True
@@ -163,7 +165,7 @@ def test_a_node_that_hears_nothing_at_all_is_cut_off() -> None:
 def test_stale_handshakes_of_all_peers_are_this_nodes_fault(names: list[str], cause: str) -> None:
     world = World(edges=False)
     fresh = PeerStatus("x", 3.0, 0, 0, None, keepalive=True)
-    world.peers = tuple(stale(name) if name in names else fresh for name in ("fra", "x"))
+    world.seen = tuple(stale(name) if name in names else fresh for name in ("fra", "x"))
     world.now = 110.0
     world.regions.die(answered=101.0, since=104.0)
     assert world.look() == (Cause(cause), False)
@@ -176,3 +178,14 @@ def test_what_is_told_is_what_is_seen() -> None:
     telling = world.evidence._telling()
     assert telling.table == 7
     assert telling.services == {"web": world.regions.now}
+
+
+def test_services_that_change_at_once_are_looked_at_once() -> None:
+    world = World()
+    world.look()
+    world.regions.die(100.0, 101.0)
+    looks = world.regions.looks
+    for _ in range(20):
+        world.evidence.heed("web", False)
+    assert world.evidence.reachable("web") is False
+    assert world.regions.looks == looks + 1

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import pytest
 
 from edgenode.config import loads
 from edgenode.control import mesh
 from edgenode.control.mesh import MeshKeeper
+from edgenode.mesh import MeshError, PeerStatus
+from edgenode.mesh.mesh import Observed
 
 TOML = """
 [node]
@@ -61,3 +64,44 @@ async def test_calls_that_hang_fill_no_threads_of_others(
     finally:
         go_on.set()
         task.cancel()
+
+
+MESH = """
+[mesh]
+addresses = ["198.51.100.193"]
+[[mesh.peers]]
+name = "fra"
+public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+allowed = ["10.1.0.0/16"]
+"""
+
+
+async def test_what_was_seen_before_a_netlink_that_hangs_is_held_against_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its session may be back by now: whether a worker answers, its probes say."""
+    monkeypatch.setattr(mesh, "OBSERVE", 0.01)
+    stale = PeerStatus("fra", 200.0, 0, 0, None, keepalive=True)
+    looks = [Observed((stale,), whole=True)]
+
+    class Hangs:
+        def ensure(self, *_: object) -> list[str]:
+            return []
+
+        def observe(self) -> Observed:
+            if not looks:
+                raise MeshError("it hangs")
+            return looks[0]
+
+    keeper = MeshKeeper(loads(TOML + MESH), lambda *_: None)
+    monkeypatch.setattr(keeper, "_mesh", Hangs())
+    task = asyncio.create_task(keeper.run())
+    worker = ip_address("10.1.1.1")
+    async with asyncio.timeout(5):
+        while not keeper.path_problem(worker):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        looks.clear()
+        while keeper.path_problem(worker):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert keeper.status()["peers"], "it is shown all the same"
+    task.cancel()

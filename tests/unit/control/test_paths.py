@@ -44,6 +44,10 @@ class FakeMesh:
         self.peers: tuple[PeerStatus, ...] = ()
         self.sizes: list[Mapping[str, int | None]] = []
 
+    @property
+    def seen(self) -> tuple[PeerStatus, ...]:
+        return self.peers
+
     def size(self, mtus: Mapping[str, int | None]) -> None:
         self.sizes.append(dict(mtus))
 

@@ -26,7 +26,9 @@ class Played:
         self.held: dict[str, Any] | None = None
 
     def holds(self, record: Record | None) -> None:
-        self.held = {"key": KEY, "value": encoded(record.render()), "mod_revision": "5"} if record else None
+        self.held = None
+        if record is not None:
+            self.held = {"key": KEY, "value": encoded(record.render()), "mod_revision": "5"}
 
     async def call(self, path: str, body: Mapping[str, Any], **_: object) -> Mapping[str, Any]:
         if path == "kv/range":

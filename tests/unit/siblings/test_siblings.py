@@ -274,3 +274,13 @@ async def test_without_a_device_it_is_said_and_tried_again(
         await eventually(lambda: lon.siblings._links)
         problem = lon.siblings.status(0.0)["edges"][0]["problem"]
         assert problem == "nothing can be sent to it: the device edgenode-none is not there"
+
+
+async def test_news_are_acted_on_also_after_a_fault(port: int) -> None:
+    lon, nyc = Node("lon1", port), Node("nyc1", port)
+    async with running(nyc):
+        async with running(lon):
+            await eventually(lambda: lon.siblings._news is not None)  # and it ends just then
+        async with running(lon):
+            nyc.telling = Telling({"web": DEAD})
+            await eventually(lambda: lon.news)
