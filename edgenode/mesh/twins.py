@@ -30,8 +30,10 @@ class Twins:
         found = {}
         for peer in peers:
             places = seen[peer.name] = self._places.get(peer.name) or deque(maxlen=64)
-            # Another port alone is a NAT that forgot, not another host.
-            host = peer.endpoint.rpartition(":")[0] if peer.endpoint else None
+            # Another port alone is a NAT that forgot, not another host. One without a session does
+            # not speak: where its name has several addresses, we look for it at each in turn.
+            speaks = None if peer.stale else peer.endpoint
+            host = speaks.rpartition(":")[0] if speaks else None
             if host and (not places or places[-1][1] != host):
                 places.append((now, host))
             while len(places) > 1 and now - places[1][0] > WINDOW:

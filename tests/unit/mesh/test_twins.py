@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.mesh import PeerStatus
+from edgenode.mesh.names import SOON
 from edgenode.mesh.twins import WINDOW, Twins
 
 PEER = PeerStatus("fra", 5.0, 1, 1, None, keepalive=True)
@@ -28,6 +29,15 @@ def test_two_that_speak_in_turns_are_named_and_forgotten_when_it_is_over() -> No
     assert "192.0.2.1 and 192.0.2.2 in turns: two nodes have its key" in said["fra"]
     after: list[tuple[float, str | None]] = [(80.0 + 2 * n, "192.0.2.1:51820") for n in range(3)]
     assert told(turns + after) == {}
+
+
+def test_a_dead_peer_that_is_looked_for_at_each_address_of_its_name_is_one() -> None:
+    twins = Twins()
+    for n in range(20):
+        peer = replace(
+            PEER, endpoint=("192.0.2.1:5", "[2001:db8::1]:5")[n % 2], handshake_age=999.0
+        )
+        assert twins.update([peer], n * SOON) == {}
 
 
 @given(st.lists(st.integers(1, 65535), max_size=40))
