@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -59,7 +60,8 @@ def switch_key(
 
     Peers that have it as `next_public_key` go on with all their connections: about a second of
     packets is late. One that does not make a handshake with it within `--wait` seconds does not
-    know it, or its control is down: the former key comes back then, and its sessions with it.
+    know it, or its control is down: the former key comes back then, and its sessions with it. So it
+    does where the command is ended before.
 
     A running control takes the key up; without one, this command does all by itself. The former
     key lies beside the new one, as FILE.former, until the next switch. Needs CAP_NET_ADMIN.
@@ -86,6 +88,8 @@ def switch_key(
     mesh = Mesh(loaded.mesh, path)
     resolver = Resolver(names_of(loaded))
     asyncio.run(resolver.once(5.0))
+    for number in (signal.SIGHUP, signal.SIGTERM):  # a terminal that goes away takes it back, too
+        signal.signal(number, signal.default_int_handler)
     try:
         found = change(mesh, path, resolver.names.endpoints, back=back, keep=keep, patience=wait)
     except MeshError as error:

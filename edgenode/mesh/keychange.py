@@ -66,18 +66,23 @@ def _move(path: Path, kept: Path, coming: Path) -> None:
     key lies beside it for others to read (edgenode-keys.service), it goes along."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        if coming.samefile(path):  # to go on would write over the one in `kept`
+            raise KeyFileError(
+                f"{coming} is the key in place: a switch was interrupted; take it the other way"
+            )
+        if (public := path.with_suffix(".pub")).exists():  # first: a full disk moves nothing then
+            durable.replace(public, load_or_create(coming).public + "\n", 0o644)
         os.link(path, draft)
         os.replace(draft, kept)
         os.replace(coming, path)
         sync_directory(path.parent)
-        if (public := path.with_suffix(".pub")).exists():
-            durable.replace(public, load_or_create(path).public + "\n", 0o644)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise KeyFileError(
             f"cannot change the WireGuard private key {path}: {error.strerror}"
         ) from error
+    finally:  # it stays even where `kept` is the same file already (rename(2))
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edgenode.cli.app import app
+from edgenode.mesh import keychange
 from edgenode.mesh.keys import load_or_create
 from tests.unit.cli.test_command import config, edgenode
 
@@ -73,3 +77,28 @@ def test_the_next_key_is_made_beside_the_present_one(config: Path, tmp_path: Pat
     assert json.loads(coming.stdout) == {"next_public_key": load_or_create(file).public}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert edgenode("mesh", "key", "--config", str(config)).stdout.strip() == present
+
+
+def test_a_terminal_that_goes_away_takes_the_switch_back(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the SSH session of an operator whose way here was the tunnel."""
+    ended: list[signal.Signals] = []
+    numbers = (signal.SIGHUP, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    for number in numbers:
+
+        def change(*_: object, number: signal.Signals = number, **__: object) -> None:
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt:  # here the former key comes back
+                ended.append(number)
+                raise
+
+        monkeypatch.setattr(keychange, "change", change)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        CliRunner().invoke(app, ["mesh", "switch-key", "--config", str(config)])
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    assert ended == [*numbers]

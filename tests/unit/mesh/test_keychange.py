@@ -1,5 +1,7 @@
 """A switch of the node's own key: taken back for whoever does not know it, and at any fault."""
 
+import errno
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from edgenode import durable
 from edgenode.mesh import KeyFileError, Mesh, MeshError, MeshUnavailable, Observed, PeerStatus
 from edgenode.mesh.keychange import Outcome, change, former_file, next_file, prepare
 from edgenode.mesh.keys import load_or_create
@@ -119,4 +122,38 @@ def test_without_a_next_or_a_former_key_nothing_is_touched(path: Path) -> None:
     with pytest.raises(KeyFileError, match="is damaged"):
         switched(fake)
     assert load_or_create(path).public == old
+    assert fake.ensured == []
+
+
+def test_a_switch_that_was_cut_short_is_made_again_and_no_key_is_lost(path: Path) -> None:
+    """Killed between its two steps: the present key is the former one, too."""
+    old, new = load_or_create(path).public, prepare(path).public
+    os.link(path, former_file(path))
+    fake = Fake(path, {new: {"fra"}, old: {"fra"}})
+    with pytest.raises(KeyFileError, match="is the key in place: a switch was interrupted"):
+        switched(fake, back=True)
+    assert keys(path) == (old, new, old)
+    assert switched(fake).public_key == new
+    assert keys(path) == (new, None, old)
+    os.link(path, next_file(path))  # and the way back, cut short
+    with pytest.raises(KeyFileError, match="is the key in place: a switch was interrupted"):
+        switched(fake)
+    fake.ensured.clear()
+    assert switched(fake, back=True).public_key == old
+    assert keys(path) == (old, new, None)
+    assert len(list(path.parent.iterdir())) == 2, "no copy of a secret key is left behind"
+
+
+def test_a_full_disk_moves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = load_or_create(path).public, prepare(path).public
+    path.with_suffix(".pub").write_text(old + "\n")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(durable, "replace", full)
+    fake = Fake(path, {new: {"fra"}, old: {"fra"}})
+    with pytest.raises(KeyFileError, match="No space left"):
+        switched(fake)
+    assert keys(path) == (old, new, None)
     assert fake.ensured == []
