@@ -34,11 +34,12 @@ def mesh(
     """The tunnels to the other nodes: round-trip, loss, MTU, handshakes, and what is wrong.
 
     Without a subcommand, a table of what control has measured. STATE is *good*; *lossy*;
-    *black-hole* (packets of a useful size vanish); *one-way* (and which way is broken, as far as
-    can be told); *dead*; *stale* (no session, though there should be one); *echo-filtered* (no
-    echo is answered, but workers behind it are reached); *unknown*; or *up* where paths are not
-    measured. MTU is what the device is configured for, and the largest packet that is known to
-    pass. Workers behind a path that is bad get no connections.
+    *black-hole* (packets of a useful size vanish, and did not before); *large-lost* (no large echo
+    was ever answered: they are filtered, or it is a black hole); *one-way* (and which way is
+    broken, as far as can be told); *dead*; *stale* (no session, though there should be one);
+    *echo-filtered* (no echo is answered, but workers behind it are reached); *unknown*; or *up*
+    where paths are not measured. MTU is what the device is configured for, and the largest packet
+    that is known to pass. Workers behind a path that is bad get no connections.
 
     With `--json` there is everything, `--limit` or not. Exit status: 0; 1 where control does not
     answer or there is no mesh.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ REOPEN = 2.0
 """Seconds until sockets that could not be opened are tried again."""
 LEAST = 0.02
 """Seconds between two looks at what is due: echoes in between are sent together."""
+PAUSE = 1.0
+"""Seconds by which our loop was late, so that what seems to be silent may be ourselves."""
+HOLD = 30.0
+"""Seconds that nothing is held against a path after that, at most."""
 
 
 @dataclass
@@ -40,6 +45,8 @@ class _Watched:
     """UNIX time of the verdict's state."""
     size: int | None = None
     silent: bool = False
+    held: float = 0.0
+    """Monotonic seconds until when its verdict gets no worse."""
     trouble: str = ""
     """Why no echoes are sent to it; empty: they are."""
     handshake_age: float | None = None
@@ -88,6 +95,7 @@ class PathKeeper:
             if known and known.signature == signature:
                 known.path.abandon(now)
                 self._watched[peer.name] = known
+                self._hold(known, now, LOOK)
                 continue
             path = Path(
                 peer.name,
@@ -110,7 +118,7 @@ class PathKeeper:
         watched = self._watched.get(self._owners.of(address) or "")
         found = None
         if watched is not None and not (self.trouble or watched.trouble):
-            found = watched.verdict.problem(address.version, watched.path.size)
+            found = watched.verdict.problem(address.version)
         return found or self._mesh.path_problem(address)
 
     def status(self) -> list[dict[str, Any]]:
@@ -144,9 +152,12 @@ class PathKeeper:
 
     async def _send(self, echoes: Echoes) -> None:
         """Raises EchoError when the sockets are of no use any more."""
-        look_at = 0.0
+        look_at, wake_at = 0.0, math.inf
         while True:
             now = time.monotonic()
+            if (late := now - wake_at) > PAUSE:
+                for watched in self._watched.values():
+                    self._hold(watched, now, late)
             if now >= look_at:
                 self._look(now)
                 look_at = now + LOOK
@@ -156,7 +167,13 @@ class PathKeeper:
             for name, watched in due.items():
                 self._round(name, watched, echoes, now)
             next_at = min((each.path.next_at for each in self._watched.values()), default=look_at)
-            await asyncio.sleep(max(LEAST, min(next_at, look_at) - time.monotonic()))
+            wake_at = max(now + LEAST, min(next_at, look_at))
+            await asyncio.sleep(max(LEAST, wake_at - time.monotonic()))
+
+    def _hold(self, watched: _Watched, now: float, pause: float) -> None:
+        """We stood still: no verdict gets worse until others were asked and looked at anew."""
+        watched.held = now + min(2 * pause, HOLD) + self._probe + LOOK
+        watched.silent = False  # workers are asked once more
 
     def _round(self, name: str, watched: _Watched, echoes: Echoes, now: float) -> None:
         path, trouble = watched.path, ""
@@ -204,7 +221,7 @@ class PathKeeper:
             watched.silent = watched.path.silent
             latest = max((at for a in behind if (at := reached[a]) is not None), default=None)
             facts = watched.path.facts(latest, peer.keepalive, stale, self._probe + LOOK)
-            self._judged(peer.name, watched, judge(facts, now))
+            self._judged(peer.name, watched, judge(facts, now), now)
         if in_doubt:
             self._regions().ask(in_doubt)
         told = {name: w.path.mtu for name, w in self._watched.items() if w.path.sized}
@@ -227,9 +244,11 @@ class PathKeeper:
             path = self._watched[peer.name].path
             path.targets, path.hosts = found.addresses, found.hosts
 
-    def _judged(self, name: str, watched: _Watched, verdict: Verdict) -> None:
+    def _judged(self, name: str, watched: _Watched, verdict: Verdict, now: float) -> None:
         before, size = watched.verdict, watched.path.size
         if verdict == before and size == watched.size:
+            return
+        if now < watched.held and verdict.worse(before):
             return
         if verdict.state is not before.state:
             watched.since = time.time()

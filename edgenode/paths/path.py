@@ -1,7 +1,8 @@
 """One path: which echoes to send when, and what came of them. Pure; monotonic seconds, bytes.
 
 Echoes go out in rounds. All of a round are sent at once and it ends with the last answer or the
-time-out, so that what vanishes is always seen beside what passes.
+time-out, so that what vanishes is always seen beside what passes. An answer that comes after the
+end of its round still proves the path, and says nothing of sizes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgenode.config.values import Address
+from edgenode.mesh.routes import IPV6_MIN_MTU
 from edgenode.paths.arrivals import Arrivals
 from edgenode.paths.search import Search
 from edgenode.paths.verdict import Facts
@@ -20,9 +22,8 @@ from edgenode.regions.rtt import Rtt, smooth
 SMALL = 100
 """Bytes of an IP packet that passes wherever anything does."""
 SILENT = 3
-"""Rounds without an answer, after which a path that answered is silent."""
-BACK = 2
-"""Rounds with one, after which it is not any more."""
+"""Rounds without an answer, after which a path is silent. One answer, and it is not: both ways are
+proven, and it takes as many rounds again to doubt them."""
 VANISHED = 2
 """Full-size echoes in a row that were not answered beside small ones: the search begins."""
 WINDOW = 20
@@ -33,6 +34,9 @@ GIVEN_UP = 12
 """Rounds without an answer, after which there is no hurry any more."""
 AGAIN = 0.2
 """Seconds between two rounds where something is in doubt."""
+LONGEST = 3.0
+"""Seconds that a round lasts at most. WireGuard keeps what is sent before a handshake is done, and
+sends it then: an answer that took longer says nothing about the distance."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +77,24 @@ class Path:
         """The echoes of this round; one may be among them twice."""
         self._waiting: set[Ask] = set()
         self._answered: set[Ask] = set()
-        self._sent_at = now
+        self._late: set[Address] = set()
+        """Who answered a small echo of an earlier round since the last one ended."""
+        self._began = self._sent_at = now
         self._rtt: Rtt | None = None
         self._ever = False
         self._lossy = False
         self._recent: deque[bool] = deque(maxlen=WINDOW)
         self._misses = 0
-        self._hits = 0
         self._missing_since = now
         self._silent: float | None = None
         self._silent_known = now
         self._full_at = -math.inf
         self._vanished = 0
         self._search: Search | None = None
-        self._hopeless = False
-        """The last search found no size."""
+        self._grave = 0
+        """What the last search found: 2: no size, 1: none for IPv6."""
+        self._largest: dict[Address, int] = {}
+        """The largest echo that each has ever answered."""
         self._size: int | None = None
         self._sized = False
         self._grow_at = math.inf
@@ -128,7 +135,12 @@ class Path:
 
     @property
     def mtu(self) -> int | None:
-        """What the routes are to have; None: the device's. Only of worth when `sized`."""
+        """What the routes are to have; None: the device's. Only of worth when `sized`.
+
+        The device's, too, where no echo of a useful size was ever answered: they may be filtered.
+        """
+        if self._size == 0 and self._answers_large() < self._min_mtu:
+            return None
         return max(self._size, self._min_mtu) if self._size is not None else None
 
     def facts(
@@ -149,12 +161,14 @@ class Path:
             mtu=self._mtu,
             size=self._size,
             min_mtu=self._min_mtu,
+            large=self._answers_large(),
             workers=workers,
             data=self.arrivals.data,
             response=self.arrivals.response,
             calls=self.arrivals.calls,
             keepalive=keepalive,
             stale=stale,
+            began=self._began,
         )
 
     @property
@@ -177,11 +191,13 @@ class Path:
         self._waiting = set(self._asked)
         self._answered = set()
         self._sent_at = now
-        self.next_at = now + self._times.timeout
+        self.next_at = now + self._patience()
         return self._asked
 
     def abandon(self, now: float) -> None:
-        """The round could not be sent, or its answers cannot come: it says nothing."""
+        """The round could not be sent, or its answers cannot come: its silence says nothing."""
+        if self._silent is None:
+            self._misses = 0
         self._asked = ()
         self._waiting.clear()
         self.next_at = now + self._times.timeout
@@ -198,17 +214,23 @@ class Path:
 
     def answer(self, ask: Ask, rtt: float, now: float) -> None:
         """An echo was answered after `rtt` seconds: a late one of a round before counts, too."""
-        if ask not in self._waiting:
+        if ask.address not in self.targets:
             return
-        if ask.size == SMALL and self._seeks() and not self._heard():
-            self._current = ask.address
-        self._waiting.remove(ask)
-        self._answered.add(ask)
+        self._note_size(ask)
         if ask.size == SMALL:
-            self._rtt = smooth(self._rtt, rtt)
             self._ever = True
-        if not self._waiting:
-            self.next_at = now
+            self._end_of_silence()
+            if rtt <= LONGEST:
+                self._rtt = smooth(self._rtt, rtt)
+        if ask in self._waiting:
+            self._waiting.remove(ask)
+            self._answered.add(ask)
+            if not self._waiting:
+                self.next_at = now
+        elif ask.size == SMALL:
+            self._late.add(ask.address)
+            if not self._asked and self._misses:
+                self.next_at = now  # it is back: no need to rest
 
     def _choose(self, now: float) -> list[Ask]:
         if self._seeks() or self._current is None:
@@ -229,19 +251,20 @@ class Path:
     def _end(self, now: float) -> None:
         asked, self._asked = self._asked, ()
         self._waiting.clear()
-        heard = self._heard()
-        self._recent.append(heard)
+        in_time = {ask.address for ask in self._answered if ask.size == SMALL}
+        heard, self._late = in_time | self._late, set()
+        self._recent.append(bool(heard))
         if heard:
-            self._hits += 1
+            if self._seeks() and self._current not in heard:
+                self._current = self._prefer(heard)
             self._misses = 0
-            self._end_of_silence()
-            if sizes := [ask.size for ask in asked if ask.size != SMALL]:
+            sizes = [ask.size for ask in asked if ask.size != SMALL]
+            if in_time and sizes:
                 self._learn(sizes, now)
         else:
             if self._misses == 0:
                 self._missing_since = self._sent_at
             self._misses += 1
-            self._hits = 0
             if self._misses >= SILENT and self._silent is None:
                 self._silent = self._missing_since
                 self._silent_known = now
@@ -263,11 +286,27 @@ class Path:
         """Whether all are asked, since who was asked so far does not answer."""
         return self._misses > 0 or self._current not in self.targets
 
-    def _heard(self) -> bool:
-        return any(ask.size == SMALL for ask in self._answered)
+    def _prefer(self, heard: set[Address]) -> Address | None:
+        """Who is to be kept to: one that is known to answer large echoes, if there is one."""
+        usable = [address for address in self.targets if address in heard]
+        return max(usable, key=lambda address: self._largest.get(address, 0), default=None)
+
+    def _note_size(self, ask: Ask) -> None:
+        if ask.size > self._largest.get(ask.address, 0):
+            known = {**self._largest, ask.address: ask.size}
+            self._largest = {a: size for a, size in known.items() if a in self.targets}
+
+    def _answers_large(self) -> int:
+        """The largest echo that who is asked has ever answered."""
+        return self._largest.get(self._current, 0) if self._current is not None else 0
+
+    def _patience(self) -> float:
+        """Seconds: an answer from far, or through a queue, is not lost."""
+        slowest = max(self._rtt.recent) if self._rtt else 0.0
+        return max(self._times.timeout, min(LONGEST, 2 * slowest))
 
     def _end_of_silence(self) -> None:
-        if self._silent is not None and self._hits >= BACK:
+        if self._silent is not None:
             self._silent = None
             self._recent.clear()
             # It may be another way now.
@@ -296,15 +335,16 @@ class Path:
 
     def _settle(self, passes: int | None, now: float) -> None:
         self._search = None
-        if passes is None and not self._hopeless:
+        grave = 2 if passes is None else int(passes < IPV6_MIN_MTU)
+        if grave > self._grave:
             # It makes the path bad: that is not said for a few losses by chance.
-            self._hopeless = True
+            self._grave = grave
             self._begin_search()
             return
-        self._hopeless = passes is None
+        self._grave = grave
         self._sized = True
         self._size = None if passes == self._mtu else passes or 0
         if self._size is not None:
             # A path of no use is looked at again at once when small packets are.
-            wait = self._times.grow_interval if self._size else self._times.interval
+            wait = self._times.interval if grave else self._times.grow_interval
             self._grow_at = now + wait

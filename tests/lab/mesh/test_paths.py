@@ -35,11 +35,11 @@ def drop(node: Node, rule: str) -> None:
     )
 
 
-def drop_echoes(node: Node, protocols: str) -> None:
+def drop_echoes(node: Node, protocols: str, which: str = "") -> None:
     """A node answers none."""
     node.nft(
         "add table inet e; add chain inet e i { type filter hook input priority 0; };"
-        f"add rule inet e i meta l4proto {{ {protocols} }} drop"
+        f"add rule inet e i meta l4proto {{ {protocols} }} {which} drop"
     )
 
 
@@ -128,16 +128,28 @@ def test_a_hole_that_swallows_all_of_use_is_a_problem(nodes: tuple[Node, Node]) 
     edge, worker = nodes
     drop_echoes(worker, "icmp")
     with watching(edge, worker, min_mtu=1000) as watch:
+        wait_until(lambda: watch.path["mtu"]["proven"] == 1420, 10, "the full size proven")
         drop(worker, "meta length > 1200")
         wait_until(lambda: watch.path["mtu"]["lowered"], 10, "the hole found")
         assert watch.problem(worker.v4) is None
-        assert "IPv6 needs 1280" in (watch.problem(worker.v6) or "")
+        wait_until(lambda: "IPv6 needs 1280" in (watch.problem(worker.v6) or ""), 5, "told")
         drop(worker, "meta length > 800")
         wait_until(lambda: watch.path["state"] == "black-hole", 10, "no size of use passes")
         assert watch.problem(worker.v4) == watch.path["reason"]
         heal(worker)
         wait_until(lambda: watch.path["state"] == "good", 10, "good again")
         assert watch.problem(worker.v6) is None
+
+
+def test_a_host_that_filters_large_echoes_alone_stays_up(nodes: tuple[Node, Node]) -> None:
+    """Which is told from a black hole by nothing but that none was ever answered."""
+    edge, worker = nodes
+    drop_echoes(worker, "icmp, ipv6-icmp", "meta length > 500")
+    with server(worker, []), watching(edge, worker) as watch:
+        wait_until(lambda: watch.path["state"] == "large-lost", 10, "said")
+        assert watch.problem(worker.v4) is watch.problem(worker.v6) is None
+        assert there_and_back(edge, worker.v4, 5.0), "all passes but echoes"
+        assert "mtu" not in routes(edge), "nothing is lowered"
 
 
 def test_packets_that_do_not_arrive_there_are_told_from_those_that_do_not_arrive_here(

@@ -151,8 +151,9 @@ async def test_a_black_hole_is_told_once_and_the_routes_are_sized(
 
 
 async def test_a_reload_keeps_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeEchoes, "limit", 1200)
     first = World(configuration())
+    await first.run_until(lambda: first.state == "good" and bool(first.mesh.sizes))
+    monkeypatch.setattr(FakeEchoes, "limit", 1200)
     await first.run_until(lambda: bool(first.notes))
     monkeypatch.setattr(FakeEchoes, "limit", 0)
     second = World(configuration(), first)
@@ -204,6 +205,31 @@ async def test_workers_are_asked_before_a_silent_host_is_held_against_them(
     world.workers = {V4: None}
     await world.run_until(lambda: world.state == "dead")
     assert world.keeper.problem(V4)
+
+
+async def test_a_pause_of_our_own_makes_nothing_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a reload. Afterwards what is really dead is found."""
+    monkeypatch.setattr(paths, "PAUSE", 0.1)
+    world = World(configuration())
+    world.workers = {V4: time.monotonic()}
+    await world.run_until(lambda: world.state == "good")
+    monkeypatch.setattr(FakeEchoes, "limit", 0)
+    await world.run_until(lambda: world.state == "lossy")
+    task = asyncio.create_task(world.keeper.run())
+    await asyncio.sleep(0.05)
+    time.sleep(world.keeper._probe + 0.3)  # noqa: ASYNC251
+    world.asked.clear()
+    await asyncio.sleep(0.1)
+    task.cancel()
+    assert world.asked == [V4], "workers are asked once more"
+    assert world.keeper.problem(V4) is None
+    second = World(configuration(), world)
+    second.workers = {V4: None}
+    task = asyncio.create_task(second.keeper.run())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    assert second.keeper.problem(V4) is None
+    await second.run_until(lambda: second.state == "dead")
 
 
 async def test_what_this_node_cannot_send_is_held_against_no_path() -> None:

@@ -62,6 +62,10 @@ def up_to(limit: int) -> Net:
     return lambda ask, now: ask.size <= limit
 
 
+def lossy(chance: random.Random, limit: int, share: float) -> Net:
+    return lambda ask, now: ask.size <= limit and chance.random() < share
+
+
 def only(address: Address) -> Net:
     return lambda ask, now: ask.address == address
 
@@ -117,6 +121,7 @@ def test_after_a_silence_it_is_tried_at_once() -> None:
 
 def test_no_useful_size_is_a_black_hole_and_heals() -> None:
     world = World()
+    world.run(20, everything)
     assert world.run(20, up_to(500)).state is State.BLACK_HOLE
     assert world.path.proven is None
     assert world.path.mtu == 576
@@ -125,6 +130,78 @@ def test_no_useful_size_is_a_black_hole_and_heals() -> None:
     assert len(world.sent) - few < 100 / 5 * 20
     world.until(lambda: world.verdict().state is State.GOOD, everything, 12)
     assert world.path.mtu is None
+
+
+def test_a_host_that_filters_large_echoes_from_the_start_costs_nothing() -> None:
+    world = World()
+    assert world.run(20, up_to(500)).state is State.LARGE_LOST
+    assert world.verdict().problem(4) is world.verdict().problem(6) is None
+    assert (world.path.mtu, world.path.proven) == (None, None)
+    world.until(lambda: world.verdict().state is State.GOOD, everything, 12)
+    assert world.run(20, up_to(500)).state is State.BLACK_HOLE, "now it is known that it answers"
+
+
+def test_another_host_that_filters_large_echoes_is_not_held_against_the_path() -> None:
+    """The one that answered them is gone, and one that never did is asked instead."""
+    world = World()
+    world.run(20, only(A))
+    assert world.path.proven == 1420
+    for _ in range(30):
+        verdict = world.run(1, lambda ask, now: ask.address == B and ask.size == SMALL)
+        assert verdict.problem(4) is verdict.problem(6) is None
+    assert verdict.state is State.LARGE_LOST
+    assert world.path.mtu is None
+
+
+def test_one_lost_echo_does_not_change_who_is_asked() -> None:
+    """Or else a black hole would be excused with a host that filters."""
+    world = World()
+    world.run(20, everything)
+    assert world.run(20, up_to(500)).state is State.BLACK_HOLE
+    lost = world.path.next_at
+    verdict = world.run(20, lambda ask, now: ask.size <= 500 and now != lost)
+    assert verdict.state is State.BLACK_HOLE
+
+
+def test_a_hole_that_is_too_small_for_ipv6_is_left_soon() -> None:
+    world = World()
+    world.run(20, everything)
+    world.run(20, up_to(1200))
+    assert world.verdict().problem(6)
+    assert world.until(lambda: world.verdict().problem(6) is None, everything) < 8
+
+
+def slow(world: World, seconds: float, rtt: float) -> set[State]:
+    """All echoes are answered, and late. What the path was."""
+    states, due = set(), list[tuple[float, Ask]]()
+    end = world.now + seconds
+    while world.now < end:
+        world.now += 0.05
+        for at, ask in [each for each in due if each[0] <= world.now]:
+            due.remove((at, ask))
+            world.path.answer(ask, rtt, world.now)
+        if world.path.next_at <= world.now:
+            due += [(world.now + rtt, ask) for ask in world.path.begin(world.now)]
+        states.add(world.verdict().state)
+    return states
+
+
+def test_a_path_that_is_longer_than_the_timeout_is_good() -> None:
+    world = World()
+    slow(world, 20, 1.1)
+    assert slow(world, 60, 1.1) <= {State.GOOD, State.LOSSY}
+    assert world.path.mtu is None
+    world.run(60, everything)
+    assert slow(world, 60, 1.5) <= {State.GOOD, State.LOSSY}, "a queue has filled"
+
+
+def test_what_was_kept_for_a_handshake_says_nothing_about_the_distance() -> None:
+    world = World()
+    (ask, *_) = world.path.begin(world.path.next_at)
+    world.path.answer(ask, 12.0, world.path.next_at)
+    assert world.path.rtt is None
+    world.run(20, everything)
+    assert world.path.rtt == 0.02
 
 
 def test_a_dead_path_is_known_within_seconds_and_so_is_its_return() -> None:
@@ -156,6 +233,42 @@ def test_an_abandoned_round_says_nothing() -> None:
     world.now = world.path.next_at
     assert world.verdict().state is State.GOOD
     assert world.path.loss == 0.0
+
+
+def test_an_answer_in_a_round_that_was_abandoned_counts() -> None:
+    world = World()
+    world.run(20, everything)
+    world.until(lambda: world.verdict().state is State.DEAD, nothing)
+    (ask, *_) = world.path.begin(world.path.next_at)
+    world.path.answer(ask, 0.02, world.now)
+    world.path.abandon(world.now)
+    assert world.verdict().state is not State.DEAD
+    assert world.run(2.5, nothing).state is not State.DEAD
+
+
+NETS = st.tuples(
+    st.floats(0.1, 40.0), st.sampled_from([0, 99, 300, 700, 1100, 1300, 9000]), st.floats(0.0, 1.0)
+)
+
+
+@settings(max_examples=100)
+@given(st.lists(NETS, max_size=8), st.integers(0, 2**32))
+def test_whatever_was_a_path_that_answers_is_good_soon(
+    history: list[tuple[float, int, float]], seed: int
+) -> None:
+    """`history`: seconds, the largest size that passes, and the share of it that does."""
+    chance = random.Random(seed)
+    world = World()
+    for seconds, limit, share in history:
+        world.run(seconds, lossy(chance, limit, share))
+    world.run(4 * TIMES.interval, everything)
+    verdict = world.verdict()
+    assert verdict.problem(4) is verdict.problem(6) is None
+    for _ in range(20):
+        assert world.run(TIMES.interval, everything).state in (State.GOOD, State.LOSSY)
+    assert world.verdict().state is State.GOOD
+    world.run(TIMES.grow_interval, everything)
+    assert world.path.mtu is None
 
 
 @settings(max_examples=50)

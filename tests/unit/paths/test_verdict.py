@@ -18,12 +18,14 @@ WELL = Facts(
     mtu=1420,
     size=None,
     min_mtu=576,
+    large=1420,
     workers=None,
     data=None,
     response=None,
     calls=0,
     keepalive=15.0,
     stale=False,
+    began=0.0,
 )
 SILENT = replace(WELL, silent=100.0, data=99.0, response=50.0, workers=99.0)
 TIMES = st.none() | st.floats(0, 200)
@@ -33,29 +35,48 @@ def test_what_answers_is_good() -> None:
     assert judge(WELL, 100.0).state is State.GOOD
     assert judge(replace(WELL, lossy=True), 100.0).state is State.LOSSY
     assert judge(replace(WELL, ever=False), 100.0).state is State.UNKNOWN
-    assert judge(WELL, 100.0).problem(6, None) is None
+    assert judge(WELL, 100.0).problem(6) is None
 
 
 def test_nobody_to_ask_is_bad_by_a_stale_handshake_only() -> None:
     nobody = replace(WELL, asked=False, ever=False)
     assert judge(nobody, 100.0).state is State.UNKNOWN
-    assert judge(replace(nobody, stale=True), 100.0).state is State.DEAD
+    stale = replace(nobody, stale=True)
+    assert judge(stale, 100.0).state is State.DEAD
+    assert judge(stale, 5.0).state is State.UNKNOWN, "a first handshake takes its time"
+    assert judge(replace(stale, workers=99.0), 100.0).state is State.UNKNOWN
 
 
 def test_a_lowered_mtu_is_good_where_ipv6_can_live_with_it() -> None:
     verdict = judge(replace(WELL, size=1344), 100.0)
     assert verdict.state is State.GOOD
     assert "1344" in verdict.reason
-    assert verdict.problem(4, 1344) is verdict.problem(6, 1344) is None
+    assert verdict.problem(4) is verdict.problem(6) is None
     small = judge(replace(WELL, size=1200), 100.0)
-    assert small.problem(4, 1200) is None
-    assert "IPv6 needs 1280" in str(small.problem(6, 1200))
+    assert small.problem(4) is None
+    assert "IPv6 needs 1280" in str(small.problem(6))
 
 
 def test_no_useful_size_is_a_black_hole() -> None:
     verdict = judge(replace(WELL, size=0), 100.0)
     assert verdict.state is State.BLACK_HOLE
-    assert verdict.problem(4, 0) == verdict.reason
+    assert verdict.problem(4) == verdict.reason
+
+
+@given(st.sampled_from([0, 100, 575]), st.none() | st.integers(0, 1279), TIMES, TIMES)
+def test_a_host_that_never_answered_large_echoes_may_filter_them(
+    large: int, size: int | None, workers: float | None, data: float | None
+) -> None:
+    verdict = judge(replace(WELL, size=size, large=large, workers=workers, data=data), 100.0)
+    assert verdict.problem(4) is verdict.problem(6) is None
+    if size == 0:
+        assert verdict.state is State.LARGE_LOST
+
+
+def test_a_host_that_filters_echoes_larger_than_1024_bytes_is_kept_for_ipv6() -> None:
+    """As some firewalls do by a single setting."""
+    assert judge(replace(WELL, size=1024, large=1024), 100.0).problem(6) is None
+    assert judge(replace(WELL, size=1024, large=1420), 100.0).problem(6)
 
 
 def test_packets_of_the_peer_say_that_ours_are_lost() -> None:
@@ -68,9 +89,17 @@ def test_packets_of_the_peer_say_that_ours_are_lost() -> None:
 
 
 def test_a_peer_that_calls_again_and_again_does_not_hear_us() -> None:
-    verdict = judge(replace(SILENT, calls=3, ever=False), 120.0)
+    verdict = judge(replace(SILENT, calls=8, ever=False), 140.0)
     assert (verdict.state, verdict.direction) == (State.ONE_WAY, Direction.OUT)
-    assert judge(replace(SILENT, calls=2), 120.0).state is State.DEAD
+    few = judge(replace(SILENT, calls=7), 140.0)
+    assert (few.state, few.direction) == (State.DEAD, None)
+    assert "begins handshakes" in few.reason
+
+
+def test_ends_that_have_never_met_have_time_for_a_handshake() -> None:
+    calling = replace(SILENT, calls=4, ever=False)
+    assert judge(calling, 125.0).state is State.UNKNOWN
+    assert judge(calling, 161.0).state is State.DEAD, "it has called, and calls no more"
 
 
 def test_answered_handshakes_without_a_packet_say_that_its_are_lost() -> None:
