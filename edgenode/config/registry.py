@@ -90,4 +90,4 @@ class Registry(Access):
     linger: Annotated[Duration, Field(le=600)] = 10.0
     """Seconds that a worker stays whose record has gone although it was not draining."""
     hold: Annotated[Duration, Field(le=7 * 86400)] = 3600.0
-    """Seconds that they stay where more than half of a region's records go at once."""
+    """Seconds that they stay where more than half of a region's records go at once, or of all."""

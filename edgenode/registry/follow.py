@@ -57,8 +57,7 @@ async def follow(
             async for after in _changes(etcd, prefix, snapshot, sink, look_interval):
                 snapshot, wait = after, AGAIN
         except (Compacted, _Missed):
-            snapshot = None
-            continue
+            snapshot, wait = None, AGAIN  # not at once: members may be of two clusters, in turns
         except (EtcdError, AnswerError) as error:
             sink.trouble(str(error))
             await etcd.next_endpoint()

@@ -12,7 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from edgenode.config import Config
+from edgenode.config import Config, siblings
 from edgenode.config.networks import Holders
 from edgenode.config.values import Address
 from edgenode.registry.records import Layout, Record, RecordError, WorkerId, parse
@@ -82,10 +82,15 @@ class Rules:
 
     @classmethod
     def of(cls, config: Config) -> Rules:
-        """Configured workers are there first, and so is the node itself."""
+        """Configured workers are there first, and so are the node itself and the other edges."""
         workers = [(r.name, worker) for r in config.regions for worker in r.workers]
         mesh = config.mesh
         own = dict.fromkeys(mesh.addresses, "this node") if mesh else {}
+        edges = {
+            address: f"edge {edge.name}"
+            for edge in config.edges
+            for address in (siblings.addresses(mesh, edge) if mesh else ())
+        }
         told = "{}/{} of the configuration"
         return cls(
             regions=frozenset(region.name for region in config.regions),
@@ -96,7 +101,8 @@ class Rules:
             ),
             families=frozenset(address.version for address in own),
             names={worker.name: told.format(region, worker.name) for region, worker in workers},
-            addresses=own
+            addresses=edges
+            | own
             | {
                 address: told.format(region, worker.name)
                 for region, worker in workers

@@ -95,6 +95,15 @@ async def test_a_fault_of_ours_in_the_watch_is_not_hidden_by_the_looks() -> None
             await follow(store, PREFIX, Told(), 0.05)
 
 
+async def test_members_of_two_clusters_are_not_asked_without_end() -> None:
+    other = {"header": {"cluster_id": "2", "revision": "9"}, "created": True}
+    store: Any = Store([], [other])
+    task = asyncio.create_task(follow(store, PREFIX, Told(), 60.0))
+    await asyncio.sleep(0.5)
+    task.cancel()
+    assert store.asked == 1
+
+
 async def test_numbers_that_no_copy_could_hold_are_refused() -> None:
     store: Any = Store([])
 

@@ -94,6 +94,18 @@ def test_an_old_record_that_takes_anothers_address_is_no_older_than_that_one() -
     assert "10.1.1.5 is the address of fra/w1" in state.judged.refused[0].why
 
 
+def test_no_worker_has_the_mesh_address_of_another_edge() -> None:
+    peers = [
+        {"name": "fra", "public_key": KEY, "allowed": ["10.1.0.0/17"]},
+        {"name": "nyc1", "public_key": KEY, "allowed": ["10.1.200.2/32"], "edge": True},
+    ]
+    mesh = Mesh.model_validate({"addresses": ["198.51.100.193"], "peers": peers})
+    rules = Rules.of(fleet().model_copy(update={"mesh": mesh}))
+    found = judge([entry("fra/w1", 5, addresses=["10.1.200.2"]), entry("fra/w2", 6)], LAYOUT, rules)
+    assert set(found.workers) == {WorkerId("fra", "w2")}
+    assert "10.1.200.2 is the address of edge nyc1" in found.refused[0].why
+
+
 def test_a_key_names_a_worker_in_one_way_only() -> None:
     with pytest.raises(RecordError):
         LAYOUT.who("/edgenode/workers//edgenode/load/fra/w1")
