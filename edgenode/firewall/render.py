@@ -143,7 +143,9 @@ def _answers(config: Config, version: int) -> Iterator[str]:
         return
     peers = config.mesh.peers if config.mesh else ()
     allowed = [net for peer in peers for net in peer.allowed if net.version == version]
-    ports = sorted({service.port for service in config.services})
+    # A name of etcd's may lead there, too.
+    named = {url.port for url in config.registry.endpoints if url.address is None}
+    ports = sorted({service.port for service in config.services} | named)
     yield from (f"{net} . {port}" for net in allowed for port in ports)
     for url in config.registry.endpoints:  # those that are reached through the mesh
         at = url.address
