@@ -116,7 +116,7 @@ class MeshKeeper:
                 self._take(seen.peers, loop.time())
                 twins = self._twins.update(seen.peers, loop.time())
                 self._tell({**twins, **self._resolver.names.problems, **seen.problems})
-                self.problem = ""
+                self._complain(seen.problem)
             except (MeshError, TimeoutError) as error:
                 self._complain(str(error) or f"no answer within {PATIENCE:g} s")
                 ensured = -ENSURE
@@ -222,6 +222,6 @@ class MeshKeeper:
         self._endpoints = now
 
     def _complain(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem and problem != self.problem:
             self._note("mesh", self._device, problem)
         self.problem = problem

@@ -18,19 +18,29 @@ class KeyFiles:
         self._private: PrivateKey | None = None
         self._preshared: dict[Path, PresharedKey] = {}
         self._versions: dict[Path, Version | None] = {}
+        self.own_problem = ""
+        """Why the node's own key file cannot be used any more, as a sentence."""
         self.problems: dict[str, str] = {}
         """By the name of the peer: why its preshared key cannot be used, as a sentence."""
 
     def private(self) -> PrivateKey:
         """The node's own key, made at the first call ever. Raises KeyFileError.
 
-        A running node whose file vanishes keeps its key: it must not make another one.
+        A running node whose file vanishes keeps its key: it must not make another one. So does one
+        whose file cannot be used any more (`own_problem`): it goes on looking after its mesh.
         """
         version = Version.of(self._private_file)
         known = self._versions.get(self._private_file)
-        if self._private is None or version not in (None, known):
+        if self._private is None:
             self._private = load_or_create(self._private_file)
             self._versions[self._private_file] = Version.of(self._private_file)
+        elif version not in (None, known):
+            self._versions[self._private_file] = version
+            self.own_problem = ""
+            try:
+                self._private = load_or_create(self._private_file)
+            except KeyFileError as error:
+                self.own_problem = f"{error}; the key that it had is used meanwhile"
         return self._private
 
     def preshared(self, peers: Iterable[MeshPeer]) -> dict[str, PresharedKey]:

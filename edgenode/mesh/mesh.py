@@ -38,6 +38,8 @@ class Observed:
     """The node's own."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """By the name of a peer: why it is left as it is."""
+    problem: str = ""
+    """What is wrong with the node's own key file, which does not keep it from its mesh."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ class Mesh:
             and all(self._placed(p, p.name in after, present) for p in self._config.peers),
             key.public,
             dict(self._files.problems),
+            self._files.own_problem,
         )
 
     def _known(

@@ -177,3 +177,17 @@ async def test_a_peers_problem_is_told_once_and_when_it_is_over(fake: Fake) -> N
         fake.seen = Observed((FRA,), True)
         await until(lambda: ("mesh", "fra", "that is mended") in notes)
     assert notes.count(("mesh", "fra", "its key is damaged")) == 1
+
+
+async def test_a_bad_key_file_of_our_own_does_not_hide_the_peers(fake: Fake) -> None:
+    notes: list[str] = []
+    keeper = keeping.MeshKeeper(config(), lambda *note: notes.append(note[2]))
+    async with running(keeper):
+        fake.seen = Observed(
+            (replace(FRA, handshake_age=190.0),), True, problem="others may read it"
+        )
+        await until(lambda: keeper.peers[:1] == fake.seen.peers)
+        await until(lambda: keeper.problem == "others may read it")
+        fake.seen = Observed((FRA,), True)
+        await until(lambda: keeper.problem == "")
+    assert notes.count("others may read it") == 1

@@ -85,11 +85,16 @@ def test_our_own_key_when_it_is_switched_lost_or_damaged(tmp_path: Path) -> None
     path.unlink()
     assert files.private().public == other.public, "a running node makes no new identity"
     assert not path.exists()
-    write(path, "damaged")
-    with pytest.raises(KeyFileError, match="is damaged"):
-        files.private()
+    for text, mode, said in (("bad", 0o600, "is damaged"), ("bad", 0o644, "others may read")):
+        write(path, text, mode)
+        for _ in range(2):
+            assert files.private().public == other.public, "it goes on with the one that it had"
+            assert said in files.own_problem
+        with pytest.raises(KeyFileError, match=said):
+            KeyFiles(path).private()
     write(path, first.reveal_base64())
     assert files.private().public == first.public
+    assert files.own_problem == ""
 
 
 def test_a_preshared_key_is_never_shown() -> None:
