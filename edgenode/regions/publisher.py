@@ -114,6 +114,19 @@ class Publisher:
         return not only_order or now - self._published_at >= REORDER_INTERVAL
 
 
+def covers(registry: Registry, last: Table) -> bool:
+    """Whether a registry has every worker of a table, of services that there are still."""
+    known = {(t.key.region, t.key.worker, str(t.endpoint.host)) for t in registry.targets}
+    names = {service.name for service in registry.services}
+    return all(
+        (region.region, target.worker, target.address) in known
+        for service in last.services
+        if service.name in names
+        for region in service.regions
+        for target in region.workers
+    )
+
+
 def _settling_time(registry: Registry) -> float:
     """Seconds after which each target must have been found up or down."""
     probes = [target.probe for target in registry.targets]

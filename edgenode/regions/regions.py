@@ -14,7 +14,7 @@ from edgenode.health.risefall import State
 from edgenode.regions import view
 from edgenode.regions.evidence import ServiceStands
 from edgenode.regions.prober import Clock, Prober
-from edgenode.regions.publisher import Publisher
+from edgenode.regions.publisher import Publisher, covers
 from edgenode.regions.ranking import (
     PathProblem,
     States,
@@ -55,8 +55,9 @@ class Regions:
         `before`: the regions of the configuration before, of which all goes on that did not change.
         Their `run` must have ended, or end now.
 
-        `complete`: whether all workers are in the configuration that is given. If not, `last`
-        stays in force, and nothing is said of what can be reached, until `take` brings them.
+        `complete`: whether all workers are in the configuration that is given. If not, and `last`
+        has others, that stays in force, and nothing is said of what can be reached, until `take`
+        brings them.
 
         `on_reachability` gets each service's name when what `reachable` says has changed.
 
@@ -70,7 +71,7 @@ class Regions:
         self._path_problem = path_problem
         self._prober = Prober(self._registry, lambda key: self._look.set(), clock)
         last = (before.table if before else None) or last
-        self._complete = complete or last is None
+        self._complete = complete or last is None or covers(self._registry, last)
         self._publisher = Publisher(self._registry, clock(), last)
         if before is not None:
             self._prober.take_over(before._prober)

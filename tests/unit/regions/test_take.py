@@ -114,3 +114,29 @@ async def test_without_the_workers_the_last_table_stays(workers: list[Worker]) -
     finally:
         running.cancel()
         await asyncio.wait([running])
+
+
+async def test_a_registry_that_never_answers_hides_no_death_of_a_configured_worker(
+    workers: list[Worker],
+) -> None:
+    """[registry] was added, and its etcd cannot be reached: what was known is all there is."""
+    config = with_workers(two_regions(workers[0].port), fra=["127.0.71.1"], iad=["127.0.71.2"])
+    for worker in workers[:2]:
+        worker.start()
+    seen = Seen()
+    regions = Regions(config, UNBOUND, seen.tables.append)
+    running = asyncio.create_task(regions.run())
+    await until(lambda: sorted(seen.order) == ["fra", "iad"], "both regions")
+    running.cancel()
+    await asyncio.wait([running])
+
+    after = Regions(config, UNBOUND, seen.tables.append, complete=False, before=regions)
+    running = asyncio.create_task(after.run())
+    try:
+        workers[0].stop()
+        await until(lambda: seen.order == ["iad"], "the dead one is out of the table")
+        workers[1].stop()
+        await until(lambda: after.reachable("web") is False, "none can be reached")
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
