@@ -194,7 +194,13 @@ def forget(counters: Tree, table: Table) -> dict[str, Any]:
 
 def retire(counters: Tree) -> dict[str, Any]:
     """The counters of a relay worker that is gone: the totals stay, nothing is live."""
+    # "full" has totals by the services' names, of which one may be "live".
+    kept = {"full": counters["full"]} if "full" in counters else {}
+    return _nothing_live(counters) | kept
+
+
+def _nothing_live(counters: Tree) -> dict[str, Any]:
     return {
-        name: retire(value) if isinstance(value, Mapping) else 0 if name == "live" else value
+        name: _nothing_live(value) if isinstance(value, Mapping) else 0 if name == "live" else value
         for name, value in counters.items()
     }

@@ -69,3 +69,12 @@ def test_a_report_of_an_older_steering() -> None:
     for key in ("listen_failures", "accept_errors", "log_dropped"):
         del message[key]
     assert Report.from_json(message) == Report(at=1.0)
+
+
+def test_a_service_may_be_called_as_a_counter_is() -> None:
+    counters: dict[str, Any] = {
+        "full": {"live": 5},
+        "services": {"full": {"live": 2, "accepted": 7}},
+    }
+    gone = retire(counters)
+    assert gone == {"full": {"live": 5}, "services": {"full": {"live": 0, "accepted": 7}}}
