@@ -174,13 +174,15 @@ class Regions:
 
         Its counters are totals since the relays' start, so a smaller one begins anew.
         """
-        fresh = []
-        for name, counters in message.get("targets", {}).items():
-            failures = int(counters.get("connect_failures", 0))
-            if failures > 0 and failures != self._failures.get(name):
-                fresh.append(name)
-            self._failures[name] = failures
-        self.suspect(fresh)
+        before, self._failures = (
+            self._failures,
+            {
+                name: int(counters.get("connect_failures", 0))
+                for name, counters in message.get("targets", {}).items()
+            },
+        )
+        counts = self._failures.items()
+        self.suspect(name for name, count in counts if count > 0 and count != before.get(name))
 
     def ask(self, addresses: Iterable[Address]) -> None:
         """Probe the workers at these addresses at once: what else is known of them is in doubt."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from typing import NamedTuple
 
 from edgenode.config import Config, Endpoint, RegionProbe, schema
@@ -87,12 +86,8 @@ class Registry:
             found[name] = (*found.get(name, ()), target.key)
         return found
 
-    def targets_of(self, service: schema.Service) -> tuple[Target, ...]:
-        """The targets that a service may use."""
-        return tuple(chain.from_iterable(self.by_region(service).values()))
-
     def by_region(self, service: schema.Service) -> Mapping[str, tuple[Target, ...]]:
-        """The same, by region."""
+        """The targets that a service may use, by region."""
         return self._by_service[service.name]
 
     def draining(self, target: Target) -> bool:

@@ -6,7 +6,7 @@ registered first (the lower create revision), and the other one is refused and n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -192,8 +192,3 @@ def _admit(
             raise RecordError(f"{address} is not in the allowed addresses of any mesh peer")
     if not any(address.version in rules.families for address in record.addresses):
         raise RecordError("this node has no mesh address of the family of its addresses")
-
-
-def in_order(workers: Iterable[WorkerId]) -> Sequence[WorkerId]:
-    """By region and name: the order of every list."""
-    return sorted(workers)

@@ -74,6 +74,7 @@ class SteeringLink:
         self._set_connected(True)
         self._changed.set()  # a steering that was restarted may have an older table
         sending = asyncio.create_task(self._send(writer))
+        sending.add_done_callback(lambda _: writer.close())  # a fault in it must not go unseen
         try:
             while line := await reader.readline():
                 self._receive(line)

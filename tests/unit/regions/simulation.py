@@ -197,7 +197,8 @@ class World:
             }
             assert all(wanted.may_use(key.region) for key in named)
             assert all(self.risefalls[key].state is not State.DOWN for key in named)
-            allowed = [target.key for target in self.registry.targets_of(wanted)]
+            regions = self.registry.by_region(wanted)
+            allowed = [target.key for targets in regions.values() for target in targets]
             up = [key for key in allowed if self.risefalls[key].state is State.UP]
             assert bool(named) or not up, "who is up serves, if there is nobody else"
             found = reachable(self.registry, states, wanted)

@@ -128,6 +128,27 @@ async def test_only_changes_are_sent_to_who_takes_them(tmp_path: Path) -> None:
     assert await kinds(path, new, refused, new) == ["table", "delta", "table", "delta", "delta"]
 
 
+async def test_a_fault_in_sending_is_loud_and_not_a_link_that_sends_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(before: object, after: object) -> object:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("edgenode.steering.link.diff", faulty)
+    server = await asyncio.start_unix_server(
+        Fake(APPLIED | {"deltas": True}).serve, tmp_path / "socket"
+    )
+    link = SteeringLink(tmp_path / "socket")
+    async with server:
+        task = asyncio.create_task(link.run())
+        link.publish(table(1))
+        await until(lambda: link.applied == 1)
+        link.publish(table(2))
+        await asyncio.wait([task], timeout=2)
+        assert task.done()
+        assert str(task.exception()) == "a bug"
+
+
 async def test_failures_are_told(tmp_path: Path) -> None:
     told: list[Sequence[str]] = []
     message: dict[str, object] = {"type": "failures", "targets": ["fra/fra-1", 7]}
