@@ -26,6 +26,8 @@ SILENT = 3
 proven, and it takes as many rounds again to doubt them."""
 VANISHED = 2
 """Full-size echoes in a row that were not answered beside small ones: the search begins."""
+SEARCHES = 3
+"""In a row that find no size of use, or none for IPv6, before that is believed."""
 WINDOW = 20
 """Rounds of which the share of loss is told."""
 LOSSY, LOSSY_NO_MORE = 2, 1
@@ -92,7 +94,9 @@ class Path:
         self._vanished = 0
         self._search: Search | None = None
         self._grave = 0
-        """What the last search found: 2: no size, 1: none for IPv6."""
+        """What was found last: 2: no size, 1: none for IPv6."""
+        self._suspected = (0, 0)
+        """What searches found since that is worse, and how many of them in a row."""
         self._largest: dict[Address, int] = {}
         """The largest echo that each has ever answered."""
         self._size: int | None = None
@@ -338,10 +342,12 @@ class Path:
         grave = 2 if passes is None else int(passes < IPV6_MIN_MTU)
         if grave > self._grave:
             # It makes the path bad: that is not said for a few losses by chance.
-            self._grave = grave
-            self._begin_search()
-            return
-        self._grave = grave
+            suspected, times = self._suspected
+            self._suspected = (grave, times + 1 if suspected == grave else 1)
+            if self._suspected[1] < SEARCHES:
+                self._begin_search()
+                return
+        self._grave, self._suspected = grave, (0, 0)
         self._sized = True
         self._size = None if passes == self._mtu else passes or 0
         if self._size is not None:

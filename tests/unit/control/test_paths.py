@@ -208,7 +208,7 @@ async def test_workers_are_asked_before_a_silent_host_is_held_against_them(
 
 
 async def test_a_pause_of_our_own_makes_nothing_bad(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does a reload. Afterwards what is really dead is found."""
+    """Afterwards what is really dead is found."""
     monkeypatch.setattr(paths, "PAUSE", 0.1)
     world = World(configuration())
     world.workers = {V4: time.monotonic()}
@@ -223,10 +223,22 @@ async def test_a_pause_of_our_own_makes_nothing_bad(monkeypatch: pytest.MonkeyPa
     task.cancel()
     assert world.asked == [V4], "workers are asked once more"
     assert world.keeper.problem(V4) is None
+    world.workers = {V4: None}
+    await world.run_until(lambda: world.state == "dead")
+
+
+async def test_a_reload_makes_nothing_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in doubt is looked at anew: the probes begin anew, too."""
+    monkeypatch.setattr(paths, "LOOK", 0.2)
+    world = World(configuration())
+    world.workers = {V4: time.monotonic()}
+    await world.run_until(lambda: world.state == "good")
+    monkeypatch.setattr(FakeEchoes, "limit", 0)
+    await world.run_until(lambda: world.state == "lossy")
     second = World(configuration(), world)
     second.workers = {V4: None}
     task = asyncio.create_task(second.keeper.run())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     task.cancel()
     assert second.keeper.problem(V4) is None
     await second.run_until(lambda: second.state == "dead")
