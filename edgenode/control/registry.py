@@ -22,6 +22,7 @@ from edgenode.registry.records import Layout, RecordError, parse, parse_load
 from edgenode.registry.revision import Revision, digest
 from edgenode.registry.served import Served, missing, news
 from edgenode.registry.snapshot import Entry, Rules, Snapshot
+from edgenode.registry.threads import in_thread
 from edgenode.state import StateError
 from edgenode.state.registrycopy import Copy, RegistryCopy, Stored
 
@@ -52,7 +53,7 @@ class RegistryKeeper:
     ) -> None:
         """`before`: the keeper under the configuration before, of which what is known goes on.
 
-        Without one the copy on the disk is read.
+        Without one the copy on the disk is read; with one of another prefix, by `run`.
         """
         self._config = config
         self._settings = config.registry
@@ -74,10 +75,15 @@ class RegistryKeeper:
         self._free_at = 0.0
         self._fresh = False
         """Whether what is known is what etcd said, to this process."""
-        if self._settings and before and before._served.layout == self._served.layout:
+        self._unread = False
+        """Whether the copy is still to be read: a node that is at work does not wait for a disk."""
+        same = before is not None and before._served.layout == self._served.layout
+        if self._settings and before and same and not before._unread:
             self._take_over(before)
+        elif self._settings and before:
+            self._unread = True
         elif self._settings:
-            self._load()
+            self._load(self._read())
         self.merged = self._served.merged(config)
         """The configuration, with all workers that are known."""
 
@@ -94,6 +100,9 @@ class RegistryKeeper:
         if self._settings is None or self._etcd is None:
             return
         self._on_workers = on_workers
+        if self._unread:
+            self._load(await in_thread(self._read))
+            self._unread, self.merged = False, self._served.merged(self._config)
         if self.complete:
             on_workers(self.merged)
         prefix, look = self._served.layout.workers, self._settings.look_interval
@@ -218,12 +227,17 @@ class RegistryKeeper:
         for subject, text in news(served, self._served):
             self._note("registry", subject, text)
 
-    def _load(self) -> None:
-        """The copy; none, or one of another prefix, is no harm."""
+    def _read(self) -> Copy | StateError | None:
+        """The copy. Blocks."""
         try:
-            copy = self._copy.load()
+            return self._copy.load()
         except StateError as error:
-            self._note("registry", self._config.node.name, str(error))
+            return error
+
+    def _load(self, copy: Copy | StateError | None) -> None:
+        """Go on with a copy; none, or one of another prefix, is no harm."""
+        if isinstance(copy, StateError):
+            self._note("registry", self._config.node.name, str(copy))
             return
         if copy is None or copy.prefix != self._served.layout.prefix:
             return

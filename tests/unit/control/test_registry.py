@@ -12,7 +12,7 @@ from edgenode.api.registrymetrics import collect
 from edgenode.config import Config
 from edgenode.control.registry import RegistryKeeper
 from edgenode.registry.snapshot import Snapshot
-from edgenode.state.registrycopy import RegistryCopy
+from edgenode.state.registrycopy import Copy, RegistryCopy
 from tests.unit.registry.fleets import entry, fleet, snapshot
 
 Told = list[tuple[str, str, str]]
@@ -177,3 +177,30 @@ async def test_revisions_of_two_edges(config: Config, told: Told) -> None:
     assert one.revision().digest == two.revision().digest, "whatever came between"
     two.known(snapshot(entry("fra/w1", 5)))
     assert one.revision().digest != two.revision().digest
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_a_node_that_is_at_work(
+    config: Config, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[registry] comes with an apply: its copy, of a time when it was there, is read aside."""
+    first = keeper(config, told)
+    first.known(snapshot(entry("fra/w1", 5)))
+    await stored(first)
+    loads = RegistryCopy.load
+
+    def slow(copy: RegistryCopy) -> Copy | None:
+        time.sleep(0.3)
+        return loads(copy)
+
+    monkeypatch.setattr(RegistryCopy, "load", slow)
+    without = keeper(config.model_copy(update={"registry": None}), told)
+    begun = time.monotonic()
+    after = keeper(config, told, without)
+    assert time.monotonic() - begun < 0.2
+    served: list[list[str]] = []
+    task = asyncio.create_task(after.run(lambda merged: served.append(workers(merged))))
+    async with asyncio.timeout(5):
+        while not served:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    task.cancel()
+    assert served[0] == ["fra/fixed", "fra/w1"]
