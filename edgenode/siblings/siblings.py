@@ -169,7 +169,8 @@ class Siblings:
             self._note("sibling", name, "is not heard any more, and counts for nothing")
         self._missed -= heard
         if now - self._since >= UNHEARD:
-            for name in sorted(self._allowed.keys() - heard - self._heard - self._missed):
+            never = {view.sibling for view in self.views if view.arrived is None}
+            for name in sorted(never - self._missed):
                 self._missed.add(name)
                 self._note("sibling", name, f"was never heard: {_TO_BE_HEARD}")
         self._heard = heard

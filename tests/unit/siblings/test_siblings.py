@@ -261,6 +261,22 @@ async def test_who_was_never_heard_is_missed_with_what_to_do(
     assert "a mesh peer with edge = true" in lon.siblings.status(0.0)["edges"][0]["problem"]
 
 
+async def test_who_was_heard_is_never_said_to_be_one_that_was_not(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNHEARD", 0.3)
+    lon = Node("lon1", port)
+    async with running(lon):
+        async with running(Node("nyc1", port)):
+            await eventually(lambda: lon.hears("nyc1"))
+        await eventually(lambda: "sibling nyc1: is not heard any more" in " ".join(lon.notes))
+    again = Node("lon1", port, before=lon.siblings)
+    async with running(again):
+        await asyncio.sleep(0.5)
+    assert not [n for n in lon.notes + again.notes if n.startswith("sibling nyc1: was never")]
+    assert again.siblings.status(0.0)["edges"][0]["problem"] == ""
+
+
 async def test_without_a_device_it_is_said_and_tried_again(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
