@@ -79,6 +79,8 @@ class Siblings:
         self.stale: str = before.stale if before else ""
         """Why this node says of itself that it is stale, as a sentence; else empty."""
         self.conflicts: tuple[str, ...] = before.conflicts if before else ()
+        self._noted: frozenset[str] = before._noted if before else frozenset()
+        """Those of them that were told, too."""
         self._conflict_noted_at: float = before._conflict_noted_at if before else -QUIET
 
     async def run(self) -> None:
@@ -184,11 +186,14 @@ class Siblings:
             self._note("sibling", self._config.node.name, stale or "is not stale any more")
         self.stale = stale
         found = conflicts(self._identity(), fresh, self._allowed, now)
-        news = [text for text in found if text not in self.conflicts]
-        # A sibling that claims another thing each second is not heard of each second.
+        news = [text for text in found if text not in self._noted]
+        self._noted = self._noted.intersection(found)
+        # A sibling that claims another thing each second is not heard of each second, and hides
+        # for a while only what others claim.
         if news and (not self.conflicts or now - self._conflict_noted_at >= QUIET):
             self._conflict_noted_at = now
             self._note("sibling", self._config.node.name, "; ".join(news))
+            self._noted = frozenset(found)
         self.conflicts = found
 
     def status(self, now: float) -> dict[str, Any]:

@@ -236,6 +236,24 @@ async def test_a_copy_of_this_node_is_named_once(port: int) -> None:
         assert lon.siblings.status(0.0)["conflicts"] == list(lon.siblings.conflicts)
 
 
+async def test_a_conflict_that_comes_during_another_is_told_a_little_later(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUIET", 1.0)
+    lon = Node("lon1", port)
+    async with running(lon):
+        with speaker("nyc1", port) as nyc, speaker("sin1", port) as sin:
+            for number in range(1, 40):
+                claims = Identity("copy", "c" * 16, (ADDRESSES["lon1"],))
+                nyc(encode(claims, Telling({}), number, float(number))[0])
+                if number > 10:
+                    other = Identity("lon1", "d" * 16, (ADDRESSES["sin1"],))
+                    sin(encode(other, Telling({}), number, float(number))[0])
+                await asyncio.sleep(0.05)
+    told = [note for note in lon.notes if "edge sin1 calls itself lon1" in note]
+    assert len(told) == 1
+
+
 async def test_another_configuration_goes_on_as_the_same_process(port: int) -> None:
     lon, nyc = Node("lon1", port), Node("nyc1", port)
     async with running(nyc):
