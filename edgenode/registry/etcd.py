@@ -50,6 +50,10 @@ class Unavailable(EtcdError):
     """No endpoint answered, or none that is one of a working cluster."""
 
 
+class TooLong(EtcdError):
+    """An answer is longer than may be kept: less is to be asked for at a time."""
+
+
 class Refused(EtcdError):
     """etcd answered, and will not do it."""
 
@@ -87,8 +91,8 @@ class Etcd:
     async def call(self, path: str, body: Json, *, here_only: bool = False) -> Json:
         """One request: ``call("kv/range", {…})``.
 
-        Endpoints are tried in turn, unless `here_only`. Raises Unavailable, Refused. One that
-        changes something may have been done although no answer came.
+        Endpoints are tried in turn, unless `here_only`. Raises Unavailable, Refused, TooLong. One
+        that changes something may have been done although no answer came.
         """
         failures: list[str] = []
         for _ in self._access.endpoints:
@@ -104,7 +108,7 @@ class Etcd:
     async def watch(self, create: Json) -> AsyncIterator[Json]:
         """The responses to a watch, at the present endpoint; ends where the stream does.
 
-        The first one comes within the timeout. Raises Unavailable, Refused.
+        The first one comes within the timeout. Raises Unavailable, Refused, TooLong.
         """
         url = self.endpoint
         try:
@@ -280,18 +284,18 @@ def _no_answer(url: EtcdUrl, error: Exception, timeout: float) -> str:
 
 
 async def _read(response: aiohttp.ClientResponse, url: EtcdUrl) -> bytes:
-    """The whole answer. Raises Unavailable where it is longer than any of etcd's."""
+    """The whole answer. Raises TooLong."""
     parts, size = [], 0
     async for part in response.content.iter_any():
         size += len(part)
         if size > MAX_ANSWER:
-            raise Unavailable(f"{url}: an answer of more than {MAX_ANSWER} bytes")
+            raise TooLong(f"{url}: an answer of more than {MAX_ANSWER} bytes")
         parts.append(part)
     return b"".join(parts)
 
 
 async def _lines(response: aiohttp.ClientResponse, url: EtcdUrl) -> AsyncIterator[bytes]:
-    """The lines of a stream, until it ends. Raises Unavailable."""
+    """The lines of a stream, until it ends. Raises Unavailable, TooLong."""
     rest = bytearray()
     try:
         async for part in response.content.iter_any():
@@ -302,7 +306,7 @@ async def _lines(response: aiohttp.ClientResponse, url: EtcdUrl) -> AsyncIterato
                 if line.strip():
                     yield bytes(line)
             if len(rest) > MAX_ANSWER:
-                raise Unavailable(f"{url}: an answer of more than {MAX_ANSWER} bytes")
+                raise TooLong(f"{url}: an answer of more than {MAX_ANSWER} bytes")
     except (aiohttp.ClientError, OSError) as error:
         raise Unavailable(f"{url}: the watch was cut: {_printable(str(error))}") from None
 

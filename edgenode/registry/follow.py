@@ -15,7 +15,15 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
 from edgenode.registry.answers import AnswerError, Compacted, Told, page, told
-from edgenode.registry.etcd import OUT_OF_RANGE, Etcd, EtcdError, Refused, encoded, range_end
+from edgenode.registry.etcd import (
+    OUT_OF_RANGE,
+    Etcd,
+    EtcdError,
+    Refused,
+    TooLong,
+    encoded,
+    range_end,
+)
 from edgenode.registry.snapshot import Entry, Snapshot
 
 PAGE = 500
@@ -40,7 +48,7 @@ class Sink(Protocol):
 
 
 class _Missed(Exception):
-    """The count is not what the events have led to."""
+    """The count is not what the events have led to, or they cannot be read."""
 
 
 async def follow(
@@ -71,9 +79,9 @@ async def read_all(etcd: Etcd, prefix: str, *, here_only: bool = False) -> Snaps
     Raises EtcdError, AnswerError, Compacted.
     """
     entries: dict[str, Entry] = {}
-    key, revision, cluster = encoded(prefix), 0, ""
+    key, revision, cluster, limit = encoded(prefix), 0, "", PAGE
     while True:
-        body: dict[str, Any] = {"key": key, "range_end": range_end(prefix), "limit": str(PAGE)}
+        body: dict[str, Any] = {"key": key, "range_end": range_end(prefix), "limit": str(limit)}
         if revision:
             body["revision"] = str(revision)
         try:
@@ -82,6 +90,11 @@ async def read_all(etcd: Etcd, prefix: str, *, here_only: bool = False) -> Snaps
             if error.code == OUT_OF_RANGE and revision:
                 raise Compacted from None
             raise
+        except TooLong:  # whoever wrote such values keeps nobody from reading the others
+            if limit == 1:
+                raise
+            limit //= 2
+            continue
         if cluster and part.header.cluster != cluster:
             raise AnswerError("the endpoints are of different clusters")
         revision, cluster = revision or part.header.revision, part.header.cluster
@@ -152,13 +165,17 @@ async def _watch(
     known: Snapshot,
     responses: asyncio.Queue[Told | Exception],
 ) -> None:
-    async for result in etcd.watch(create):
-        response = told(result)
-        if result.get("created") is True and (
-            response.header.cluster != known.cluster or response.header.revision < known.revision
-        ):
-            raise _Missed  # restored from a backup, or another cluster: revisions begin anew
-        await responses.put(response)
+    try:
+        async for result in etcd.watch(create):
+            response = told(result)
+            header = response.header
+            if result.get("created") is True and (
+                header.cluster != known.cluster or header.revision < known.revision
+            ):
+                raise _Missed  # restored from a backup, or another cluster: revisions begin anew
+            await responses.put(response)
+    except TooLong:
+        raise _Missed from None  # page by page it can be read
 
 
 async def _look(etcd: Etcd, prefix: str, sink: Sink, interval: float, now: list[Snapshot]) -> None:

@@ -14,7 +14,7 @@ from aiohttp import ClientSession, web
 from edgenode.config import secrets
 from edgenode.config.registry import Access
 from edgenode.registry import etcd as module
-from edgenode.registry.etcd import Etcd, Refused, Unavailable
+from edgenode.registry.etcd import Etcd, Refused, TooLong, Unavailable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -97,9 +97,9 @@ async def test_an_answer_without_end_is_bounded(monkeypatch: pytest.MonkeyPatch)
             await response.write(b"x" * 65536)
 
     async with answering(handler) as url, client(url, timeout=5) as etcd:
-        with pytest.raises(Unavailable, match="an answer of more than 100000 bytes"):
+        with pytest.raises(TooLong, match="an answer of more than 100000 bytes"):
             await etcd.call("kv/range", {})
-        with pytest.raises(Unavailable, match="an answer of more than 100000 bytes"):
+        with pytest.raises(TooLong, match="an answer of more than 100000 bytes"):
             _ = [each async for each in etcd.watch({})]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from edgenode.registry import follow as module
 from edgenode.registry.answers import AnswerError
+from edgenode.registry.etcd import TooLong
 from edgenode.registry.follow import follow, read_all
 from edgenode.registry.snapshot import Snapshot
 
@@ -72,6 +73,29 @@ async def test_keys_that_are_no_text_are_read_past(monkeypatch: pytest.MonkeyPat
     found = await read_all(store, PREFIX)
     assert len(found.entries) == 9
     assert PREFIX + "fra/w1" in found.entries
+
+
+async def test_values_that_are_far_too_long_keep_nobody_from_reading_the_others() -> None:
+    store: Any = Store([PREFIX.encode() + b"fra/w%d" % n for n in range(9)])
+    answers = store.call
+
+    async def call(path: str, body: Mapping[str, Any], **_: object) -> Mapping[str, Any]:
+        if int(body["limit"]) > 2:
+            raise TooLong("an answer of more than 16777216 bytes")
+        found: Mapping[str, Any] = await answers(path, body)
+        return found
+
+    store.call = call
+    assert len((await read_all(store, PREFIX)).entries) == 9
+    # An event of that kind: all is read again, page by page.
+    store.events = [TooLong("a line of more than 16777216 bytes")]
+    told = Told()
+    task = asyncio.create_task(follow(store, PREFIX, told, 60.0))
+    async with asyncio.timeout(5):
+        while len(told.snapshots) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    task.cancel()
+    assert not told.problems
 
 
 async def test_events_that_make_it_too_many_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
