@@ -87,6 +87,7 @@ def entry(kv: Any) -> Entry:
         _bytes(kv, "value")[: MAX_VALUE + 1],
         number(kv, "create_revision"),
         number(kv, "mod_revision"),
+        number(kv, "lease"),
     )
 
 

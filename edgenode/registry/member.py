@@ -33,6 +33,8 @@ class Member:
         self.who = who
         self._identity = identity
         self._lease: str | None = None
+        self._registered: Record | None = None
+        """What it has put under this lease."""
 
     async def register(self, record: Record, lease: float) -> None:
         """Have just this record there, under our lease, which is made if it has ended."""
@@ -50,20 +52,60 @@ class Member:
             answer = await self._etcd.call("lease/grant", {"TTL": str(max(1, round(lease)))})
             self._lease = str(number(answer, "ID"))
         put = {"value": encoded(record.render()), "lease": self._lease}
-        await self._change({"request_put": {"key": self._key, **put}}, may_be_absent=True)
+        try:
+            await self._change({"request_put": {"key": self._key, **put}}, may_be_absent=True)
+        except (EtcdError, AnswerError):
+            self._registered = None  # it may have been put
+            raise
+        self._registered = record
 
-    async def keep_alive(self) -> bool:
-        """Whether lease and record are still there; if not, it has to register again."""
+    async def keep_alive(self) -> str:
+        """What has become of its lease or record, so that it has to register again; else empty."""
+        ended = "is not registered any more"
         if self._lease is None:
-            return False
+            return ended
         answer = await self._etcd.call("lease/keepalive", {"ID": self._lease})
         result = answer.get("result")
         if not isinstance(result, dict):
             raise AnswerError("the answer to a sign of life is none of etcd's")
         if number(result, "TTL") == 0:
-            self._lease = None
-            return False
-        return await self._entry() is not None
+            self._lease = self._registered = None
+            return ended
+        entry = await self._entry()
+        return ended if entry is None else self._changed(entry)
+
+    def _changed(self, entry: Entry) -> str:
+        """By others; whether it drains is an operator's matter. Raises MemberError."""
+        if self._on_another_lease(entry):
+            found = self._own(entry)
+            raise MemberError(
+                f"{self.who} is registered by another machine that has this one's identity "
+                f"({self._identity}; addresses {', '.join(map(str, found.addresses))}): a copy of "
+                "this one? Give it another name, remove the file identity in its state_dir, and "
+                "restart edgenode worker join there, then here"
+            )
+        try:
+            found = parse(entry.value)
+        except RecordError as error:
+            return f"has lost its record in etcd to what is none ({error}): look at what wrote it"
+        if self._registered is None:
+            return ""
+        same = found.model_copy(update={"draining": self._registered.draining})
+        if same == self._registered and str(entry.lease) == self._lease:
+            return ""
+        return "has had its record in etcd changed by others: look at who does that"
+
+    def _on_another_lease(self, entry: Entry) -> bool:
+        """Then somebody keeps it there: it is not only written by hand."""
+        return entry.lease != 0 and str(entry.lease) != self._lease
+
+    def _lies_on_ours(self, entry: Entry) -> bool:
+        """Whether it is garbage, in the place of what we have registered."""
+        try:
+            parse(entry.value)
+        except RecordError:
+            return self._registered is not None and not self._on_another_lease(entry)
+        return False
 
     async def report(self, load: Load) -> None:
         """Say how busy it is; nothing where it is not registered."""
@@ -124,7 +166,7 @@ class Member:
                 f"addresses {', '.join(map(str, record.addresses))}; this one is "
                 f"{self._identity}): give one of them another name; or, if that one is gone for "
                 "good, wait until its lease has ended, or remove it (edgenode worker leave "
-                f"--identity {record.identity})"
+                f"--region {self.who.region} --name {self.who.name} --identity {record.identity})"
             )
         return record
 
@@ -161,7 +203,8 @@ class Member:
                     return
                 compare = {"target": "VERSION", "version": "0"}
             else:
-                self._own(entry)
+                if not self._lies_on_ours(entry):
+                    self._own(entry)
                 compare = {"target": "MOD", "mod_revision": str(entry.modified)}
             answer = await self._etcd.call(
                 "kv/txn",
@@ -194,6 +237,8 @@ class Keeper:
         self._say = say
         self._registered: Record | None = None
         self._trouble = ""
+        self._lost = ""
+        """What had become of the record, when etcd was last asked."""
         self.hurry = asyncio.Event()
         """Set: the record is another one."""
 
@@ -214,7 +259,7 @@ class Keeper:
                 self._complain("etcd", str(error))
             if self._trouble:
                 wait = min(2 * wait, AGAIN_AT_MOST) or AGAIN
-                delay = wait * random.uniform(0.7, 1.3)
+                delay = min(wait, self._lease / 3) * random.uniform(0.7, 1.3)
             else:
                 delay, wait = self._lease / 3, 0.0
             try:
@@ -226,13 +271,20 @@ class Keeper:
 
     async def _once(self) -> None:
         wanted = self._record()
-        if self._registered is not None and not await self._member.keep_alive():
-            self._registered = None
-            self._say(f"{self._member.who} is not registered any more: once again")
+        known = False
+        if self._registered is not None:
+            lost = await self._member.keep_alive()
+            known = bool(lost) and lost == self._lost
+            self._lost = lost
+            if lost:
+                self._registered = None
+                if not known:
+                    self._say(f"{self._member.who} {lost}; it registers once again")
         if wanted != self._registered:
             await self._member.register(wanted, self._lease)
             drains = ", draining" if wanted.draining else ""
-            self._say(f"{self._member.who} is registered{drains}")
+            if not known:
+                self._say(f"{self._member.who} is registered{drains}")
             self._registered = wanted
         elif self._trouble:
             self._say("etcd answers again")

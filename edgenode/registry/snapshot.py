@@ -27,6 +27,8 @@ class Entry:
     value: bytes
     created: int
     modified: int
+    lease: int = 0
+    """0: it hangs on none."""
 
 
 @dataclass(frozen=True)
