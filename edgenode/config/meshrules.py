@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from edgenode.config.errors import KeyPath, Problem, duplicates, spell
-from edgenode.config.networks import Holders, Keyed, overlaps
+from edgenode.config.networks import Holders, Keyed, overlaps, unusable
 from edgenode.config.schema import Mesh
-from edgenode.config.values import Endpoint, decode_key
+from edgenode.config.values import Address, Endpoint, Network, decode_key
 
 MOST = 1 / 64
 """Of all addresses of a family: what peers may be allowed together. All of RFC 1918 is 0.4 %, and
 fc00::/7 (RFC 4193) half of this; what is more is a default route in pieces."""
+_LINK_LOCAL = IPv4Network("169.254.0.0/16")
+"""RFC 3927. A neighbor or an endpoint may be there, on a link of its own; nothing in a mesh."""
 
 
 def check(mesh: Mesh) -> Iterator[Problem]:
@@ -31,7 +33,9 @@ def check(mesh: Mesh) -> Iterator[Problem]:
         for p, peer in enumerate(mesh.peers)
         for a, network in enumerate(peer.allowed)
     ]
-    yield from _everything(allowed)
+    everything = [*_everything(allowed)]
+    yield from everything or _nobodys(mesh, allowed)
+    yield from _endpoints(mesh)
     yield from _ranges(mesh, allowed)
 
 
@@ -54,12 +58,48 @@ def _keys(mesh: Mesh) -> Iterator[Problem]:
                 continue
             key: KeyPath = ("mesh", "peers", p, field)
             keys.append((key, text))
+            what = "is no WireGuard key: write what `edgenode mesh key` prints on that node"
             try:
-                decode_key(text)
+                if not any(decode_key(text)):  # no session comes of it (RFC 7748, section 6.1)
+                    yield Problem(key, f"{what} (all its bytes are zero)")
             except ValueError as error:
-                what = "is no WireGuard key: write what `edgenode mesh key` prints on that node"
                 yield Problem(key, f"{what} ({error})")
     yield from duplicates("peer's public_key", keys)
+
+
+def _nobodys(mesh: Mesh, allowed: list[Keyed]) -> Iterator[Problem]:
+    """Addresses that no node of a mesh can have."""
+    for a, address in enumerate(mesh.addresses):
+        if why := _no_mesh_address(address):
+            yield Problem(("mesh", "addresses", a), f"{address} cannot be a mesh address: {why}")
+    for key, network in allowed:
+        if why := _no_mesh_address(network):
+            yield Problem(key, f"{network} cannot be behind a peer: {why}")
+
+
+def _no_mesh_address(one: Address | Network) -> str | None:
+    network = ip_network(one)
+    if isinstance(network, IPv4Network) and network.overlaps(_LINK_LOCAL):
+        return f"{_LINK_LOCAL} is link-local"
+    return unusable(network)
+
+
+def _endpoints(mesh: Mesh) -> Iterator[Problem]:
+    """Where no other node can be reached, or two peers would be one node."""
+    endpoints: list[tuple[KeyPath, object]] = []
+    for p, peer in enumerate(mesh.peers):
+        key: KeyPath = ("mesh", "peers", p, "endpoint")
+        endpoint = peer.endpoint
+        if endpoint is None:
+            continue
+        endpoints.append((key, endpoint))
+        if not isinstance(endpoint, Endpoint):
+            continue
+        if why := unusable(endpoint.host):
+            yield Problem(key, f"{endpoint.host} cannot be another node's: {why}")
+        elif endpoint.host in mesh.addresses:
+            yield Problem(key, f"{endpoint.host} is our own mesh address")
+    yield from duplicates("peer's endpoint", endpoints)
 
 
 def _ranges(mesh: Mesh, allowed: list[Keyed]) -> Iterator[Problem]:

@@ -17,12 +17,13 @@ _UNUSABLE: dict[Network, str] = {
         "127.0.0.0/8": "loopback",
         "224.0.0.0/4": "multicast",
         "240.0.0.0/4": "reserved or broadcast",
-        "::/8": "unspecified, loopback or IPv4 in IPv6",
+        "::/32": "unspecified, loopback or IPv4 in IPv6",
         "fe80::/10": "link-local",
         "ff00::/8": "multicast",
     }.items()
 }
-"""RFC 6890 and RFC 4291: no router takes a packet for these to another host."""
+"""RFC 6890 and RFC 4291: no router takes a packet for these to another host. 64:ff9b::/96, by which
+a node without IPv4 reaches it (RFC 6052), is none of them."""
 
 
 def unusable(one: Address | Network) -> str | None:

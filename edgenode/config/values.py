@@ -212,8 +212,9 @@ EndpointField = Annotated[
 
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST_NAME = re.compile(rf"({_LABEL}\.)*(?!\d+\.?$){_LABEL}\.?")
-"""RFC 1123, section 2.1; the last label is no number, so that no address is taken for a name."""
+_HOST_NAME = re.compile(rf"({_LABEL}\.)*(?!(\d+|0x[\da-f]*)\.?$){_LABEL}\.?")
+"""RFC 1123, section 2.1; the last label is no number, so that no address is taken for a name:
+a resolver takes 0x7f000001 for 127.0.0.1 (inet_aton(3))."""
 
 
 @dataclass(frozen=True, order=True)

@@ -70,7 +70,7 @@ addresses = ["198.51.100.201"]
 addresses = ["198.51.100.193"]
 [[mesh.peers]]
 name = "fra"
-public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+public_key = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
 endpoint = "198.51.100.41:51820"
 allowed = ["198.51.100.200/29"]
 """
@@ -121,7 +121,7 @@ def test_a_good_configuration_loads_with_its_types() -> None:
             "0.01",
         ),
         ('"http://192.0.2.1/health"', '"http://example.net/"', "checks[1].url", "an address"),
-        ("AAAA=", "AA", "mesh.peers[0].public_key", "WireGuard key"),
+        ("AgI=", "AA", "mesh.peers[0].public_key", "WireGuard key"),
         ('"198.51.100.200/29"', '"0.0.0.0/0"', "mesh.peers[0].allowed[0]", "default route"),
         (
             '"198.51.100.201"',

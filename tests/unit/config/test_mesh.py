@@ -18,7 +18,7 @@ from edgenode.config.values import Endpoint, NamedEndpoint, parse_mesh_endpoint
 from tests.unit.config.test_config import GOOD
 from tests.unit.mesh.worlds import public_key
 
-KEY = 'public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="'
+KEY = 'public_key = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="'
 
 
 def mesh(*allowed: str, **fields: Any) -> Mesh:
@@ -75,6 +75,82 @@ def test_what_is_refused_and_where(line: str, where: str, what: str) -> None:
         loads(text)
     assert [spell(problem.key) for problem in refused.value.problems] == [where]
     assert what in str(refused.value)
+
+
+ZERO = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"public_key": ZERO}, "public_key: is no WireGuard key"),
+        ({"next_public_key": ZERO}, "next_public_key: is no WireGuard key"),
+        *(
+            (
+                {"endpoint": f"{host}:51820"},
+                f"endpoint: {host.strip('[]')} cannot be another node's",
+            )
+            for host in ("0.0.0.0", "224.0.0.1", "127.0.0.1", "[::1]", "[fe80::1]", "[::]")
+        ),
+        ({"endpoint": "198.51.100.193:51820"}, "endpoint: 198.51.100.193 is our own mesh address"),
+        *(
+            ({"allowed": [network]}, f"allowed[0]: {network} cannot be behind a peer")
+            for network in (
+                "127.0.0.0/16",
+                "224.0.0.0/8",
+                "169.254.0.0/16",
+                "ff00::/8",
+                "fe80::/64",
+                "::ffff:0:0/96",
+            )
+        ),
+    ],
+)
+def test_what_can_never_work_is_refused(fields: dict[str, Any], problem: str) -> None:
+    found = said(mesh(**{"allowed": ["198.51.100.200/29"], **fields}))
+    assert len(found) == 1, found
+    assert found[0].startswith(f"mesh.peers[0].{problem}")
+
+
+def test_what_a_mesh_may_be_used_for_is_not_refused() -> None:
+    """NAT64 (RFC 6052), and an endpoint on a link of its own."""
+    assert said(mesh("64:ff9b::c633:6400/120", endpoint="169.254.7.1:51820")) == []
+    assert said(mesh("198.51.100.200/29", endpoint="[64:ff9b::c633:6429]:51820")) == []
+
+
+def test_an_own_mesh_address_is_one_that_the_device_can_have() -> None:
+    peer = {"name": "x", "public_key": public_key(1), "allowed": ["198.51.100.200/29"]}
+    for address in ("127.0.0.1", "169.254.1.1", "fe80::1"):
+        found = said(Mesh.model_validate({"addresses": [address], "peers": [peer]}))
+        assert [line.partition(":")[0] for line in found] == ["mesh.addresses[0]"], found
+
+
+@pytest.mark.parametrize("host", ["192.0.2.41", "fra.example.net"])
+def test_two_peers_at_one_endpoint_are_refused(host: str) -> None:
+    def two(first: str, second: str) -> list[str]:
+        peers = [
+            {
+                "name": name,
+                "public_key": public_key(n),
+                "allowed": [f"198.51.100.{n}/32"],
+                "endpoint": endpoint,
+            }
+            for n, (name, endpoint) in enumerate([("fra", first), ("iad", second)], 1)
+        ]
+        return said(Mesh.model_validate({"addresses": ["198.51.100.193"], "peers": peers}))
+
+    found = two(f"{host}:51820", f"{host}:51820")
+    assert len(found) == 1
+    assert "mesh.peers[1].endpoint" in found[0]
+    assert "already defined at mesh.peers[0].endpoint" in found[0]
+    assert two(f"{host}:51820", f"{host}:51821") == [], "two nodes behind one NAT"
+
+
+@pytest.mark.parametrize("text", ["0x7f000001:51820", "0x7f.0x1:51820", "fra.0x:51820"])
+def test_a_number_is_no_name(text: str) -> None:
+    """A resolver takes it for an address: inet_aton(3)."""
+    with pytest.raises(ValueError, match="write"):
+        parse_mesh_endpoint(text)
 
 
 @pytest.mark.parametrize("text", ["fra1.example.net:51820", "FRA1.Example.net.:1", "worker:65535"])

@@ -71,7 +71,7 @@ MESH = """
 addresses = ["198.51.100.193"]
 [[mesh.peers]]
 name = "fra"
-public_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+public_key = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI="
 allowed = ["10.1.0.0/16"]
 """
 
