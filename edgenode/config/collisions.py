@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgenode.config.errors import KeyPath, Problem, spell
-from edgenode.config.networks import Holders, Keyed, unusable
+from edgenode.config.networks import Holders, Keyed, overlaps, unusable
 from edgenode.config.schema import Config, Neighbor
 from edgenode.config.values import Address, Endpoint
 
@@ -66,7 +66,13 @@ def _cut_off(config: Config) -> Iterator[Problem]:
         for p, peer in enumerate(peers)
         for a, network in enumerate(peer.allowed)
     ]
-    announced = Holders(_announced(config))
+    prefixes = [*_announced(config)]
+    for (first_key, first), (key, second) in overlaps([*prefixes, *allowed]):
+        if first_key[0] != key[0]:  # of one kind: other rules tell those
+            what = f"{second} overlaps the anycast prefix {first} ({spell(first_key)})"
+            why = "users' addresses are not in the mesh; name the peer's own alone"
+            yield Problem(key, f"{what}: {why}", depends=first_key)
+    announced = Holders(prefixes)
     mesh = Holders(allowed)
     for key, address, what, outside in _others(config):
         if held := announced.of(address):

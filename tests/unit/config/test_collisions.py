@@ -68,6 +68,20 @@ V4 = "198.51.100.3"
             "mesh.peers[0].allowed[1]",
             "the endpoint 198.51.100.41",
         ),
+        *(
+            (
+                '["198.51.100.200/29"]',
+                f'["198.51.100.200/29", "{network}"]',
+                "mesh.peers[0].allowed[1]",
+                f"{network} overlaps the anycast prefix {prefix} (groups[{place}])",
+            )
+            for network, prefix, place in (
+                ("192.0.2.0/24", "192.0.2.0/24", "1].prefixes[0"),
+                ("192.0.2.128/25", "192.0.2.0/24", "1].prefixes[0"),
+                ("203.0.112.0/22", "203.0.113.0/24", "0].prefixes[0"),
+                ("2001:db8:113::7/128", "2001:db8:113::/48", "0].prefixes[1"),
+            )
+        ),
         ('"web"\npre', '"web"\naddress_device = "wg0"\npre', "groups[0].address_device", "mesh"),
         (
             '"web"\npre',
