@@ -21,7 +21,7 @@ KEYS = {
 
 @pytest.mark.parametrize("node", TOPOLOGY.edges, ids=lambda node: str(node.name))
 def test_an_edge_has_a_configuration_that_edgenode_takes(node: Edge) -> None:
-    keys = {name: "A" * 42 + chr(ord("A") + 4 * n) + "=" for n, name in enumerate(KEYS)}
+    keys = {name: "A" * 42 + chr(ord("A") + 4 * n) + "=" for n, name in enumerate(KEYS, 1)}
     settings = edge.Settings(grace=1.5, drain_time=7)
     directory = Path("/run/edgenode-lab/x/y")
     text = edge.configuration(TOPOLOGY, node, directory, "x-lon1", keys, settings)
