@@ -155,7 +155,10 @@ class RegistryKeeper:
                 if self.complete
                 else "and there is no copy: no worker is known but those of the configuration"
             )
-            self._note("registry", self._where(), f"{problem}; {since}")
+            where, text = self._where(), problem
+            if problem.startswith((f"{where}: ", f"{where} ")):  # it is the subject already
+                text = problem.removeprefix(where).lstrip(": ")
+            self._note("registry", where, f"{text}; {since}")
         self._problem = problem
 
     # -- for others -----------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import base64
 import contextlib
 import json
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -278,9 +279,23 @@ def _no_answer(url: EtcdUrl, error: Exception, timeout: float) -> str:
         return f"{url}: no answer within {timeout:g} s"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"{url}: its certificate is not accepted: {_printable(str(error.certificate_error))}"
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.strerror:
-        return f"{url}: {_printable(error.os_error.strerror)}"
-    return f"{url}: {_printable(str(error)) or type(error).__name__}"
+    return f"{url}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    """In the system's words, or ours, where Python's would be of its own parts."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it ended the connection without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "it ended the connection in the middle of an answer"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS: {_printable(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return _printable(text) or type(error).__name__
 
 
 async def _read(response: aiohttp.ClientResponse, url: EtcdUrl) -> bytes:
@@ -308,7 +323,7 @@ async def _lines(response: aiohttp.ClientResponse, url: EtcdUrl) -> AsyncIterato
             if len(rest) > MAX_ANSWER:
                 raise TooLong(f"{url}: an answer of more than {MAX_ANSWER} bytes")
     except (aiohttp.ClientError, OSError) as error:
-        raise Unavailable(f"{url}: the watch was cut: {_printable(str(error))}") from None
+        raise Unavailable(f"{url}: the watch was cut: {_reason(error)}") from None
 
 
 def _decoded(raw: bytes, url: EtcdUrl) -> Json:

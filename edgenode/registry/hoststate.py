@@ -35,8 +35,10 @@ class HostState:
         except FileNotFoundError:
             text = str(uuid.uuid4())
             self._replace(self._identity, text + "\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise HostStateError(f"{self._identity} cannot be read: {error}") from None
+        except OSError as error:
+            raise HostStateError(f"{self._identity} cannot be read: {_why(error)}") from None
+        except UnicodeDecodeError:
+            text = ""
         if not _IDENTITY.fullmatch(text):
             raise HostStateError(
                 f"{self._identity} holds no identity (8 to 64 letters, digits and +/=_.:-): "
@@ -57,7 +59,7 @@ class HostState:
         try:
             self._draining.unlink(missing_ok=True)
         except OSError as error:
-            raise HostStateError(f"{self._draining} cannot be removed: {error}") from None
+            raise HostStateError(f"{self._draining} cannot be removed: {_why(error)}") from None
 
     def hold(self) -> int | None:
         """A descriptor to be kept by the one `join` of this host; None: another one runs."""
@@ -65,7 +67,7 @@ class HostState:
             self._lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise HostStateError(f"{self._lock} cannot be opened: {error}") from None
+            raise HostStateError(f"{self._lock} cannot be opened: {_why(error)}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -78,4 +80,9 @@ class HostState:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             durable.replace(path, text, 0o644)
         except OSError as error:
-            raise HostStateError(f"{path} cannot be written: {error}") from None
+            raise HostStateError(f"{path} cannot be written: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    denied = isinstance(error, PermissionError)
+    return f"{error.strerror or error}{': are you root?' if denied else ''}"

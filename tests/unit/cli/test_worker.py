@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> str:
 def test_a_drain_without_etcd_is_remembered(config: str, tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["worker", "drain", "--config", config])
     assert found.exit_code == 1
-    assert "http://127.0.0.1:1: Connect" in found.output
+    assert "http://127.0.0.1:1: Connection refused; it" in found.output
     assert "it is remembered here all the same" in found.output
     assert HostState(tmp_path / "state").draining
 

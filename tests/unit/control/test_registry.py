@@ -10,6 +10,7 @@ import pytest
 
 from edgenode.api.registrymetrics import collect
 from edgenode.config import Config
+from edgenode.config.registry import Registry
 from edgenode.control.registry import RegistryKeeper
 from edgenode.registry.snapshot import Snapshot
 from edgenode.state.registrycopy import Copy, RegistryCopy
@@ -60,6 +61,26 @@ async def test_a_restart_without_etcd_serves_the_copy(config: Config, told: Told
     assert len([text for _, _, text in told if "refused" in text]) == 1, "said once"
     again.heard()
     assert again.status()["problem"] == ""
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("https://etcd1:2379: Connection refused", "Connection refused; "),
+        ("https://etcd1:2379 does not answer as etcd does", "does not answer as etcd does; "),
+        ("https://etcd1:23790: no leader", "https://etcd1:23790: no leader; "),
+        ("https://etcd1:2379: x; https://etcd2:2379: y", "x; https://etcd2:2379: y; "),
+    ],
+)
+async def test_the_endpoint_is_named_once(
+    config: Config, told: Told, problem: str, said: str
+) -> None:
+    registry = Registry.model_validate({"endpoints": ["https://etcd1:2379"]})
+    made = keeper(config.model_copy(update={"registry": registry}), told)
+    made.trouble(problem)
+    assert told[-1][:2] == ("registry", "https://etcd1:2379")
+    assert told[-1][2].startswith(said)
+    assert made.status()["problem"] == problem
 
 
 async def test_the_age_of_a_copy_goes_on(config: Config, told: Told, tmp_path: Path) -> None:

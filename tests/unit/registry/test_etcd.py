@@ -65,6 +65,59 @@ async def test_what_is_no_answer(status: int, body: bytes, said: str) -> None:
     assert str(caught.value).isprintable()
 
 
+async def test_a_watch_and_an_answer_that_break_off_are_told_without_python() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if not request.path.endswith("watch"):
+            response.content_length = 100
+        await response.prepare(request)
+        await response.write(b'{"result": {}}\n')
+        assert request.transport
+        request.transport.close()
+        return response
+
+    async with answering(handler) as url, client(url) as etcd:
+        with pytest.raises(Unavailable) as caught:
+            _ = [each async for each in etcd.watch({})]
+        assert str(caught.value) == (
+            f"{url}: the watch was cut: it ended the connection in the middle of an answer"
+        )
+        with pytest.raises(Unavailable) as caught:
+            await etcd.call("kv/range", {})
+        assert str(caught.value) == f"{url}: it ended the connection in the middle of an answer"
+
+
+async def test_who_does_not_answer_is_told_without_python() -> None:
+    async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async def said(url: str) -> str:
+        async with client(url) as etcd:
+            with pytest.raises(Unavailable) as caught:
+                await etcd.call("kv/range", {})
+        return str(caught.value).removeprefix(f"{url}: ")
+
+    server = await asyncio.start_server(ends, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await said(f"http://127.0.0.1:{port}") == (
+            "it ended the connection without an answer"
+        )
+    assert await said("http://127.0.0.1:1") == "Connection refused"
+
+
+async def test_who_speaks_no_tls_is_told_so() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        raise AssertionError
+
+    async with answering(handler) as url, client(url.replace("http", "https")) as etcd:
+        with pytest.raises(Unavailable) as caught:
+            await etcd.call("kv/range", {})
+    assert ": no TLS: " in str(caught.value)
+    assert "_ssl.c" not in str(caught.value)
+
+
 async def test_the_next_endpoint_is_tried() -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.json_response({"count": "7"})

@@ -36,6 +36,19 @@ def test_a_drain_is_remembered(tmp_path: Path) -> None:
     assert not HostState(tmp_path / "new").draining
 
 
+def test_who_may_not_write_is_told_what_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, *more: object) -> None:
+        raise PermissionError(13, "Permission denied", f"{path}.new")
+
+    monkeypatch.setattr("edgenode.durable.replace", denied)
+    with pytest.raises(HostStateError) as caught:
+        HostState(tmp_path).drain(True)
+    said = f"{tmp_path}/draining cannot be written: Permission denied: are you root?"
+    assert str(caught.value) == said
+
+
 def test_one_join_a_host(tmp_path: Path) -> None:
     held = HostState(tmp_path).hold()
     assert held is not None
