@@ -58,7 +58,21 @@ def switch_back(path: Path) -> None:
     if not former_file(path).exists():
         raise KeyFileError(f"there is no former key {former_file(path)}: this node never switched")
     load_or_create(former_file(path))
+    _refuse_to_write_over(next_file(path), unless=(path, former_file(path)))
     _move(path, next_file(path), former_file(path))
+
+
+def _refuse_to_write_over(coming: Path, unless: tuple[Path, Path]) -> None:
+    """A next key that was prepared since: peers may wait for it. Raises KeyFileError.
+
+    `unless`: the files of a switch that was cut short, of which two are one; `_move` knows them.
+    """
+    if not coming.exists() or coming.samefile(unless[0]) or unless[1].samefile(unless[0]):
+        return
+    raise KeyFileError(
+        f"{coming} holds a key that was prepared since the last switch, and the way back would "
+        "write over it: remove that file if no peer is to know its key"
+    )
 
 
 def _move(path: Path, kept: Path, coming: Path) -> None:

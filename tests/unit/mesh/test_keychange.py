@@ -157,3 +157,16 @@ def test_a_full_disk_moves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) 
         switched(fake)
     assert keys(path) == (old, new, None)
     assert fake.ensured == []
+
+
+def test_the_way_back_writes_over_no_key_that_was_prepared_since(path: Path) -> None:
+    old, new = load_or_create(path).public, prepare(path).public
+    fake = Fake(path, {new: {"fra"}, old: {"fra"}})
+    switched(fake)
+    third = prepare(path).public
+    with pytest.raises(KeyFileError, match="was prepared since the last switch"):
+        switched(fake, back=True)
+    assert keys(path) == (new, third, old)
+    next_file(path).unlink()
+    fake.ensured.clear()
+    assert switched(fake, back=True).public_key == old
