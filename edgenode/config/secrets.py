@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from edgenode import regularfile
 from edgenode.config import certificates
 from edgenode.config.checks import TlsOptions
 from edgenode.config.errors import KeyPath, Problem
 from edgenode.config.registry import Access
-from edgenode.config.schema import Config
+from edgenode.config.schema import Config, Mesh
 from edgenode.config.values import decode_key
 
 MAX_PASSWORD = 80
@@ -101,6 +104,26 @@ def check(config: Config) -> Iterator[Problem]:
         pass  # `complain` says why
     if trouble := complain(config.private_key_file):
         yield Problem(("mesh", "private_key_file"), trouble)
+    else:
+        yield from _own_key(config.mesh, config.private_key_file)
+
+
+def _own_key(mesh: Mesh, path: Path) -> Iterator[Problem]:
+    """A key that is damaged is not told here: the node has another one made, or says so."""
+    try:
+        raw = decode_key(regularfile.read(path, 256).decode("ascii", "replace").strip())
+    except (OSError, ValueError):
+        return
+    public = X25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
+    own = base64.b64encode(public).decode()
+    for position, peer in enumerate(mesh.peers):
+        for field in ("public_key", "next_public_key"):
+            if getattr(peer, field) == own:
+                what = (
+                    f"is this node's own key, of {path}: write what `edgenode mesh key` prints on "
+                    f"{peer.name} itself"
+                )
+                yield Problem(("mesh", "peers", position, field), what)
 
 
 def _preshared(path: Path) -> str | None:

@@ -15,6 +15,7 @@ from edgenode.config.values import Endpoint
 from edgenode.mesh import device, link
 from edgenode.mesh.ages import Ages
 from edgenode.mesh.errors import MeshError, MeshUnavailable
+from edgenode.mesh.itself import others
 from edgenode.mesh.keyfiles import KeyFiles
 from edgenode.mesh.plan import REJECT_AFTER_TIME, Known, desired, plan
 from edgenode.mesh.rotation import under_next
@@ -112,7 +113,7 @@ class Mesh:
             chosen, found = device.select(self._config.device, key)
             have = Current(chosen.current(), link.current(self._config.device, found))
             ages = self._handshake_ages(have.device)
-            config, known = self._known(have.device, ages, endpoints)
+            config, known = self._known(have.device, ages, endpoints, key.public)
             want = desired(config, key.public, known)
             todo = plan(want, have, ages, self._configured, self._mtus)
             link.apply(self._config.device, found, todo.leaving)
@@ -138,28 +139,34 @@ class Mesh:
             addresses = {interface.ip for interface in link.addresses(name, found)}
             replaced = self._files.changed(self._config.peers)
         present = {peer.public_key: peer for peer in state.peers}
-        after = under_next(self._config.peers, present, ages)
+        peers, own = others(self._config.peers, key.public)
+        after = under_next(peers, present, ages)
         return Observed(
             tuple(_status(p, p.name in after, present, ages) for p in self._config.peers),
             found.up
             and not replaced
             and state.public_key == key.public
             and addresses.issuperset(self._config.addresses)
-            and all(self._placed(p, p.name in after, present) for p in self._config.peers),
+            and all(self._placed(p, p.name in after, present) for p in peers),
             key.public,
-            dict(self._files.problems),
+            {**self._files.problems, **own},
             self._files.own_problem,
         )
 
     def _known(
-        self, have: DeviceState, ages: Mapping[str, float], endpoints: Mapping[str, Endpoint]
+        self,
+        have: DeviceState,
+        ages: Mapping[str, float],
+        endpoints: Mapping[str, Endpoint],
+        public_key: str,
     ) -> tuple[schema.Mesh, Known]:
         """What `desired` has to know, and the configuration without the peers that cannot be
-        added: one whose preshared key cannot be read is left as it is, and disturbs no other."""
+        added: one whose preshared key cannot be read is left as it is, one with our own key is
+        left out, and neither disturbs another."""
         present = {peer.public_key: peer for peer in have.peers}
         preshared = self._files.preshared(self._config.peers)
         kept = []
-        for peer in self._config.peers:
+        for peer in others(self._config.peers, public_key)[0]:
             if peer.name in self._files.problems:
                 state = present.get(peer.public_key)
                 if state is None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edgenode.config import ConfigError, Mesh, load, loads, meshrules
 from edgenode.config.errors import spell
 from edgenode.config.values import Endpoint, NamedEndpoint, parse_mesh_endpoint
+from edgenode.mesh.keys import PrivateKey
 from tests.unit.config.test_config import GOOD
 from tests.unit.mesh.worlds import public_key
 
@@ -171,6 +172,27 @@ def test_no_address_is_taken_for_a_name(address: Any, port: int) -> None:
 def test_any_text_is_an_endpoint_or_one_sentence(text: str) -> None:
     with suppress(ValueError):
         assert str(parse_mesh_endpoint(text)).isascii()
+
+
+def test_a_peer_with_the_nodes_own_key_is_refused(tmp_path: Path) -> None:
+    file, config = tmp_path / "wireguard.key", tmp_path / "edgenode.toml"
+    own = PrivateKey.generate()
+    text = GOOD.replace("[mesh]", f'[mesh]\nprivate_key_file = "{file}"')
+    config.write_text(text.replace(KEY, f'{KEY}\nnext_public_key = "{own.public}"'))
+    load(config)  # elsewhere, or before the key is made
+    file.write_text(own.reveal_base64() + "\n")
+    file.chmod(0o600)
+    with pytest.raises(ConfigError) as refused:
+        load(config)
+    (only,) = refused.value.problems
+    assert spell(only.key) == "mesh.peers[0].next_public_key"
+    assert f"is this node's own key, of {file}" in only.what
+    assert own.reveal_base64() not in only.what
+    config.write_text(text.replace(KEY, f'public_key = "{own.public}"'))
+    with pytest.raises(ConfigError, match=r"peers\[0\].public_key: is this node's own key"):
+        load(config)
+    config.write_text(text)
+    load(config)
 
 
 def test_a_preshared_keys_file(tmp_path: Path) -> None:
