@@ -80,7 +80,7 @@ class Access(Section):
     """Our own certificate (PEM), where etcd wants one."""
     key_file: FilePath | None = None
     """Its key, readable by its owner alone."""
-    timeout: PositiveDuration = 3.0
+    timeout: Annotated[PositiveDuration, Field(le=60)] = 3.0
     """Seconds for one request to one endpoint."""
 
 

@@ -22,6 +22,13 @@ def check(config: Config) -> Iterator[Problem]:
                 )
         return
     yield from access(config.registry, ("registry",))
+    linger, hold = config.registry.linger, config.registry.hold
+    if hold < linger:
+        yield Problem(
+            ("registry", "hold"),
+            f"{hold:g} s is shorter than linger ({linger:g} s): where most workers' records go at "
+            "once, they are to stay for longer than one does",
+        )
     if not config.regions:
         what = "workers register for regions: name them in [[regions]]"
         yield Problem(("registry",), what, depends=("regions",))

@@ -83,6 +83,8 @@ SECURE = 'endpoints = ["https://etcd1:2379"]\n'
         ('endpoints = ["https://a:1", "https://a:1"]', "stands here twice"),
         ("endpoints = []", "is empty: write at least one"),
         (SECURE + 'prefix = "edge/"', "must match"),
+        (SECURE + 'hold = "1s"', "registry.hold: 1 s is shorter than linger (10 s)"),
+        (SECURE + 'timeout = "1h"', "less than or equal to 60"),
         (SECURE + 'prefixes = "/edge"', 'did you mean "prefix"?'),
     ],
 )
