@@ -166,10 +166,20 @@ def _sentence(
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    shown = _without_password(value if isinstance(value, str) else repr(value))
+    text = f'"{shown}"' if isinstance(value, str) else shown
     text = text if len(text) <= 60 else f"{text[:57]}…"
     # What a terminal would obey is spelled out.
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _without_password(text: str) -> str:
+    """What is refused is shown; of a URL, or a piece of one, not who would log in."""
+    before, _, after = text.rpartition("@")
+    if ":" not in before:
+        return text
+    scheme, _, _ = before.partition("//")
+    return f"{scheme}//…@{after}" if scheme.endswith(("http:", "https:")) else f"…@{after}"
 
 
 def _known_sentence(key: KeyPath, root: type[BaseModel]) -> str:

@@ -106,6 +106,24 @@ def test_files_of_secrets_are_looked_at(tmp_path: Path) -> None:
     assert "cannot be used as certificates (PEM)" in refused(no_ca)
 
 
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        '["https://user:pw@a:2379"]',
+        '"https://user:pw@a:2379"',
+        '["user:pw@a:2379"]',
+        '["user:pw//more@a:2379"]',
+        f'["https://user:pw{"x" * 60}@a:2379"]',
+        '["https://user:p@w:pw/@a:2379"]',
+        '[["https://user:pw@a:2379"], "https://user:pw@a:2379"]',
+    ],
+)
+def test_a_password_that_does_not_belong_there_is_not_shown(endpoints: str) -> None:
+    said = refused(f"[registry]\nendpoints = {endpoints}\n")
+    assert "pw" not in said
+    assert "…@a:2379" in said
+
+
 def test_it_may_change_while_control_runs() -> None:
     from edgenode.config.difference import difference, needs_restart
 
