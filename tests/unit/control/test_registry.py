@@ -224,4 +224,5 @@ async def test_a_disk_that_hangs_does_not_hold_up_a_node_that_is_at_work(
         while not served:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     task.cancel()
+    await asyncio.wait([task])
     assert served[0] == ["fra/fixed", "fra/w1"]
