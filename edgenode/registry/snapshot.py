@@ -152,7 +152,8 @@ def judge(
         try:
             who, record = layout.who(entry.key), parse(entry.value)
         except RecordError as error:
-            refused.append(Refusal(entry.key, str(error)))
+            why = f"{error}; look at what wrote it, and mend or remove it (etcdctl del)"
+            refused.append(Refusal(entry.key, why))
             continue
         # An old record that is given another's address is no older than that one's.
         moved = who not in before or before[who].addresses != record.addresses
@@ -191,6 +192,12 @@ def _admit(
                 "its own, or remove the other one (edgenode worker leave)"
             )
         if rules.networks.of(address) is None:
-            raise RecordError(f"{address} is not in the allowed addresses of any mesh peer")
+            raise RecordError(
+                f"{address} is not in the allowed addresses of any mesh peer: add it to the "
+                "`allowed` of the peer that leads there, or mend the worker's"
+            )
     if not any(address.version in rules.families for address in record.addresses):
-        raise RecordError("this node has no mesh address of the family of its addresses")
+        raise RecordError(
+            "this node has no mesh address of the family of its addresses: give it one in [mesh], "
+            "or the worker one of a family that it has"
+        )

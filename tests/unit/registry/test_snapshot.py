@@ -50,13 +50,16 @@ GARBAGE = [
 def test_garbage(value: bytes, said: str) -> None:
     text = why(entry("fra/bad", 9, value), GOOD)
     assert said in text
+    assert text.endswith("look at what wrote it, and mend or remove it (etcdctl del)")
     assert text.isprintable()
     assert len(text) < 300
 
 
 @pytest.mark.parametrize("who", ["fra", "fra/a/b", "fra/", "/w1", "fra/W1", "fra/w 1", "fra/w1\n"])
 def test_keys_of_another_form(who: str) -> None:
-    assert "key" in why(entry(who, 9), GOOD)
+    text = why(entry(who, 9), GOOD)
+    assert "key" in text
+    assert text.endswith("remove it (etcdctl del)")
 
 
 @pytest.mark.parametrize(
