@@ -58,6 +58,9 @@ def join(
 
     SIGTERM drains (no new connections), waits for `drain_time`, then removes the record; a
     second SIGTERM does not wait.
+
+    Exit status: 0 when it was told to stop; 1 where another one runs on this host; 2 where the
+    configuration is wrong.
     """
     host = _load(config)
     logs.to_stderr(verbose)
@@ -80,13 +83,20 @@ def drain(config: WorkerConfig = DEFAULT, as_json: AsJson = False) -> None:
     """Have the edges send no new connections here, until `edgenode worker undrain`.
 
     It is remembered over restarts of `join` and of the host.
+
+    Exit status: 0 also where it is not registered now; 1 where etcd could not be told (it is
+    remembered all the same, and `join` tells etcd when it can), or where it could not be
+    remembered; 2 where the configuration is wrong.
     """
     _set_draining(config, True, as_json)
 
 
 @app.command()
 def undrain(config: WorkerConfig = DEFAULT, as_json: AsJson = False) -> None:
-    """Take new connections again."""
+    """Take new connections again.
+
+    Exit status: as that of `drain`; 2 also where the configuration has `draining = true`.
+    """
     _set_draining(config, False, as_json)
 
 
@@ -107,6 +117,9 @@ def leave(
 
     Of another worker than this host, all three are needed:
     `edgenode worker leave --region fra --name fra-1 --identity 0f5c…`
+
+    Exit status: 0 also where there was nothing to remove; 1 where `join` runs here, etcd does not
+    answer, or another machine has that name; 2 where the configuration or an option is wrong.
     """
     given = [each for each in (region, name, identity) if each is not None]
     if len(given) not in {0, 3}:

@@ -56,3 +56,9 @@ def test_it_leaves_by_itself_where_join_runs(config: str, tmp_path: Path) -> Non
 def test_a_wrong_configuration(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["worker", "join", "--config", str(tmp_path / "none.toml")])
     assert (found.exit_code, "cannot be read" in found.output) == (2, True)
+
+
+def test_help_says_the_exit_statuses() -> None:
+    for command in ("join", "drain", "undrain", "leave"):
+        found = CliRunner().invoke(app, ["worker", command, "--help"])
+        assert (found.exit_code, "Exit status: " in found.output) == (0, True), command
