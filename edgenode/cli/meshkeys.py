@@ -61,7 +61,8 @@ def switch_key(
     Peers that have it as `next_public_key` go on with all their connections: about a second of
     packets is late. One that does not make a handshake with it within `--wait` seconds does not
     know it, or its control is down: the former key comes back then, and its sessions with it. So it
-    does where the command is ended before.
+    does where the command is ended before. **Until then nothing passes between this node and a peer
+    that does not know the key**: where none does, all its tunnels are off for `--wait` seconds.
 
     A running control takes the key up; without one, this command does all by itself. The former
     key lies beside the new one, as FILE.former, until the next switch. Needs CAP_NET_ADMIN.

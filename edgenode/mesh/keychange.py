@@ -17,7 +17,7 @@ from edgenode import durable
 from edgenode.config.values import Endpoint
 from edgenode.durable import sync_directory
 from edgenode.mesh.errors import KeyFileError, MeshError, MeshUnavailable
-from edgenode.mesh.keys import PrivateKey, load_or_create
+from edgenode.mesh.keys import NOT_ALLOWED, PrivateKey, load_or_create
 from edgenode.mesh.mesh import Mesh
 
 LOOK = 0.25
@@ -44,7 +44,7 @@ def prepare(path: Path) -> PrivateKey:
 
 def switch(path: Path) -> None:
     """The next key comes into place; the present one is the former then. Raises KeyFileError."""
-    if not next_file(path).exists():
+    if not _there(next_file(path)):
         raise KeyFileError(
             f"there is no next key {next_file(path)}: make it with `edgenode mesh next-key`, and "
             "give it to the peers before this node switches"
@@ -55,7 +55,7 @@ def switch(path: Path) -> None:
 
 def switch_back(path: Path) -> None:
     """The former key is in place again, and the present one is the next. Raises KeyFileError."""
-    if not former_file(path).exists():
+    if not _there(former_file(path)):
         raise KeyFileError(f"there is no former key {former_file(path)}: this node never switched")
     load_or_create(former_file(path))
     _refuse_to_write_over(next_file(path), unless=(path, former_file(path)))
@@ -73,6 +73,18 @@ def _refuse_to_write_over(coming: Path, unless: tuple[Path, Path]) -> None:
         f"{coming} holds a key that was prepared since the last switch, and the way back would "
         "write over it: remove that file if no peer is to know its key"
     )
+
+
+def _there(path: Path) -> bool:
+    """Raises KeyFileError."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        remedy = NOT_ALLOWED if isinstance(error, PermissionError) else ""
+        raise KeyFileError(f"cannot look at {path}: {error.strerror}{remedy}") from error
+    return True
 
 
 def _move(path: Path, kept: Path, coming: Path) -> None:
@@ -93,6 +105,7 @@ def _move(path: Path, kept: Path, coming: Path) -> None:
     except OSError as error:
         raise KeyFileError(
             f"cannot change the WireGuard private key {path}: {error.strerror}"
+            + (NOT_ALLOWED if isinstance(error, PermissionError) else "")
         ) from error
     finally:  # it stays even where `kept` is the same file already (rename(2))
         with contextlib.suppress(OSError):

@@ -22,6 +22,9 @@ from edgenode.config.values import KEY_BYTES, decode_key
 from edgenode.durable import sync_directory
 from edgenode.mesh.errors import KeyFileError
 
+NOT_ALLOWED = ": are you root? It belongs to the user that control runs as"
+"""After what the system says (EACCES, EPERM)."""
+
 
 class PrivateKey:
     """A private key that does not print itself; `public` is its public key in base64."""
@@ -137,10 +140,10 @@ def load_or_create(path: Path) -> PrivateKey:
         _create(path)
         return _private(path)
     except OSError as error:
-        raise KeyFileError(
-            f"cannot use the WireGuard private key {path}: {error.strerror}; "
-            "make its directory writable for edgenode, or put a key there with `wg genkey`"
-        ) from error
+        what = f"cannot use the WireGuard private key {path}: {error.strerror}"
+        if isinstance(error, PermissionError):
+            raise KeyFileError(what + NOT_ALLOWED) from error
+        raise KeyFileError(f"{what}; its directory must be there, and writable") from error
 
 
 def load_preshared(path: Path) -> PresharedKey:
@@ -149,6 +152,10 @@ def load_preshared(path: Path) -> PresharedKey:
     try:
         key = PresharedKey.from_base64(_read(path, what))
     except OSError as error:
+        if isinstance(error, PermissionError):
+            raise KeyFileError(
+                f"cannot use the {what} {path}: {error.strerror}{NOT_ALLOWED}"
+            ) from error
         raise KeyFileError(
             f"cannot use the {what} {path}: {error.strerror}; "
             "make one with `(umask 077; wg genpsk > FILE)`, the same for both nodes"

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +12,16 @@ import pytest
 
 from edgenode import durable
 from edgenode.mesh import KeyFileError, Mesh, MeshError, MeshUnavailable, Observed, PeerStatus
-from edgenode.mesh.keychange import Outcome, change, former_file, next_file, prepare
-from edgenode.mesh.keys import load_or_create
+from edgenode.mesh.keychange import (
+    Outcome,
+    change,
+    former_file,
+    next_file,
+    prepare,
+    switch,
+    switch_back,
+)
+from edgenode.mesh.keys import load_or_create, load_preshared
 
 LIVE = PeerStatus("fra", 50.0, 1, 1, "192.0.2.10:51820", keepalive=True)
 DEAD = replace(LIVE, name="iad", handshake_age=None)
@@ -123,6 +132,32 @@ def test_without_a_next_or_a_former_key_nothing_is_touched(path: Path) -> None:
         switched(fake)
     assert load_or_create(path).public == old
     assert fake.ensured == []
+
+
+@pytest.fixture
+def nobody(path: Path) -> Iterator[None]:
+    """In the place of whoever runs the tests."""
+    was, mode = os.geteuid(), path.parent.stat().st_mode
+    path.parent.chmod(0)
+    if was == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(was)
+    path.parent.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [switch, switch_back, prepare, load_or_create, load_preshared],
+    ids=lambda act: act.__name__,
+)
+def test_who_may_not_look_is_asked_whether_he_is_root(
+    path: Path, nobody: None, act: Callable[[Path], object]
+) -> None:
+    with pytest.raises(KeyFileError, match="Permission denied: are you root") as told:
+        act(path)
+    assert "genkey" not in str(told.value)
+    assert "genpsk" not in str(told.value)
 
 
 def test_a_switch_that_was_cut_short_is_made_again_and_no_key_is_lost(path: Path) -> None:
