@@ -14,6 +14,7 @@ from edgenode.mesh import Mesh, MeshError, PeerStatus
 from edgenode.mesh.names import names_of
 from edgenode.mesh.owners import Owners
 from edgenode.mesh.resolver import Resolver
+from edgenode.mesh.told import told
 from edgenode.mesh.twins import Twins
 
 OBSERVE = 2.0
@@ -202,7 +203,8 @@ class MeshKeeper:
     async def _ensure(self, mesh: Mesh) -> None:
         changes = await self._in_thread(partial(mesh.ensure, self._endpoints))
         if changes:
-            self._note("mesh", self._device, f"{len(changes)} changes made")
+            peers = self._config.peers if self._config else ()
+            self._note("mesh", self._device, told(changes, peers))
 
     def _tell(self, problems: dict[str, str]) -> None:
         """Once each, and when it is over."""

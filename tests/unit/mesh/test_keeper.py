@@ -88,7 +88,7 @@ async def test_it_is_ensured_as_soon_as_something_is_missing(fake: Fake) -> None
         await until(lambda: len(fake.calls) > again + 2)
     assert fake.calls[:4] == ["ensure", "observe", "observe", "observe"]
     assert fake.calls[again + 1 : again + 3] == ["observe", "observe"]
-    assert notes == ["1 changes made"] * 2
+    assert notes == ["1 change made"] * 2
 
 
 async def test_a_name_is_taken_up_while_netlink_hangs(
