@@ -52,7 +52,8 @@ def trace(
     names the service.
 
     Exit status: 0 where a worker would be given; 1 where the client would be refused, or control
-    does not answer; 2 where there is no such service, or it is not clear which one is meant.
+    does not answer; 2 where there is no such service, it is not clear which one is meant, or the
+    address is one of ours that no service listens on.
 
     Examples:
 

@@ -360,8 +360,9 @@ class Control:
 
     async def trace(self, address: str, service: str | None) -> Mapping[str, Any]:
         """Where a client of a service would be taken now, and why. Raises TraceError."""
-        levels = self._orders.levels
-        return await trace(self._regions, self._steering, levels, address, service, time.time())
+        levels, groups = self._orders.levels, self.config.groups
+        found = trace(self._regions, self._steering, levels, groups, address, service, time.time())
+        return await found
 
     async def refresh(self) -> None:
         """Ask BIRD anew for what `status` shows of it; one that hangs is not waited for."""

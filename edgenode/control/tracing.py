@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgenode.bgp.levels import Level
+from edgenode.config import schema
 from edgenode.regions import Regions
 from edgenode.regions.reasons import Seen
 from edgenode.regions.trace import candidates, service_for
@@ -18,16 +19,18 @@ async def trace(
     regions: Regions,
     steering: SteeringLink,
     levels: Mapping[str, Level],
+    groups: Sequence[schema.Group],
     address: str,
     service: str | None,
     unix: float,
 ) -> dict[str, Any]:
     """All that `edgenode trace --json` prints, at this Unix time. Raises TraceError.
 
-    `address` is a client's, or one that the node listens on; `levels` are in force, by group.
+    `address` is a client's, or one that the node listens on; `levels` are in force, by group;
+    what is in the prefixes of `groups` is ours and nobody's client.
     """
     registry = regions.registry
-    asked = service_for(registry.services, address, service)
+    asked = service_for(registry.services, groups, address, service)
     states, table, order = dict(regions.states), regions.table, regions.order
     known = seen(steering.report, asked.name, unix)
     found = await asyncio.to_thread(  # thousands of workers take long: not in a withdraw's way

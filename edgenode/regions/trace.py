@@ -5,12 +5,12 @@ A client's address does not decide: all clients of a service are steered alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgenode.config import schema
-from edgenode.config.values import parse_address
+from edgenode.config.values import Address, parse_address
 from edgenode.regions.ranking import States, order_of
 from edgenode.regions.reasons import Scene, Seen
 from edgenode.regions.registry import Region, Registry, Target
@@ -80,12 +80,16 @@ class Trace:
 
 
 def service_for(
-    services: tuple[schema.Service, ...], address: str, name: str | None
+    services: tuple[schema.Service, ...],
+    groups: Sequence[schema.Group],
+    address: str,
+    name: str | None,
 ) -> schema.Service:
     """The service that is meant: by its name, by one of its listen addresses, or as the only one.
 
     `address` is that of a client ("198.51.100.7"), or one that the node listens on, with or without
-    the port. Raises TraceError.
+    the port. Raises TraceError, also where it is in a prefix of the groups, so no client's, and no
+    service listens on it.
     """
     try:
         host, port = parse_address(address), None
@@ -98,16 +102,18 @@ def service_for(
                 "that the node listens on, such as 203.0.113.1:443 or [2001:db8::1]:443"
             ) from None
     there = ", ".join(service.name for service in services) or "none"
-    if name is not None:
-        for service in services:
-            if service.name == name:
-                return service
+    named = [service for service in services if name in (None, service.name)]
+    if name is not None and not named:
         raise TraceError(f"there is no service {name!r}; there are: {there}")
     found = [
         service
-        for service in services
+        for service in named
         if any(one.host == host and port in (None, one.port) for one in service.listen)
     ]
+    if not found:
+        _refuse_ours(services, groups, host, address, name)
+    if name is not None:
+        return named[0]
     if len(found or services) == 1:
         return (found or services)[0]
     if not services:
@@ -115,6 +121,32 @@ def service_for(
     which = ", ".join(service.name for service in found) if found else there
     where = f"{len(found)} services listen on {address}" if found else "there are several services"
     raise TraceError(f"{where}: say which one by --service ({which})")
+
+
+def _refuse_ours(
+    services: tuple[schema.Service, ...],
+    groups: Sequence[schema.Group],
+    host: Address,
+    address: str,
+    name: str | None,
+) -> None:
+    """Raise TraceError for an address out of our prefixes, which none of those meant listens on."""
+    for group in groups:
+        if any(host.version == each.version and host in each for each in group.prefixes):
+            break
+    else:
+        return
+    # Those of the same address say more than others of the group.
+    theirs = [service for service in services if service.group == group.name]
+    near = [each for each in theirs if any(one.host == host for one in each.listen)] or theirs
+    who = "no service listens" if name is None else f"service {name} does not listen"
+    where = f"{who} on {address}, an address of the group {group.name}"
+    if not near:
+        raise TraceError(f"{where}: that group has no service, nobody is steered from there")
+    listening = "; ".join(
+        f"{each.name} on {' '.join(str(endpoint) for endpoint in each.listen)}" for each in near
+    )
+    raise TraceError(f"{where}: ask for one that a service listens on ({listening})")
 
 
 def candidates(

@@ -50,7 +50,7 @@ def asked(address: str, service: str | None) -> dict[str, Any]:
     regions = Regions(config(), Bind(), lambda table: None)
     steering = cast(SteeringLink, Steering(REPORT))
     levels = {"web": Level.WITHDRAWN}
-    return asyncio.run(trace(regions, steering, levels, address, service, NOW))
+    return asyncio.run(trace(regions, steering, levels, config().groups, address, service, NOW))
 
 
 def test_a_trace_says_whether_clients_come_at_all() -> None:
@@ -66,3 +66,5 @@ def test_a_trace_says_whether_clients_come_at_all() -> None:
 def test_what_cannot_be_answered_is_refused() -> None:
     with pytest.raises(TraceError, match="is no address"):
         asked("nowhere", "web")
+    with pytest.raises(TraceError, match="no service listens on"):
+        asked("203.0.113.1:81", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from edgenode.regions.ranking import States, TargetState, without
 from edgenode.regions.reasons import Seen
 from edgenode.regions.registry import Registry, TargetKey
 from edgenode.regions.trace import RegionCandidate, Trace, TraceError, candidates, service_for
-from tests.unit.regions.worlds import REGISTRY, states, with_keys
+from tests.unit.regions.worlds import REGISTRY, config, states, with_keys
 
 NOW = 5000.0
 NEAR_FRA: Mapping[str, float | None] = {"fra": 10, "iad": 20, "sin": 90}
@@ -226,12 +227,12 @@ def test_without_a_report_nothing_is_said_of_connections() -> None:
 
 
 def test_the_service_is_found_by_name_or_by_an_address_of_the_node() -> None:
-    services = REGISTRY.services
+    services, groups = REGISTRY.services, config().groups
     web, mail = services
-    assert service_for(services, "198.51.100.7", "mail") is mail
-    assert service_for(services, "203.0.113.1:80", None) is web
-    assert service_for(services, "203.0.113.1:25", None) is mail
-    assert service_for(services[:1], "2001:db8::7", None) is web
+    assert service_for(services, groups, "198.51.100.7", "mail") is mail
+    assert service_for(services, groups, "203.0.113.1:80", None) is web
+    assert service_for(services, groups, "203.0.113.1:25", None) is mail
+    assert service_for(services[:1], groups, "2001:db8::7", None) is web
     for address, name, why in (
         ("203.0.113.1", None, "2 services listen on 203.0.113.1: .*--service .web, mail"),
         ("198.51.100.7", None, "several services: .*--service .web, mail"),
@@ -242,6 +243,45 @@ def test_the_service_is_found_by_name_or_by_an_address_of_the_node() -> None:
         ("203.0.113.1:x", "web", "is no address"),
     ):
         with pytest.raises(TraceError, match=why):
-            service_for(services, address, name)
+            service_for(services, groups, address, name)
     with pytest.raises(TraceError, match="no service is steered"):
-        service_for((), "198.51.100.7", None)
+        service_for((), (), "198.51.100.7", None)
+
+
+def test_an_address_of_ours_that_no_service_listens_on_is_no_clients() -> None:
+    services = REGISTRY.services
+    (web,) = config().groups
+    dns = web.model_copy(update={"name": "dns", "prefixes": (ip_network("192.0.2.0/24"),)})
+    for address, name, why in (
+        (
+            "203.0.113.1:81",
+            None,
+            "no service listens on 203.0.113.1:81, an address of the group web: ask for one that a "
+            "service listens on (web on 203.0.113.1:80; mail on 203.0.113.1:25)",
+        ),
+        (
+            "203.0.113.9",
+            None,
+            "no service listens on 203.0.113.9, an address of the group web: ask for one that a "
+            "service listens on (web on 203.0.113.1:80; mail on 203.0.113.1:25)",
+        ),
+        (
+            "203.0.113.1:25",
+            "web",
+            "service web does not listen on 203.0.113.1:25, an address of the group web: ask for "
+            "one that a service listens on (web on 203.0.113.1:80; mail on 203.0.113.1:25)",
+        ),
+        (
+            "192.0.2.1",
+            None,
+            "no service listens on 192.0.2.1, an address of the group dns: that group has no "
+            "service, nobody is steered from there",
+        ),
+    ):
+        with pytest.raises(TraceError) as refused:
+            service_for(services, (web, dns), address, name)
+        assert str(refused.value) == why
+    # Nor is the only service meant by it.
+    with pytest.raises(TraceError, match="no service listens on"):
+        service_for(services[:1], (web, dns), "203.0.113.1:81", None)
+    assert service_for(services, (web, dns), "203.0.113.1", "mail").name == "mail"
