@@ -23,6 +23,8 @@ from tests.system.tree import debian
 EDGE, WORKER = "lon1", "fra-1"
 PREFIX = "203.0.113.0/24"
 SERVICE = "http://203.0.113.1:443/"
+LARGE = "x" * 65536
+"""What the worker has under the path `large`: many full packets."""
 
 
 class Site:
@@ -44,18 +46,32 @@ class Site:
         self.vm.until(lambda: self.announced == set(prefixes), what, timeout, 0.1)
         return time.monotonic() - started
 
-    def get(self, timeout: float = 30.0) -> str:
+    def get(self, path: str = "", timeout: float = 30.0) -> str:
         """What a user gets from the service, "" where he gets nothing."""
         done = subprocess.run(
             [
                 *("ip", "netns", "exec", self.fleet.router),
-                *("curl", "-s", "--noproxy", "*", "-m", str(timeout), SERVICE),
+                *("curl", "-s", "--noproxy", "*", "-m", str(timeout), SERVICE + path),
             ],
             capture_output=True,
             text=True,
             check=False,
         )
         return done.stdout
+
+    @contextmanager
+    def black_hole(self, size: int) -> Iterator[None]:
+        """WireGuard's larger IP packets vanish between edge and worker, and nobody is told."""
+        plain.inside(
+            self.fleet.router,
+            "nft",
+            "add table inet hole; add chain inet hole f { type filter hook forward priority 0; }; "
+            f"add rule inet hole f udp dport 51820 meta length > {size} counter drop",
+        )
+        try:
+            yield
+        finally:
+            plain.inside(self.fleet.router, "nft", "delete table inet hole")
 
 
 @contextmanager
@@ -96,9 +112,13 @@ def running(directory: Path, image: Path) -> Iterator[Site]:
 
 def _worker(fleet: Fleet, worker: Machine, vm: Vm) -> None:
     plain.wire(fleet.router, worker, WORKER)
+    # Its wireguard-go hands over several packets as one (UDP_SEGMENT), and `black_hole` looks at
+    # each by itself, as a router on the way does.
+    ip("-n", worker.namespace, "link", "set", "dev", "eth0", "gso_max_segs", "1")
     plain.let_in(worker, vm.key.with_suffix(".pub"))
     (worker.files / "srv").mkdir(exist_ok=True)
     (worker.files / "srv/index.html").write_text("hello from fra\n")
+    (worker.files / "srv/large").write_text(LARGE)
     worker.start()
     worker.run("systemd-run -q --unit=app -p WorkingDirectory=/srv python3 -m http.server 8080")
 
@@ -108,6 +128,9 @@ def _inventory(fleet: Fleet, vm: Vm) -> None:
         f"-o UserKnownHostsFile={fleet.directory}/known_hosts -o StrictHostKeyChecking=accept-new "
         f"-o IdentityFile={vm.key} -o IdentitiesOnly=yes"
     )
+    edge = plain.edge_variables(EDGE)
+    # That a black hole has gone is looked for after 10 minutes otherwise.
+    edge["edgenode_mesh"]["paths"] = {"grow_interval": "10s"}
     variables: dict[str, Any] = {
         "hosts.yml": {
             "all": {
@@ -148,7 +171,7 @@ def _inventory(fleet: Fleet, vm: Vm) -> None:
             "edgenode_verify_timeout": 300,
         },
         f"host_vars/{EDGE}.yml": {
-            **plain.edge_variables(EDGE),
+            **edge,
             "edgenode_network_files": {
                 "10-uplink.network": (
                     f"[Match]\nMACAddress={DATA_MAC}\n\n"

@@ -5,6 +5,8 @@ Run by `./run test-appliance`; the tests are in the order of an appliance's life
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from edgenode.lab.netns import inside
-from tests.appliance.site import EDGE, PREFIX, WORKER, Site, running
+from tests.appliance.site import EDGE, LARGE, PREFIX, WORKER, Site, running
 from tests.system.tree import PROJECT
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.slow]
@@ -89,6 +91,49 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert run.changed() == {EDGE: 0, WORKER: 0}, run.output
 
 
+def test_what_its_tunnels_carry_is_known_and_mended(site: Site, say: Say) -> None:
+    """With the kernel's own WireGuard and routes, and in the units' sandboxes."""
+
+    def shown(what: str) -> Any:
+        return json.loads(site.vm.run(f"edgenode {what} --json"))
+
+    def peer() -> Any:
+        (found,) = shown("mesh")["peers"]
+        return found
+
+    def well() -> bool:
+        found = peer()
+        return found["mtu_proven"] == 1420 and (found["state"], found["loss"]) == ("good", 0)
+
+    def routes_mtu() -> str:
+        return " ".join(re.findall(r"mtu \d+", site.vm.run("ip route show dev wg0")))
+
+    site.vm.until(well, "a path that is well and proven for full-size packets", 240.0)
+    found = peer()
+    assert 0 < found["rtt_ms"] < 1000
+    assert found["handshake_age_s"] < 180, "WireGuard's own bound of a session (REJECT_AFTER_TIME)"
+    assert (found["mtu_lowered"], found["bad"], found["problem"]) == (None, False, "")
+    (region,) = shown("regions")["regions"]
+    assert (region["name"], region["state"], region["workers_up"]) == ("fra", "up", 1)
+    assert region["rtt_ms"] > 0
+    say(f"through the tunnel: {found['rtt_ms']} ms; to a worker's port: {region['rtt_ms']} ms")
+
+    assert site.get("large") == LARGE
+    with site.black_hole(1400):
+        started = time.monotonic()
+        assert site.get("large", timeout=3.0) != LARGE, "it is a black hole"
+        # 1400 bytes are IPv4 (20), UDP (8), WireGuard (32), and what it carries, padded to 16.
+        site.vm.until(lambda: routes_mtu() == "mtu 1328", "lowered MTU", 120.0)
+        say(f"black hole to lowered MTU of the routes: {time.monotonic() - started:.0f} s")
+        assert site.get("large") == LARGE, "large answers pass again"
+        found = peer()
+        assert (found["mtu_proven"], found["mtu_lowered"], found["bad"]) == (1328, 1328, False)
+        assert "larger than 1328 bytes vanish" in found["reason"]
+        assert site.announced == {PREFIX}, "nothing is withdrawn for what is mended"
+    site.vm.until(lambda: routes_mtu() == "", "the device's MTU again", 180.0)
+    assert peer()["mtu_proven"] == 1420
+
+
 def test_the_end_of_control_leaves_tunnel_and_steering(site: Site) -> None:
     pids = site.vm.run("systemctl show -P MainPID edgenode-steering edgenode-lifeline bird")
     site.vm.run("systemctl kill -s KILL --kill-whom=all edgenode-control")
@@ -143,6 +188,7 @@ def look_inside(host: Any, say: Say) -> None:
     assert host.mount_point("/").filesystem == "overlay"
     assert host.socket("tcp://203.0.113.1:443").is_listening
     assert host.sysctl("net.ipv4.tcp_migrate_req") == 1
+    assert host.sysctl("net.ipv4.ping_group_range").split() == ["0", "2147483647"]
     assert "passwordauthentication no" in host.check_output("sshd -T").lower()
     assert "management4" in host.check_output("nft list table inet edgenode")
     assert host.package("bird2").is_installed
