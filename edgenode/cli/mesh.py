@@ -41,8 +41,10 @@ def mesh(
     where paths are not measured. MTU is what the device is configured for, and the largest packet
     that is known to pass. Workers behind a path that is bad get no connections.
 
-    With `--json` there is everything, `--limit` or not. Exit status: 0; 1 where control does not
-    answer or there is no mesh.
+    Where a terminal is narrow, the least important columns are left out (RX / TX first); in a pipe
+    all are there. With `--json` there is everything, `--limit` or not.
+
+    Exit status: 0; 1 where control does not answer or there is no mesh.
 
     The subcommands make and mend what the table shows. Control keeps the mesh in line with the
     configuration; `up` and `key` are for the time before it runs, and do the same by the same code.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgenode.cli.columns import Column, Rows
 from edgenode.cli.known import Known
 from edgenode.cli.meshview import Peer
 from edgenode.cli.meshview import peers as found_in
@@ -16,11 +17,9 @@ from edgenode.cli.tables import (
     limits,
     milliseconds,
     more,
-    row,
     share,
     size,
     some,
-    table,
 )
 from edgenode.cli.times import spell
 
@@ -61,8 +60,15 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
     if not found:
         errors.print("edgenode: note: the mesh has no peers", markup=False)
         return
-    lines = table(
-        *("PEER", "STATE", "HANDSHAKE", "ROUND-TRIP", "LOSS", "MTU", "RX / TX", "ENDPOINT")
+    lines = Rows(
+        "PEER",
+        "STATE",
+        Column("HANDSHAKE", 3),
+        "ROUND-TRIP",
+        Column("LOSS", 1),
+        Column("MTU", 2),
+        Column("RX / TX", 4),
+        "ENDPOINT",
     )
     # In the configuration's order; where there are too many, what is wrong before others.
     shown = (
@@ -74,7 +80,7 @@ def _print(mesh: Mapping[str, Any], found: Sequence[Peer], limit: int) -> None:
     for peer in found:
         if peer.name in kept:
             _line(lines, peer)
-    console.print(lines)
+    lines.print()
     for (bad, reason), names in reasons([peer for peer in found if peer.name in kept]).items():
         style, mark = ("red", "!") if bad else ("yellow", "-")
         console.print(f"{mark} {some(names)}: {reason}", markup=False, style=style)
@@ -95,10 +101,9 @@ def reasons(found: Sequence[Peer]) -> dict[tuple[bool, str], list[str]]:
     return told
 
 
-def _line(lines: Any, peer: Peer) -> None:
+def _line(lines: Rows, peer: Peer) -> None:
     age = peer.handshake_age_s
-    row(
-        lines,
+    lines.add(
         peer.name + (" (edge)" if peer.edge else ""),
         coloured(peer.state),
         "never" if age is None else f"{spell(age)} ago",

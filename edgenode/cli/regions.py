@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from edgenode.cli.columns import Column, Rows
 from edgenode.cli.known import know
 from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, errors, fail, show
 from edgenode.cli.regionview import Region, Worker, notes
 from edgenode.cli.regionview import regions as found_in
 from edgenode.cli.status import ask
-from edgenode.cli.tables import NONE, coloured, figure, limits, milliseconds, more, row, table
+from edgenode.cli.tables import NONE, coloured, figure, limits, milliseconds, more
 from edgenode.cli.times import spell
 
 LINES = 100
@@ -55,8 +56,11 @@ def regions(
     failed yet), *draining*, *busy* (soft limit) or *full* (hard limit). A worker that is *ejected*
     is left alone by the relays for a while, because users' connections to it failed.
 
-    With `--json` there is everything, `--limit` or not. Exit status: 0; 1 where control does not
-    answer; 2 where there is no such region.
+    Where a terminal is narrow, reasons stand below their rows and the least important columns are
+    left out; in a pipe each row is one line with all of them. With `--json` there is everything,
+    `--limit` or not.
+
+    Exit status: 0; 1 where control does not answer; 2 where there is no such region.
 
     Examples:
 
@@ -86,11 +90,14 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
     if not found:
         errors.print("edgenode: note: no region is configured for a service", markup=False)
         return
-    lines = table("#", "REGION", "STATE", "ROUND-TRIP", "WORKERS", "LIVE", "SOFT / HARD", "WHY")
+    lines = Rows(
+        *(Column("#", 1), "REGION", "STATE", "ROUND-TRIP", "WORKERS"),
+        *(Column("LIVE", 2), Column("SOFT / HARD", 3)),
+        why="WHY",
+    )
     shown = _bounded(found, limit)
     for region in shown:
-        row(
-            lines,
+        lines.add(
             str(region.order),
             region.name,
             coloured(region.state),
@@ -98,9 +105,9 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
             f"{region.healthy} of {len(region.workers)}",
             figure(region.live),
             limits(region.limits.soft, region.limits.hard),
-            region.why,
+            why=region.why,
         )
-    console.print(lines)
+    lines.print()
     _more(len(found) - len(shown), "regions")
     for note in notes(answer):
         console.print(f"! {note}", markup=False, style="red")
@@ -109,14 +116,15 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
 
 
 def _print_workers(found: Sequence[tuple[Region, Worker]], limit: int) -> None:
-    lines = table(
-        *("REGION", "WORKER", "STATE", "FOR", "ROUND-TRIP", "LOAD", "LIVE", "SOFT / HARD", "WHY")
+    lines = Rows(
+        *("REGION", "WORKER", "STATE", Column("FOR", 3), "ROUND-TRIP"),
+        *(Column("LOAD", 2), Column("LIVE", 1), Column("SOFT / HARD", 4)),
+        why="WHY",
     )
     ordered = sorted(found, key=lambda each: each[1].state == "up")
     shown = ordered[:limit] if limit else ordered
     for region, worker in shown:
-        row(
-            lines,
+        lines.add(
             region.name,
             worker.name,
             coloured(worker.state),
@@ -125,9 +133,9 @@ def _print_workers(found: Sequence[tuple[Region, Worker]], limit: int) -> None:
             NONE if worker.load is None else f"{worker.load:.0%}",
             figure(worker.live),
             limits(worker.limits.soft, worker.limits.hard),
-            "" if worker.state == "up" else worker.why,
+            why="" if worker.state == "up" else worker.why,
         )
-    console.print(lines)
+    lines.print()
     _more(len(found) - len(shown), "workers")
 
 

@@ -10,10 +10,11 @@ import typer
 from rich.text import Text
 
 from edgenode import places
+from edgenode.cli.columns import Column, Rows
 from edgenode.cli.known import know
 from edgenode.cli.options import EXIT_FAILED, EXIT_USAGE, AsJson, ConfigPath, console, fail, show
 from edgenode.cli.regions import LINES, Limit
-from edgenode.cli.tables import NONE, coloured, figure, limits, milliseconds, more, row, table
+from edgenode.cli.tables import NONE, coloured, figure, limits, milliseconds, more
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,6 +52,9 @@ def trace(
     service are steered alike, so a client's address does not decide; one that the node listens on
     names the service.
 
+    Where a terminal is narrow, reasons stand below their rows and the least important columns are
+    left out; in a pipe each row is one line with all of them.
+
     Exit status: 0 where a worker would be given; 1 where the client would be refused, or control
     does not answer; 2 where there is no such service, it is not clear which one is meant, or the
     address is one of ours that no service listens on.
@@ -87,20 +91,22 @@ def _print(answer: Mapping[str, Any], everywhere: bool, limit: int) -> None:
     console.print(Text(answer["why"], "green" if answer["region"] else "bold red"))
     for problem in problems(answer):
         console.print(Text(f"! {problem}", "red"))
-    lines = table("#", "REGION", "STATE", "ROUND-TRIP", "LIVE", "SOFT / HARD", "WHY")
+    lines = Rows(
+        *("#", "REGION", "STATE", "ROUND-TRIP", Column("LIVE", 1), Column("SOFT / HARD", 2)),
+        why="WHY",
+    )
     shown = answer["regions"][: limit or None]
     for region in shown:
-        row(
-            lines,
+        lines.add(
             figure(region["place"]),
             region["region"],
             coloured(_state(region)),
             milliseconds(region["rtt_ms"]),
             figure(region["live"]),
             limits(region["soft_limit"], region["hard_limit"]),
-            region["why"],
+            why=region["why"],
         )
-    console.print(lines)
+    lines.print()
     _more(len(answer["regions"]) - len(shown), "regions")
     _print_workers(answer, everywhere, limit)
 
@@ -115,13 +121,14 @@ def _print_workers(answer: Mapping[str, Any], everywhere: bool, limit: int) -> N
     if not found:
         return
     found.sort(key=lambda each: -each[1]["share"])
-    lines = table(
-        *("WORKER", "SHARE", "STATE", "ROUND-TRIP", "WEIGHT", "LIVE", "SOFT / HARD", "WHY")
+    lines = Rows(
+        *("WORKER", "SHARE", "STATE", "ROUND-TRIP"),
+        *(Column("WEIGHT", 2), Column("LIVE", 1), Column("SOFT / HARD", 3)),
+        why="WHY",
     )
     shown = found[: limit or None]
     for region, worker in shown:
-        row(
-            lines,
+        lines.add(
             f"{region}/{worker['worker']}:{worker['port']}",
             f"{worker['share']:.0%}" if worker["share"] else NONE,
             coloured(_state_of(worker)),
@@ -129,9 +136,9 @@ def _print_workers(answer: Mapping[str, Any], everywhere: bool, limit: int) -> N
             _weight(worker),
             figure(worker["live"]),
             limits(worker["soft_limit"], worker["hard_limit"]),
-            worker["why"],
+            why=worker["why"],
         )
-    console.print(lines)
+    lines.print()
     _more(len(found) - len(shown), "workers")
 
 
