@@ -53,8 +53,9 @@ def regions(
     LOAD is what a worker that registered itself says of its host.
 
     STATE is *up*, *partly* (some workers are not), *down*, *unknown* (no probe has answered or
-    failed yet), *draining*, *busy* (soft limit) or *full* (hard limit). A worker that is *ejected*
-    is left alone by the relays for a while, because users' connections to it failed.
+    failed yet), *draining*, *busy* (soft limit), *full* (hard limit) or *suspect* (its workers have
+    not answered for longer than usual). A worker that is *ejected* is left alone by the relays for
+    a while, because users' connections to it failed.
 
     Where a terminal is narrow, reasons stand below their rows and the least important columns are
     left out; in a pipe each row is one line with all of them. With `--json` there is everything,

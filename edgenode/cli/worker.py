@@ -53,8 +53,8 @@ def join(
     """Register this host, and keep it registered: a service, in the foreground.
 
     Its record hangs on a lease: when this process or its host dies, etcd removes it after
-    `lease`. While etcd is away it tries for ever, and edges go on with what they know. It
-    reports how busy the host is.
+    the configuration's `lease`. While etcd is away it tries for ever, and edges go on with what
+    they know. It reports how busy the host is.
 
     SIGTERM drains (no new connections), waits for `drain_time`, then removes the record; a
     second SIGTERM does not wait.
@@ -95,7 +95,8 @@ def drain(config: WorkerConfig = DEFAULT, as_json: AsJson = False) -> None:
 def undrain(config: WorkerConfig = DEFAULT, as_json: AsJson = False) -> None:
     """Take new connections again.
 
-    Exit status: as that of `drain`; 2 also where the configuration has `draining = true`.
+    Exit status: as that of `drain`; 2 also where the host drains by its configuration
+    (`draining = true`).
     """
     _set_draining(config, False, as_json)
 
@@ -103,8 +104,8 @@ def undrain(config: WorkerConfig = DEFAULT, as_json: AsJson = False) -> None:
 @app.command()
 def leave(
     config: WorkerConfig = DEFAULT,
-    region: Annotated[str | None, typer.Option(help="Of another worker than this host.")] = None,
-    name: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    region: Annotated[str | None, typer.Option(help="The region of another worker.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of another worker.")] = None,
     identity: Annotated[
         str | None, typer.Option(help="The machine that is meant, as `join` says it.")
     ] = None,
@@ -115,11 +116,16 @@ def leave(
     `join` does so when it ends; this is for a host that did not end well, or is gone for good.
     A record of the same name that another machine has registered is left alone.
 
-    Of another worker than this host, all three are needed:
-    `edgenode worker leave --region fra --name fra-1 --identity 0f5c…`
+    For another worker than this host, `--region`, `--name` and `--identity` are needed, all three.
 
     Exit status: 0 also where there was nothing to remove; 1 where `join` runs here, etcd does not
     answer, or another machine has that name; 2 where the configuration or an option is wrong.
+
+    Examples:
+
+        edgenode worker leave
+
+        edgenode worker leave --region fra --name fra-1 --identity 0f5c…
     """
     given = [each for each in (region, name, identity) if each is not None]
     if len(given) not in {0, 3}:
