@@ -220,7 +220,9 @@ class PathKeeper:
                 in_doubt += behind
             watched.silent = watched.path.silent
             latest = max((at for a in behind if (at := reached[a]) is not None), default=None)
-            facts = watched.path.facts(latest, peer.keepalive, stale, self._probe + LOOK)
+            preshared = peer.preshared_key_file is not None
+            probe = self._probe + LOOK
+            facts = watched.path.facts(latest, peer.keepalive, stale, probe, preshared)
             self._judged(peer.name, watched, judge(facts, now), now)
         if in_doubt:
             self._regions().ask(in_doubt)

@@ -31,6 +31,8 @@ class Arrivals:
     """A packet or a keepalive."""
     response: float | None = None
     """The answer to a handshake of ours, and no packet."""
+    call: float | None = None
+    """A handshake that the peer itself began, and nothing else."""
     calls: int = 0
     """The peer's own initiations since anything else came: it calls, and does not hear us."""
 
@@ -45,4 +47,4 @@ class Arrivals:
         initiations, responses = _SUMS[more]
         if responses:
             return replace(seen, response=since, calls=0)
-        return replace(seen, calls=seen.calls + initiations)
+        return replace(seen, call=since, calls=seen.calls + initiations)

@@ -148,7 +148,12 @@ class Path:
         return max(self._size, self._min_mtu) if self._size is not None else None
 
     def facts(
-        self, workers: float | None, keepalive: float, stale: bool, probe: float = 0.0
+        self,
+        workers: float | None,
+        keepalive: float,
+        stale: bool,
+        probe: float = 0.0,
+        preshared: bool = False,
     ) -> Facts:
         """For `judge`; the arguments are what others know.
 
@@ -169,8 +174,10 @@ class Path:
             workers=workers,
             data=self.arrivals.data,
             response=self.arrivals.response,
+            call=self.arrivals.call,
             calls=self.arrivals.calls,
             keepalive=keepalive,
+            preshared=preshared,
             stale=stale,
             began=self._began,
         )

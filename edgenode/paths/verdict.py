@@ -4,6 +4,9 @@ Fail safe: a bad path takes all workers behind it away, so it is bad only by evi
 
 - A host that never answered an echo may filter them, and workers that accept connections prove the
   path whatever else is silent.
+- Where hosts behind the peer are asked, and not the peer itself, one that answers no more may be
+  dead, and its way well. What answered before is missed all the same: no worker is taken away by
+  that which accepts connections, and the text leaves both open.
 - Both ends may begin a handshake at the same moment. Each then drops the answer to its own, and
   that looks as if answers were lost, until they miss each other: so that takes many in a row.
 - Firewalls filter large echoes alone, and TCP's handshake passes through a black hole: neither
@@ -92,10 +95,14 @@ class Facts:
     """When a packet of the peer came; as `Arrivals`."""
     response: float | None
     """When it answered a handshake of ours; as `Arrivals`."""
+    call: float | None
+    """When it began a handshake; as `Arrivals`."""
     calls: int
     """As `Arrivals`."""
     keepalive: float
     """Seconds after which the peer says that it is there, as we do; 0: never."""
+    preshared: bool
+    """Whether this end has a preshared key for it: with another there no handshake completes."""
     stale: bool
     """Keepalive would hold a session, and there is none."""
     began: float
@@ -105,6 +112,11 @@ class Facts:
     def patience(self) -> float:
         """Seconds within which a peer that is heard says something, whatever it filters."""
         return max(KEEPALIVE_TIMEOUT, self.keepalive) + SLACK
+
+    @property
+    def hint(self) -> str:
+        """What else to look at where no handshake completes."""
+        return "; see whether both ends have the same preshared key" if self.preshared else ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +154,8 @@ def _heard(facts: Facts, now: float) -> Verdict:
     peer = facts.peer
     if not facts.asked:
         if facts.stale and facts.workers is None and now - facts.began > facts.patience:
-            return Verdict(State.DEAD, f"no session with {peer}: its last handshake is stale")
+            said = f"no session with {peer}: its last handshake is stale{facts.hint}"
+            return Verdict(State.DEAD, said)
         return Verdict(State.UNKNOWN, f"no address behind {peer} that could be sent an echo")
     if not facts.ever:
         return Verdict(State.UNKNOWN, f"no echo of {peer} yet")
@@ -178,13 +191,21 @@ def _silent(facts: Facts, since: float, now: float) -> Verdict:
     if facts.workers is not None and now < facts.probed:
         said = f"{peer} answers no echo any more; whether workers behind it answer is being asked"
         return Verdict(State.LOSSY, said)
-    if _lately(facts.data, since, now):
-        if facts.ever and facts.host:
+    if facts.ever and _arrives(facts, since, now):
+        if facts.host:
             return Verdict(
                 State.ONE_WAY,
                 f"one direction only: packets of {peer} arrive here, and ours do not arrive there",
                 Direction.OUT,
             )
+        return Verdict(
+            State.ONE_WAY,
+            f"packets of {peer} arrive here, and nothing behind it answers any more: ours do not "
+            "arrive there, or everything behind it is dead",
+            Direction.OUT,
+            likely=True,
+        )
+    if _lately(facts.data, since, now):
         return Verdict(
             State.UNKNOWN,
             f"packets of {peer} arrive, but nothing behind it answers an echo: "
@@ -194,7 +215,7 @@ def _silent(facts: Facts, since: float, now: float) -> Verdict:
         return Verdict(
             State.ONE_WAY,
             f"one direction only: {peer} begins handshakes again and again, and our answers do "
-            "not arrive there",
+            f"not arrive there{facts.hint}",
             Direction.OUT,
         )
     patient = now - since > facts.patience
@@ -210,21 +231,34 @@ def _silent(facts: Facts, since: float, now: float) -> Verdict:
     if facts.calls and (facts.ever or patient):
         return Verdict(
             State.DEAD,
-            f"{peer} begins handshakes, and none is completed: which way is broken is not known",
+            f"{peer} begins handshakes, and none is completed: which way is broken is not known"
+            f"{facts.hint}",
         )
     if facts.ever or patient:
         return Verdict(
             State.DEAD,
             f"nothing arrives from {peer}, neither answers nor handshakes: whether ours arrive "
-            "there cannot be seen from here",
+            f"there cannot be seen from here{facts.hint}",
         )
     return Verdict(State.UNKNOWN, f"no echo of {peer} yet")
+
+
+def _arrives(facts: Facts, since: float, now: float) -> bool:
+    """Whether packets of the peer came after `since`, and it is heard still.
+
+    What came tells the direction. From then on handshakes that it begins are enough: it may have
+    nothing else to say, or no session left.
+    """
+    if not _after(facts.data, since + LAG):
+        return False
+    recent = max(RECENT, facts.patience)
+    return any(_lately(at, since, now, recent) for at in (facts.data, facts.call))
 
 
 def _after(at: float | None, since: float) -> bool:
     return at is not None and at >= since
 
 
-def _lately(at: float | None, since: float, now: float) -> bool:
+def _lately(at: float | None, since: float, now: float, recent: float = RECENT) -> bool:
     """Whether the counters tell of something after `since`, and not so long ago."""
-    return _after(at, max(since + LAG, now - RECENT))
+    return _after(at, max(since + LAG, now - recent))

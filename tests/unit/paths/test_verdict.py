@@ -22,8 +22,10 @@ WELL = Facts(
     workers=None,
     data=None,
     response=None,
+    call=None,
     calls=0,
     keepalive=15.0,
+    preshared=False,
     stale=False,
     began=0.0,
 )
@@ -126,6 +128,32 @@ def test_workers_that_are_up_are_asked_first() -> None:
     assert judge(asked, 104.9).state is State.LOSSY
     assert judge(asked, 105.0).state is State.DEAD
     assert judge(replace(asked, workers=None), 104.9).state is State.DEAD
+
+
+@given(TIMES, TIMES, TIMES, st.integers(0, 9), st.booleans(), st.floats(110, 400))
+def test_what_answered_before_is_bad_until_something_answers(
+    data: float | None,
+    response: float | None,
+    call: float | None,
+    calls: int,
+    host: bool,
+    now: float,
+) -> None:
+    """Whatever arrives meanwhile: that tells the direction only."""
+    facts = replace(SILENT, data=data, response=response, call=call, calls=calls, host=host)
+    assert judge(replace(facts, workers=None), now).state in BAD
+
+
+def test_where_no_handshake_completes_the_preshared_key_is_named() -> None:
+    hint = "whether both ends have the same preshared key"
+    never = replace(SILENT, ever=False, workers=None)
+    stale = replace(never, asked=False, silent=None, stale=True)
+    calling = replace(never, calls=8), replace(never, calls=4)
+    for facts in (never, stale, *calling):
+        assert hint in judge(replace(facts, preshared=True), 170.0).reason
+        assert hint not in judge(facts, 170.0).reason
+    heard = replace(SILENT, data=103.0, preshared=True)
+    assert hint not in judge(heard, 105.0).reason, "they have a session"
 
 
 @given(TIMES, TIMES, st.booleans(), st.booleans())
