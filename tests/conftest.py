@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 LONGEST = (
     "system/test_playbook.py",
@@ -27,7 +27,12 @@ LONGEST = (
 """Files of half a minute and more, the longest first: parallel workers begin with them, and none is
 left alone with one at the end."""
 
-settings.register_profile("few", max_examples=20)
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""How long an example takes says more of a busy machine than of us."""
+
+settings.register_profile("all", UNTIMED)
+settings.register_profile("few", UNTIMED, max_examples=20)
+settings.load_profile("all")  # `--hypothesis-profile` comes after this
 
 
 def pytest_configure() -> None:

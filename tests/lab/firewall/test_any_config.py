@@ -7,7 +7,7 @@ import subprocess
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgenode.config import Config
@@ -75,7 +75,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(configurations())
 def test_nft_takes_it(raw: dict[str, Any]) -> None:
     config = Config.model_validate(raw)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.bgp.levels import STANDING, Level
@@ -47,7 +47,6 @@ nets = prefixes | st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(raw=raws(), net=nets, proto=protocols, source=sources, data=st.data())
 def test_nothing_but_our_prefixes_ever_passes(
     raw: dict[str, Any], net: str, proto: str, source: str, data: st.DataObject
@@ -61,7 +60,6 @@ def test_nothing_but_our_prefixes_ever_passes(
             assert re.search(r"_v[46]_(normal|degraded|drained)$", proto)
 
 
-@settings(deadline=None)
 @given(raw=raws(), data=st.data())
 def test_each_session_has_just_these_filters(raw: dict[str, Any], data: st.DataObject) -> None:
     config = Config.model_validate(raw)
@@ -90,7 +88,6 @@ def test_each_session_has_just_these_filters(raw: dict[str, Any], data: st.DataO
             assert route.preference == (1 if net in wanted - {default} else None)
 
 
-@settings(deadline=None)
 @given(raw=raws(), source=sources)
 def test_the_kernel_gets_a_default_route_of_a_neighbor_and_nothing_else(
     raw: dict[str, Any], source: str
@@ -109,7 +106,6 @@ def test_the_kernel_gets_a_default_route_of_a_neighbor_and_nothing_else(
             assert not accepts(exported, {}, Route(net, "x", source))
 
 
-@settings(deadline=None)
 @given(raw=raws(), level=st.sampled_from([*STANDING]), data=st.data())
 def test_what_each_neighbor_gets(raw: dict[str, Any], level: Level, data: st.DataObject) -> None:
     config = Config.model_validate(raw)

@@ -148,9 +148,7 @@ def test_file_names_that_would_end_the_string_are_refused(
 
 
 @pytest.mark.skipif(BIRD is None, reason="needs BIRD's parser")
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=raws(), data=st.data())
 def test_bird_takes_whatever_the_schema_takes(
     raw: dict[str, Any], data: st.DataObject, tmp_path: Path

@@ -204,7 +204,7 @@ async def test_a_command_that_cannot_be_killed_is_not_started_twice(
     assert (await probe()).timed  # gone: the check runs again
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.text().filter(lambda text: "\0" not in text), max_size=4))
 async def test_arguments_reach_the_command_as_they_are_and_no_shell_reads_them(
     arguments: list[str],

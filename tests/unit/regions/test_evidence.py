@@ -313,7 +313,7 @@ def fleet(rng: random.Random, dies: Sequence[float], deaf: int | None = None) ->
 seeds = st.integers(0, 2**32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 5))
 def test_regions_that_die_for_everybody_are_withdrawn_by_nobody(seed: int, size: int) -> None:
     rng = random.Random(seed)
@@ -323,7 +323,7 @@ def test_regions_that_die_for_everybody_are_withdrawn_by_nobody(seed: int, size:
     assert [edge.withdrawn for edge in edges] == [None] * size
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 5), st.data())
 def test_whoever_is_cut_off_alone_withdraws_and_no_other(
     seed: int, size: int, data: st.DataObject
@@ -337,7 +337,7 @@ def test_whoever_is_cut_off_alone_withdraws_and_no_other(
         assert (edge.withdrawn is not None) == (number in cut)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.lists(st.floats(5.0, 20.0), min_size=2, max_size=5))
 def test_however_it_dies_somebody_keeps_it(seed: int, dies: list[float]) -> None:
     rng = random.Random(seed)

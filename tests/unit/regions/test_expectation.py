@@ -39,7 +39,7 @@ def test_shares_are_a_distribution(workers: list[tuple[int, int]]) -> None:
     assert all(share >= 0 for share in found)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3)), min_size=2, max_size=6),
     st.integers(0, 2**32),

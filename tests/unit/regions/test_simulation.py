@@ -91,7 +91,7 @@ def test_weights_share_a_region_within_bounds() -> None:
     assert 0.65 < by_place[0] / 400 < 0.85
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32),
     st.sampled_from(

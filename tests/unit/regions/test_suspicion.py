@@ -90,7 +90,7 @@ def test_a_suspicion_says_for_how_long_and_asks_less_and_less() -> None:
     assert one.reason == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.sampled_from(sorted(DISTANCES)), st.floats(5, 7))
 def test_a_region_that_falls_silent_is_in_no_table_after_one_and_a_half_intervals(
     seed: int, region: str, moment: float
@@ -113,7 +113,7 @@ def test_a_region_that_falls_silent_is_in_no_table_after_one_and_a_half_interval
     assert world.serves(region)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.floats(5, 7), st.floats(0.05, 0.95))
 def test_an_uplink_that_is_away_for_a_moment_refuses_nobody(
     seed: int, moment: float, away: float

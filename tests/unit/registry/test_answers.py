@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.registry.answers import AnswerError, Compacted, Header, page, told
@@ -50,7 +50,6 @@ ANSWERS = st.dictionaries(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(answer=ANSWERS)
 def test_what_is_no_answer_is_said(answer: dict[str, Any]) -> None:
     for read in (page, told):

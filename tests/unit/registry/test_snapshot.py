@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.config.schema import Mesh
@@ -180,7 +180,6 @@ VALUES = (
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(value=VALUES)
 def test_any_value_is_a_record_or_a_sentence(value: bytes) -> None:
     try:
@@ -201,7 +200,6 @@ RECORDS = st.builds(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(entries=st.lists(RECORDS | st.builds(entry, st.text(), st.integers(1, 9), VALUES)))
 def test_no_address_and_no_name_has_two_workers(entries: list[Entry]) -> None:
     found = judge([GOOD, *entries], LAYOUT, RULES)

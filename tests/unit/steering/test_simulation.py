@@ -194,7 +194,7 @@ class World:
         os.close(self.register.fd)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.integers())
 def test_workers_and_regions_come_and_go(seed: int) -> None:
     world = World(seed)

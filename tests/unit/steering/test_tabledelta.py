@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.steering.table import (
@@ -113,7 +113,6 @@ def test_a_base_of_the_same_revision_with_other_content_is_refused() -> None:
         patch(without(replace(old, revision=0), 0, 1), delta)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(tables(), tables(), json_values, st.data())
 def test_a_broken_delta_is_refused_or_makes_a_good_table(
     old: Table, new: Table, value: object, data: st.DataObject
