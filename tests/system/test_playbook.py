@@ -133,6 +133,8 @@ def test_what_a_run_leaves_on_a_node(provisioned: Fleet) -> None:
     assert lon1.run("systemctl is-enabled bird nftables", check=False).split() == ["disabled"] * 2
     firewall = json.loads(lon1.run("edgenode firewall status --json"))
     assert firewall == {"confirmed": True, "current": True, "loaded": True, "on_trial": False}
+    siblings = json.loads(lon1.run("edgenode status --json"))["siblings"]["edges"]
+    assert [(each["name"], each["fresh"]) for each in siblings] == [("ams1", True)]
 
 
 def test_a_user_is_steered_to_the_worker(provisioned: Fleet) -> None:
