@@ -49,7 +49,7 @@ def test_a_node_changes_its_key_and_no_connection_is_lost(nodes: tuple[Node, Nod
         wait_until(lambda: len(rounds) > count + 10, 10, "the session under the former key again")
         edge.fields = {"next_public_key": coming}
         with kept(edge, worker, notes) as keeper:
-            wait_until(lambda: any(" made: a" in note for note in notes), 10, "the next key")
+            wait_until(lambda: any(" made: " in note for note in notes), 10, "the next key")
             began = len(rounds)
             switched = worker.command(edge, "mesh", "switch-key", "--json")
             assert switched.returncode == 0, switched.stderr
