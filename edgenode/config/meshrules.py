@@ -95,7 +95,8 @@ def _endpoints(mesh: Mesh) -> Iterator[Problem]:
         endpoints.append((key, endpoint))
         if not isinstance(endpoint, Endpoint):
             continue
-        if why := unusable(endpoint.host):
+        # A relay of the operator's own may carry WireGuard from loopback, as udp2raw does.
+        if not endpoint.host.is_loopback and (why := unusable(endpoint.host)):
             yield Problem(key, f"{endpoint.host} cannot be another node's: {why}")
         elif endpoint.host in mesh.addresses:
             yield Problem(key, f"{endpoint.host} is our own mesh address")

@@ -91,7 +91,7 @@ ZERO = base64.b64encode(bytes(32)).decode()
                 {"endpoint": f"{host}:51820"},
                 f"endpoint: {host.strip('[]')} cannot be another node's",
             )
-            for host in ("0.0.0.0", "224.0.0.1", "127.0.0.1", "[::1]", "[fe80::1]", "[::]")
+            for host in ("0.0.0.0", "224.0.0.1", "[fe80::1]", "[::]")
         ),
         ({"endpoint": "198.51.100.193:51820"}, "endpoint: 198.51.100.193 is our own mesh address"),
         *(
@@ -111,6 +111,10 @@ def test_what_can_never_work_is_refused(fields: dict[str, Any], problem: str) ->
     found = said(mesh(**{"allowed": ["198.51.100.200/29"], **fields}))
     assert len(found) == 1, found
     assert found[0].startswith(f"mesh.peers[0].{problem}")
+
+
+def test_a_relay_on_loopback_may_carry_wireguard() -> None:
+    assert not said(mesh(allowed=["198.51.100.200/29"], endpoint="127.0.0.1:51820"))
 
 
 def test_what_a_mesh_may_be_used_for_is_not_refused() -> None:
