@@ -290,6 +290,8 @@ def _reason(error: Exception) -> str:
         return "it ended the connection in the middle of an answer"
     if isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
+    if isinstance(error.__cause__, ssl.SSLError):  # told once the handshake seemed done (RFC 8446)
+        error = error.__cause__
     if isinstance(error, ssl.SSLError):
         return f"no TLS: {_printable(error.reason or str(error)).replace('_', ' ').lower()}"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
