@@ -76,6 +76,16 @@ class Crowd:
         """The live peers, with the edge as their only peer, and the workers."""
         space = self.lab.namespace(ENDS)
         self.public = {peer: keys.make(self.key(peer)) for peer in self.peers}
+        # First: a wireguard-go that is told of so many addresses at once runs out of room for what
+        # netlink says (ENOBUFS), and gives its device up.
+        netns.configure(
+            space,
+            [
+                f"addr add {self.address(peer, n)}/32 dev lo"
+                for peer in self.live
+                for n in range(self.share)
+            ],
+        )
 
         def start(peer: int) -> None:
             device = self.device(peer)
@@ -101,7 +111,6 @@ class Crowd:
         for peer in self.live:
             device, table = self.device(peer), 1000 + peer
             commands += [f"link set {device} mtu {MTU} up"]
-            commands += [f"addr add {self.address(peer, n)}/32 dev lo" for n in range(self.share)]
             # What a worker answers goes back through the tunnel that it belongs to.
             commands += [
                 f"route add {self.edge.mesh[0]}/32 dev {device} table {table}",
