@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from edgenode.config import Config
-from edgenode.config.networks import Holders
 from edgenode.config.values import Address
 from edgenode.control.mesh import MeshKeeper
 from edgenode.control.relays import Relays
+from edgenode.mesh.owners import Owners
 from edgenode.regions import Regions
 from edgenode.regions.evidence import Cause, Finding, NodeStands, ServiceStands, judge
 from edgenode.registry.revision import Revision
@@ -68,11 +68,7 @@ class Evidence:
             clock=clock,
         )
         self.run = self.siblings.run
-        self._peers_by_network = Holders(
-            ((peer.name,), network)
-            for peer in (config.mesh.peers if config.mesh else ())
-            for network in peer.allowed
-        )
+        self._owners = Owners(config.mesh.peers if config.mesh else ())
         self._stale: dict[str, bool] = {}
         names = [service.name for service in config.services]
         known = before.findings if before else {}
@@ -164,8 +160,7 @@ class Evidence:
 
     def _way(self, address: Address) -> str:
         """Why the way to a worker is no good; empty: it is good, or not known."""
-        held = self._peers_by_network.of(address)
-        peer = str(held[0][0]) if held else ""
+        peer = self._owners.of(address) or ""
         if self._stale.get(peer):
             return f"the handshake of {peer} is stale"
         return self._path_problem(address) or ""
