@@ -214,7 +214,7 @@ class Control:
 
     def _on_report(self, report: Report) -> None:
         self._relays.report(report)
-        self._regions.report(report.to_json())
+        self._regions.report(report)
         self._decider.drains.report(report, time.monotonic())
 
     def _on_steering(self, connected: bool) -> None:

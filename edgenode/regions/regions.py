@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgenode.config import Config
+from edgenode.config import Config, schema
 from edgenode.config.values import Address
 from edgenode.health.risefall import State
 from edgenode.regions import view
@@ -24,6 +24,7 @@ from edgenode.regions.ranking import (
 )
 from edgenode.regions.registry import Registry, TargetKey, from_config
 from edgenode.regions.stands import Way, stands
+from edgenode.steering.report import Report
 from edgenode.steering.table import Bind, Table
 
 LOOK_INTERVAL = 1.0
@@ -155,8 +156,10 @@ class Regions:
 
         Raises KeyError for a service that is not configured.
         """
-        known = self._services[service]
-        return reachable(self._registry, self.states, known) if self._complete else None
+        return self._reachable_by(self.states, self._services[service])
+
+    def _reachable_by(self, states: States, service: schema.Service) -> bool | None:
+        return reachable(self._registry, states, service) if self._complete else None
 
     def stands(self, way: Way) -> dict[str, ServiceStands]:
         """How each service stands; `way` says why the way to a worker is no good."""
@@ -169,17 +172,14 @@ class Regions:
             return found
         return {name: replace(each, reachable=None) for name, each in found.items()}
 
-    def report(self, message: Mapping[str, Any]) -> None:
+    def report(self, report: Report) -> None:
         """A report of the relays: a target with new connect failures is probed at once.
 
         Its counters are totals since the relays' start, so a smaller one begins anew.
         """
         before, self._failures = (
             self._failures,
-            {
-                name: int(counters.get("connect_failures", 0))
-                for name, counters in message.get("targets", {}).items()
-            },
+            {name: counters.connect_failures for name, counters in report.targets.items()},
         )
         counts = self._failures.items()
         self.suspect(name for name, count in counts if count > 0 and count != before.get(name))
@@ -204,12 +204,15 @@ class Regions:
 
     def status(self) -> dict[str, Any]:
         """For people and the admin API: regions in their order, with distance and workers."""
-        table, order = self._publisher.table, self._publisher.order
+        table, order, states = self._publisher.table, self._publisher.order, self.states
         return {
             "revision": table.revision if table else None,
             "order": list(order),
-            "reachable": {name: self.reachable(name) for name in self._services},
-            "regions": view.regions(self._registry, self.states, order, self._clock()),
+            "reachable": {
+                name: self._reachable_by(states, service)
+                for name, service in self._services.items()
+            },
+            "regions": view.regions(self._registry, states, order, self._clock()),
         }
 
     def _update(self) -> None:

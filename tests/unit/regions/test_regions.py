@@ -11,6 +11,7 @@ import pytest
 
 from edgenode.config import Config
 from edgenode.regions import Regions
+from edgenode.steering.report import Report, TargetReport
 from edgenode.steering.table import Bind, Table
 from tests.unit.regions.worlds import config, names
 from tests.unit.regions.worlds import workers as workers_of
@@ -127,7 +128,7 @@ async def test_a_relays_failure_is_looked_into_at_once(workers: tuple[Worker, Wo
         fra.stop()
         began = asyncio.get_running_loop().time()
         for failures in (1, 2):
-            regions.report({"targets": {"fra/fra-1": {"connect_failures": failures, "live": 0}}})
+            regions.report(Report(at=0.0, targets={"fra/fra-1": TargetReport(failures)}))
             await asyncio.sleep(0.05)
         await until(lambda: seen.order == ["iad"], "fra out of the table")
         assert asyncio.get_running_loop().time() - began < 0.5
