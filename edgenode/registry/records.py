@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from edgenode.config.schema import Limited, Worker
 from edgenode.config.section import Section
 from edgenode.config.values import AddressField, Name
+from edgenode.logs import one_line
 
 MAX_VALUE = 4096
 """Bytes of a record: a worker's has some hundred."""
@@ -168,4 +169,4 @@ def _shown(value: bytes | str) -> str:
 def _one_line(text: str) -> str:
     """What a terminal would obey is spelled out."""
     plain = re.sub(r"\s+", " ", text)[:200]
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in plain)
+    return one_line(plain)
