@@ -198,12 +198,13 @@ class Siblings:
 
     def status(self, now: float) -> dict[str, Any]:
         """For people, the admin API and the metrics."""
+        fresh = {view.sibling for view in self.views.fresh(now)}
         return {
             "edges": [
                 {
                     "name": view.sibling,
                     "heard_s_ago": None if view.arrived is None else round(now - view.arrived, 1),
-                    "fresh": view.sibling in {each.sibling for each in self.views.fresh(now)},
+                    "fresh": view.sibling in fresh,
                     "node": view.message.node if view.message else None,
                     "mesh": [str(a) for a in view.message.mesh] if view.message else [],
                     "table_revision": view.message.table if view.message else None,
