@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from edgenode.mesh import Mesh, PeerStatus
 from edgenode.mesh.resolver import LookUp
 from edgenode.mesh.state import Change
 from edgenode.mesh.uapi import socket_path
+from tests.lab.loops import at_work
 from tests.unit.regions import worlds
 
 PORT = 8080
@@ -312,28 +312,14 @@ def talking(node: Node, address: str) -> Iterator[list[float]]:
 @contextmanager
 def kept(edge: Node, worker: Node, notes: list[str]) -> Iterator[MeshKeeper]:
     """Control's keeper of the edge's mesh at work, in a thread of the edge's namespace."""
-    ready = threading.Event()
-    shared: dict[str, Any] = {}
 
-    async def run() -> None:
-        loaded = worlds.config(mesh=edge.config(worker))
-        shared["keeper"] = MeshKeeper(loaded, lambda *note: notes.append(" ".join(note)))
+    def begin() -> tuple[MeshKeeper, Coroutine[Any, Any, None]]:
+        keeper = MeshKeeper(
+            worlds.config(mesh=edge.config(worker)), lambda *note: notes.append(" ".join(note))
+        )
         if edge.look_up is not None:
-            shared["keeper"]._resolver._look_up = edge.look_up
-        shared["loop"] = asyncio.get_running_loop()
-        shared["task"] = asyncio.create_task(shared["keeper"].run())
-        ready.set()
-        await asyncio.wait([shared["task"]])
+            keeper._resolver._look_up = edge.look_up
+        return keeper, keeper.run()
 
-    def inside() -> None:
-        with netns.inside(edge.namespace):
-            asyncio.run(run())
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    assert ready.wait(5)
-    try:
-        yield shared["keeper"]
-    finally:
-        shared["loop"].call_soon_threadsafe(shared["task"].cancel)
-        thread.join(15)
+    with at_work(edge.namespace, begin) as keeper:
+        yield keeper

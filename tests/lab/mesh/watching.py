@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, cast
@@ -17,6 +16,7 @@ from edgenode.control.mesh import MeshKeeper
 from edgenode.control.paths import PathKeeper
 from edgenode.lab import netns
 from edgenode.regions import Regions
+from tests.lab.loops import at_work
 from tests.lab.mesh.pair import Node
 from tests.unit.regions.worlds import config
 
@@ -64,39 +64,21 @@ def configuration(node: Node, other: Node, paths: Mapping[str, Any]) -> Config:
 def watching(node: Node, other: Node, **paths: Any) -> Iterator[Watch]:
     """The keepers at work in `node`. Echo sockets are open to all there."""
     netns.sysctl(node.namespace, ANYBODY)
-    watch, ready = Watch(), threading.Event()
-    shared: dict[str, Any] = {}
+    watch = Watch()
 
-    async def run() -> None:
+    def note(kind: str, subject: str, text: str) -> None:
+        watch.notes.append(f"{kind} {subject} {text}")
+
+    async def both(mesh: MeshKeeper, paths: PathKeeper) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(mesh.run())
+            tasks.create_task(paths.run())
+
+    def begin() -> tuple[Watch, Coroutine[Any, Any, None]]:
         taken = configuration(node, other, {**QUICK, **paths})
-
-        def note(kind: str, subject: str, text: str) -> None:
-            watch.notes.append(f"{kind} {subject} {text}")
-
         mesh = MeshKeeper(taken, note)
-        watch.keeper = PathKeeper(
-            taken,
-            mesh,
-            lambda: cast(Regions, watch),
-            note,
-        )
-        shared["loop"] = asyncio.get_running_loop()
-        shared["task"] = asyncio.current_task()
-        ready.set()
-        with suppress(asyncio.CancelledError):
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(mesh.run())
-                tasks.create_task(watch.keeper.run())
+        watch.keeper = PathKeeper(taken, mesh, lambda: cast(Regions, watch), note)
+        return watch, both(mesh, watch.keeper)
 
-    def inside() -> None:
-        with netns.inside(node.namespace):
-            asyncio.run(run())
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    assert ready.wait(5)
-    try:
+    with at_work(node.namespace, begin):
         yield watch
-    finally:
-        shared["loop"].call_soon_threadsafe(shared["task"].cancel)
-        thread.join(5)

@@ -1,9 +1,7 @@
 """Probes through a real tunnel: what they find, and that they never go another way."""
 
-import asyncio
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from edgenode.lab import netns
 from edgenode.lab.waiting import wait_until
 from edgenode.regions import Regions
 from edgenode.steering.table import Bind, Table
+from tests.lab.loops import at_work
 from tests.lab.mesh.pair import PORT, Node, pair, server
 from tests.unit.regions.worlds import config, names
 
@@ -39,29 +38,14 @@ def two_families(worker: Node) -> Config:
 @contextmanager
 def running(edge: Node, worker: Node, tables: list[Table]) -> Iterator[Regions]:
     """Regions in a thread of the edge's namespace."""
-    ready = threading.Event()
-    shared: dict[str, Any] = {}
 
-    async def run() -> None:
+    def begin() -> tuple[Regions, Coroutine[Any, Any, None]]:
         bind = Bind(edge.device, edge.v4, edge.v6)
-        shared["regions"] = Regions(two_families(worker), bind, tables.append)
-        shared["loop"] = asyncio.get_running_loop()
-        shared["task"] = asyncio.create_task(shared["regions"].run())
-        ready.set()
-        await asyncio.wait([shared["task"]])
+        regions = Regions(two_families(worker), bind, tables.append)
+        return regions, regions.run()
 
-    def inside() -> None:
-        with netns.inside(edge.namespace):
-            asyncio.run(run())
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    assert ready.wait(5)
-    try:
-        yield shared["regions"]
-    finally:
-        shared["loop"].call_soon_threadsafe(shared["task"].cancel)
-        thread.join(5)
+    with at_work(edge.namespace, begin) as regions:
+        yield regions
 
 
 def up(tables: list[Table]) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import Any
 from edgenode.config import Config
 from edgenode.config.registry import Registry
 from edgenode.control.registry import RegistryKeeper
-from edgenode.lab import netns
 from edgenode.lab.waiting import wait_until
+from tests.lab.loops import at_work
 from tests.unit.registry.fleets import fleet
 
 
@@ -56,39 +54,16 @@ def configured(state: Path, endpoints: list[str], **settings: Any) -> Config:
 
 @contextmanager
 def keeping(namespace: str, config: Config) -> Iterator[Edge]:
-    ready = threading.Event()
-    shared: dict[str, Any] = {}
-
-    async def run() -> None:
+    def begin() -> tuple[Edge, Coroutine[Any, Any, None]]:
         told: list[str] = []
         keeper = RegistryKeeper(
             config, lambda kind, subject, text: told.append(f"{subject}: {text}")
         )
         edge = Edge(keeper, told)
-        task = asyncio.create_task(keeper.run(edge.seen.append))
-        shared.update(edge=edge, loop=asyncio.get_running_loop(), task=task)
-        ready.set()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        return edge, keeper.run(edge.seen.append)
 
-    def inside() -> None:
-        with netns.inside(namespace):
-            try:
-                asyncio.run(run())
-            except BaseException as error:
-                shared["error"] = error
-                raise
-
-    thread = threading.Thread(target=inside)
-    thread.start()
-    assert ready.wait(5)
-    try:
-        yield shared["edge"]
-    finally:
-        shared["loop"].call_soon_threadsafe(shared["task"].cancel)
-        thread.join(10)
-    assert "error" not in shared, shared["error"]
+    with at_work(namespace, begin) as edge:
+        yield edge
 
 
 def record(n: int, **more: Any) -> str:
