@@ -10,9 +10,16 @@ from urllib.parse import urlsplit
 from pydantic import Field, PlainSerializer, PlainValidator
 
 from edgenode.config.section import Section
-from edgenode.config.values import Address, Duration, FilePath, PositiveDuration, parse_address
+from edgenode.config.values import (
+    HOST_LABEL,
+    Address,
+    Duration,
+    FilePath,
+    PositiveDuration,
+    parse_address,
+)
 
-_HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?")
+_HOST = re.compile(rf"{HOST_LABEL}(\.{HOST_LABEL})*\.?")
 
 
 @dataclass(frozen=True)

@@ -211,8 +211,10 @@ EndpointField = Annotated[
 ]
 
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST_NAME = re.compile(rf"({_LABEL}\.)*(?!(\d+|0x[\da-f]*)\.?$){_LABEL}\.?")
+HOST_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+"""A regular expression, in lower case."""
+
+_HOST_NAME = re.compile(rf"({HOST_LABEL}\.)*(?!(\d+|0x[\da-f]*)\.?$){HOST_LABEL}\.?")
 """RFC 1123, section 2.1; the last label is no number, so that no address is taken for a name:
 a resolver takes 0x7f000001 for 127.0.0.1 (inet_aton(3))."""
 

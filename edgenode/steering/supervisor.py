@@ -20,10 +20,11 @@ from edgenode import places
 from edgenode.notify import Notifier
 from edgenode.steering import descriptors, tablefile
 from edgenode.steering.accesslog import AccessLog
+from edgenode.steering.checked import shown
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
 from edgenode.steering.fleet import Fleet
 from edgenode.steering.report import FAILURES, Report
-from edgenode.steering.table import Table, TableError, shown
+from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import BaseError, patch
 from edgenode.steering.tablesaver import TableSaver
 

@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 from edgenode.steering import checked
 from edgenode.steering.checked import TableError as TableError
-from edgenode.steering.checked import distinct as distinct
-from edgenode.steering.checked import shown as shown
+from edgenode.steering.checked import distinct, shown
 
 ProxyProtocol = Literal["v2", "none"]
 Address = IPv4Address | IPv6Address

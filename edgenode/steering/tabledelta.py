@@ -18,19 +18,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from edgenode.steering.checked import listing
+from edgenode.steering.checked import distinct, listing, shown
 from edgenode.steering.table import (
     RegionTargets,
     Service,
     Table,
     TableError,
     Target,
-    distinct,
     region_from_json,
     region_to_json,
     service_from_json,
     service_to_json,
-    shown,
     target_from_json,
     target_to_json,
 )
