@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from edgenode.steering import sysio
 from edgenode.steering.connection import CHUNK, Connection, Side
+from edgenode.steering.loop import Loop
 
 INPUT = select.EPOLLIN
 OUTPUT = select.EPOLLOUT
@@ -24,8 +25,6 @@ WATCH_BOTH = WATCH_INPUT | OUTPUT
 BULK_CHUNK = 128 * 1024
 BUDGET = 256 * 1024  # bytes a side may move before the others get their turn
 
-SideTable = dict[int, Side]
-
 
 class Flow:
     """Moves bytes; `end(connection, why)` is called when a connection is over.
@@ -33,13 +32,10 @@ class Flow:
     `why` is "closed" if both sides have ended and all has been passed on.
     """
 
-    def __init__(
-        self, epoll: select.epoll, sides: SideTable, end: Callable[[Connection, str], None]
-    ) -> None:
-        self.now = 0.0
+    def __init__(self, loop: Loop, end: Callable[[Connection, str], None]) -> None:
         self.unfinished: list[Side] = []  # sides whose budget ran out; no event will come for them
-        self._epoll = epoll
-        self._sides = sides
+        self._loop = loop
+        self._sides = loop.sides
         self._end = end
 
     def on_event(self, side: Side, event: int) -> None:
@@ -96,7 +92,7 @@ class Flow:
                     return
                 side.moved += size
                 side.meter.bytes += size
-                side.connection.active = self.now
+                side.connection.active = self._loop.now
                 moved += size
                 if size < len(side.held):
                     side.held = side.held[size:]
@@ -134,7 +130,7 @@ class Flow:
         if not side.watches_output:
             side.watches_output = True
             if side.watched:
-                self._epoll.modify(side.fd, WATCH_BOTH)
+                self._loop.epoll.modify(side.fd, WATCH_BOTH)
 
     def _pass_end(self, side: Side, peer: Side) -> None:
         if side.broken:  # it ended by a reset that the failed write has already reported

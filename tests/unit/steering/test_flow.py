@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+from collections.abc import Callable
 
 import pytest
 
@@ -17,49 +17,50 @@ from edgenode.steering.flow import (
     INPUT,
     OUTPUT,
     Flow,
-    SideTable,
 )
+from edgenode.steering.loop import Loop
 from edgenode.steering.table import Bind, Service
 
 CLIENT, WORKER = 1000, 1001
 
 
+def ends_with(ends: list[str]) -> Callable[[Connection, str], None]:
+    return lambda connection, why: ends.append(why)
+
+
 @pytest.fixture
-def sides() -> SideTable:
+def loop() -> Loop:
     count = ServiceCount()
     route = Route(Service("web", (), "v2", 1.0, 60.0, ()), count, Bind())
     user = ("192.0.2.2", 1)
     connection = Connection(1, route, user, user, CLIENT, 0.0, 0.0, Phase.LIVE, WORKER)
-    return {
-        CLIENT: Side(CLIENT, WORKER, connection, count.up, watched=True),
-        WORKER: Side(WORKER, CLIENT, connection, count.down, watched=True),
-    }
+    made = Loop()
+    made.sides[CLIENT] = Side(CLIENT, WORKER, connection, count.up, watched=True)
+    made.sides[WORKER] = Side(WORKER, CLIENT, connection, count.down, watched=True)
+    return made
 
 
 def test_a_side_that_never_blocks_gets_one_budget_a_turn(
-    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sysio, "read", lambda _, size: bytes(size))
     monkeypatch.setattr(sysio, "write", lambda _, data: len(data))
-    with select.epoll() as epoll:
-        flow = Flow(epoll, sides, lambda connection, why: None)
-        side = sides[WORKER]
-        flow.on_event(side, INPUT)
-        once = side.moved
-        assert BUDGET <= once < BUDGET + BULK_CHUNK
-        # An event does not give it a second turn, nor a second place in the queue.
-        flow.on_event(side, INPUT)
-        assert side.moved == once
-        assert flow.unfinished == [side]
-        flow.resume()
-        assert once < side.moved <= 2 * (BUDGET + BULK_CHUNK)
-        assert flow.unfinished == [side]
-        assert side.connection.route.count.down.bytes == side.moved
+    flow = Flow(loop, ends_with([]))
+    side = loop.sides[WORKER]
+    flow.on_event(side, INPUT)
+    once = side.moved
+    assert BUDGET <= once < BUDGET + BULK_CHUNK
+    # An event does not give it a second turn, nor a second place in the queue.
+    flow.on_event(side, INPUT)
+    assert side.moved == once
+    assert flow.unfinished == [side]
+    flow.resume()
+    assert once < side.moved <= 2 * (BUDGET + BULK_CHUNK)
+    assert flow.unfinished == [side]
+    assert side.connection.route.count.down.bytes == side.moved
 
 
-def test_nothing_is_read_while_bytes_are_held(
-    sides: SideTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_read_while_bytes_are_held(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, writes = [], iter((10, 0))
 
     def read(_: int, size: int) -> bytes:
@@ -74,22 +75,21 @@ def test_nothing_is_read_while_bytes_are_held(
 
     monkeypatch.setattr(sysio, "read", read)
     monkeypatch.setattr(sysio, "write", write)
-    with select.epoll() as epoll:
-        side, peer = sides[WORKER], sides[CLIENT]
-        peer.watches_output = True
-        flow = Flow(epoll, sides, lambda connection, why: None)
-        flow.on_event(side, INPUT)
-        flow.on_event(side, INPUT)
-        flow.pump(side)
-        assert len(reads) == 1
-        assert len(side.held) == reads[0] - 10
+    side, peer = loop.sides[WORKER], loop.sides[CLIENT]
+    peer.watches_output = True
+    flow = Flow(loop, ends_with([]))
+    flow.on_event(side, INPUT)
+    flow.on_event(side, INPUT)
+    flow.pump(side)
+    assert len(reads) == 1
+    assert len(side.held) == reads[0] - 10
 
 
 def test_the_end_behind_a_short_read_of_a_broken_side_is_found(
-    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker takes nothing more; no event will tell of what comes behind its last bytes."""
-    client, worker = sides[CLIENT], sides[WORKER]
+    client, worker = loop.sides[CLIENT], loop.sides[WORKER]
     worker.broken = True
     worker.held = b"held "
     reads = iter((b"short", b""))
@@ -102,22 +102,20 @@ def test_the_end_behind_a_short_read_of_a_broken_side_is_found(
         return len(data)
 
     monkeypatch.setattr(sysio, "write", write)
-    with select.epoll() as epoll:
-        flow = Flow(epoll, sides, lambda connection, why: ends.append(why))
-        flow.on_event(client, OUTPUT)
+    flow = Flow(loop, ends_with(ends))
+    flow.on_event(client, OUTPUT)
     assert b"".join(taken) == b"held short"
     assert ends == ["worker-reset"]
 
 
 def test_an_error_after_a_half_close_ends_the_connection(
-    sides: SideTable, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ends: list[str] = []
     monkeypatch.setattr(sysio, "read", lambda fd, size: b"")
     monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
-    with select.epoll() as epoll:
-        flow = Flow(epoll, sides, lambda connection, why: ends.append(why))
-        flow.on_event(sides[CLIENT], INPUT | END)
-        assert ends == []
-        flow.on_event(sides[CLIENT], END | ERROR)
+    flow = Flow(loop, ends_with(ends))
+    flow.on_event(loop.sides[CLIENT], INPUT | END)
+    assert ends == []
+    flow.on_event(loop.sides[CLIENT], END | ERROR)
     assert ends == ["client-reset"]

@@ -175,7 +175,7 @@ def held(relay: RunningRelay) -> int:
     """The most that a side holds."""
 
     def most() -> int:
-        return max(len(side.held) for side in relay.relay._sides.values())
+        return max(len(side.held) for side in relay.relay._loop.sides.values())
 
     return relay.call(most)
 
@@ -359,7 +359,7 @@ def test_no_descriptor_is_closed_while_events_may_name_it(
     open_upstream = sysio.open_upstream
 
     def noted(ipv6: bool, device: str | None, source: str | None) -> int:
-        opened.append(len(relay.relay._sides) == 1)  # only the probe: the other has ended
+        opened.append(len(relay.relay._loop.sides) == 1)  # only the probe: the other has ended
         assert {fd: link(fd) for fd in old} == old
         return open_upstream(ipv6, device, source)
 
@@ -381,7 +381,7 @@ def link(fd: int) -> str:
 
 
 def sides(relay: RunningRelay) -> list[Side]:
-    return list(relay.relay._sides.values())
+    return list(relay.relay._loop.sides.values())
 
 
 def test_idle_connections_are_reset(relay: RunningRelay) -> None:
@@ -674,7 +674,7 @@ def test_local_probes_that_wait_take_no_users_place(
     for tripwire in tripwires:
         tripwire.close()
     eventually(relay.idle)
-    assert relay.call(lambda: relay.relay._waiting) == 0
+    assert relay.call(lambda: relay.relay._loop.waiting) == 0
 
 
 # --- the mesh

@@ -1,0 +1,171 @@
+"""The attempts to reach a worker for a connection, from the first choice to the first byte.
+
+Which target comes next is `dial`'s to say; here is what is done with sockets for it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from edgenode.steering import proxyprotocol, sysio, timeouts, upstream
+from edgenode.steering.connection import Connection, Phase, Side
+from edgenode.steering.counters import Counters
+from edgenode.steering.dial import Attempt, Dial, Limits
+from edgenode.steering.faults import NO_ROOM, kind
+from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow
+from edgenode.steering.loop import Loop
+from edgenode.steering.memory import Memory
+
+
+class Dialing:
+    """`end(connection, why)` is called for a connection that reaches nobody."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        counters: Counters,
+        memory: Memory,
+        limits: Limits,
+        flow: Flow,
+        end: Callable[[Connection, str], None],
+    ) -> None:
+        self._loop = loop
+        self._counters = counters
+        self._memory = memory
+        self._limits = limits
+        self._flow = flow
+        self._end = end
+
+    def begin(self, connection: Connection, client: Side) -> None:
+        """Dial for a connection whose service is known; what is held goes to the worker first."""
+        service = connection.route.service
+        if not service.regions:
+            self._end(connection, "no-region")
+            return
+        if service.proxy_protocol == "v2":
+            header = proxyprotocol.encode(connection.client, connection.local)
+            connection.header_size = len(header)
+            client.held = header + client.held
+        connection.dial = Dial(service, self._memory, self._loop.now, self._limits)
+        if self._take_first_bytes(connection, client):
+            self._next_attempt(connection, client)
+
+    def on_answer(self, worker: Side, event: int) -> None:
+        """An event of a worker's side before the connection is live: it has accepted or refused."""
+        connection = worker.connection
+        client = self._loop.sides[connection.client_fd]
+        if event & (ERROR | END) and (failed := sysio.take_error(worker.fd)):
+            self._attempt_failed(connection, client, failed)
+        elif event & OUTPUT:
+            if not self._take_first_bytes(connection, client):
+                return
+            failed = self._send_first_bytes(connection, client, worker)
+            if failed:
+                self._attempt_failed(connection, client, failed)
+                return
+            if connection.phase is Phase.DIALING and not client.held:
+                self._established(connection, client, worker, 0)
+            if connection.phase is Phase.LIVE and event & ~OUTPUT:
+                self._flow.on_event(worker, event & ~OUTPUT)
+
+    def timed_out(self, connection: Connection) -> None:
+        """The timer of an attempt has expired."""
+        client = self._loop.sides[connection.client_fd]
+        self._attempt_failed(connection, client, errno.ETIMEDOUT)
+
+    def _next_attempt(self, connection: Connection, client: Side) -> None:
+        """Try targets until one is under way; end the connection if there is none left."""
+        dial = connection.dial
+        assert dial is not None
+        while (attempt := dial.next(self._loop.now)) is not None:
+            connection.attempts += 1
+            connection.attempt = attempt
+            failed = self._try(connection, client, attempt)
+            if failed == 0:
+                return
+            if failed in NO_ROOM:  # another target would not help
+                connection.errors.append(errno.errorcode[failed])
+                break
+            self._note_failure(connection, failed)
+        connection.route.count.failed += 1
+        connection.route.count.full += dial.full
+        self._end(connection, "full" if dial.full else "no-target")
+
+    def _try(self, connection: Connection, client: Side, attempt: Attempt) -> int:
+        """Start an attempt; return an error number, 0 if it is under way or has succeeded."""
+        loop = self._loop
+        try:
+            fd = upstream.begin(connection.route.bind, attempt.target)
+        except OSError as error:
+            return error.errno or errno.EIO
+        connection.worker_fd = client.peer_fd = fd
+        worker = loop.sides[fd] = Side(
+            fd, client.fd, connection, connection.route.count.down, watches_output=True
+        )
+        # On a short way the connection stands already, and the bytes go without another round.
+        failed = self._send_first_bytes(connection, client, worker)
+        if failed:
+            return failed
+        if connection.phase is Phase.DIALING:
+            loop.timers.set(connection.number, loop.now + attempt.timeout)
+        worker.watched = True
+        loop.epoll.register(fd, WATCH_BOTH if worker.watches_output else WATCH_INPUT)
+        return 0
+
+    def _take_first_bytes(self, connection: Connection, client: Side) -> bool:
+        """Read what the user has sent so far, once; False if the user is gone."""
+        if len(client.held) > connection.header_size or client.eof or upstream.read_first(client):
+            return True
+        self._end(connection, "client-reset")
+        return False
+
+    def _send_first_bytes(self, connection: Connection, client: Side, worker: Side) -> int:
+        """Send the header and the first bytes at once; return an error number.
+
+        Nothing happens if the worker has not answered yet. Once a byte was taken the connection
+        is live, and never tries another target.
+        """
+        try:
+            size = upstream.send_first(client, worker)
+        except OSError as error:
+            return error.errno or errno.EIO
+        if size:
+            self._established(connection, client, worker, size)
+        return 0
+
+    def _established(self, connection: Connection, client: Side, worker: Side, sent: int) -> None:
+        dial, attempt, now = connection.dial, connection.attempt, self._loop.now
+        assert dial is not None
+        assert attempt is not None
+        dial.connected(now)
+        connection.dial = None
+        connection.phase = Phase.LIVE
+        connection.connected = connection.active = now
+        self._counters.connected(connection.route.count, attempt.key)
+        client.moved = sent - connection.header_size
+        client.meter.bytes += client.moved
+        # Watching both ways has begun if the worker had to be waited for; else input is enough.
+        worker.watches_output = worker.watched or bool(client.held)
+        timeouts.watch(self._loop.timers, connection)
+        if client.watched or client.eof:
+            self._flow.pump(client)  # events that came while dialing were left alone
+
+    def _attempt_failed(self, connection: Connection, client: Side, failed: int) -> None:
+        self._note_failure(connection, failed)
+        self._next_attempt(connection, client)
+
+    def _note_failure(self, connection: Connection, failed: int) -> None:
+        dial, attempt, loop = connection.dial, connection.attempt, self._loop
+        assert dial is not None
+        assert attempt is not None
+        loop.timers.cancel(connection.number)
+        if connection.worker_fd >= 0:
+            del loop.sides[connection.worker_fd]
+            loop.closing.add(connection.worker_fd, reset=False)
+            connection.worker_fd = -1
+        name = errno.errorcode.get(failed, str(failed))
+        connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
+        self._counters.attempt_failed(connection.route.count, attempt.key)
+        connection.attempt = None  # its place is given back
+        dial.failed(kind(failed), loop.now)

@@ -1,0 +1,78 @@
+"""The end of a connection: its sockets, its place at the worker, and its line in the log."""
+
+from __future__ import annotations
+
+import time
+
+from edgenode.steering import upstream
+from edgenode.steering.accesslog import FLUSH_INTERVAL, AccessLog, describe
+from edgenode.steering.connection import Connection, Phase
+from edgenode.steering.counters import Counters
+from edgenode.steering.dial import Attempt
+from edgenode.steering.loop import Loop
+from edgenode.steering.memory import Memory
+
+
+class Ending:
+    def __init__(self, loop: Loop, counters: Counters, memory: Memory, log: AccessLog) -> None:
+        self.wall = time.time() - loop.now
+        """What is added to the monotonic clock for Unix time."""
+        self._loop = loop
+        self._counters = counters
+        self._memory = memory
+        self._log = log
+        self._flush_at = 0.0
+
+    def end(self, connection: Connection, why: str) -> None:
+        """Close both sides: in order if all has been passed on, else with RST.
+
+        A FIN would tell the peer that it has everything.
+        """
+        if connection.phase is Phase.CLOSED:
+            return
+        loop, count = self._loop, connection.route.count
+        reset = why not in ("closed", "local-probe")
+        if connection.attempt is not None:
+            self._leave(connection, connection.attempt, why)
+        if connection.phase is Phase.WAITING:
+            loop.waiting -= 1
+        connection.phase = Phase.CLOSED
+        count.live -= 1
+        loop.live -= 1
+        loop.timers.cancel(connection.number)
+        del loop.connections[connection.number]
+        client = loop.sides.pop(connection.client_fd)
+        loop.closing.add(client.fd, reset)
+        connection.bytes_up = client.moved
+        if connection.worker_fd >= 0:
+            worker = loop.sides.pop(connection.worker_fd)
+            loop.closing.add(worker.fd, reset)
+            connection.bytes_down = worker.moved
+        if why == "local-probe":
+            count.local_probes += 1
+        else:
+            self._log.add(describe(connection, why, loop.now, self.wall))
+
+    def flush(self) -> None:
+        """Write what has waited long enough."""
+        now = self._loop.now
+        if self._log.waiting and now >= self._flush_at:
+            self._flush_at = now + FLUSH_INTERVAL
+            self._log.flush()
+            self.wall = time.time() - now
+
+    def next_due(self) -> float | None:
+        """When `flush` is needed next."""
+        return self._flush_at if self._log.waiting else None
+
+    def _leave(self, connection: Connection, attempt: Attempt, why: str) -> None:
+        """Give back the place at the worker, and tell how it was there."""
+        pool, at, began = attempt.pool, attempt.at, connection.connected
+        self._memory.give(pool, at)
+        if began is None:
+            return
+        self._counters.closed(connection.route.count, attempt.key)
+        sides, now = self._loop.sides, self._loop.now
+        client, worker = sides[connection.client_fd], sides[connection.worker_fd]
+        well = upstream.verdict(client, worker, why, now - began)
+        self._memory.ended(pool, at, began, well, now)

@@ -1,0 +1,97 @@
+"""What happens to a connection between its being accepted and its being dialed for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgenode.steering import sysio
+from edgenode.steering.acceptor import Listener
+from edgenode.steering.connection import CHUNK, Connection, Phase, Side
+from edgenode.steering.flow import END, ERROR, WATCH_BOTH, WATCH_INPUT
+from edgenode.steering.loop import Loop
+
+_MOST_WAITING = 64  # local probes that may hold a connection without a word
+
+
+class Entrance:
+    """`limit` is the number of connections at a time.
+
+    Local probes that wait for their first bytes do not count: health checks hold them for as long
+    as they like. A few dozen have places of their own, more are reset.
+
+    `dial(connection, client)` goes on with those that are admitted, `end(connection, why)` ends
+    the others.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        limit: int,
+        dial: Callable[[Connection, Side], None],
+        end: Callable[[Connection, str], None],
+    ) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._dial = dial
+        self._end = end
+        self._next_number = 0
+
+    def room(self) -> int:
+        """How many more connections may be accepted."""
+        return self._limit - self._loop.live + self._loop.waiting
+
+    def opened(self, listener: Listener, fd: int, host: str, port: int) -> None:
+        """A connection was accepted."""
+        route, loop = listener.route, self._loop
+        if route is None:
+            raise RuntimeError("a parked listener was accepted from")
+        count = route.count
+        count.accepted += 1
+        count.live += 1
+        loop.live += 1
+        loop.waiting += 1
+        local = (listener.host, listener.port) if listener.host else sysio.local_address(fd)
+        number = self._next_number = self._next_number + 1
+        connection = Connection(
+            number, route, (host, port), local, fd, started=loop.now, active=loop.now
+        )
+        loop.connections[number] = connection
+        client = loop.sides[fd] = Side(fd, -1, connection, count.up)
+        # No other host can use our address as its own: this is a health probe or a tripwire of
+        # this node, and no worker is to be troubled with it unless it speaks.
+        if host != local[0]:
+            self._admit(connection, client)
+        elif loop.waiting > _MOST_WAITING:
+            self._end(connection, "too-many-probes")
+        if connection.phase is not Phase.CLOSED:
+            client.watched = True
+            loop.epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
+
+    def on_event(self, client: Side, event: int) -> None:
+        """An event of a user's side before the connection is live."""
+        connection = client.connection
+        waiting = connection.phase is Phase.WAITING
+        if event & END:
+            client.ended = True
+        if event & ERROR:
+            self._end(connection, "local-probe" if waiting else "client-reset")
+        elif waiting:
+            self._first_bytes(connection, client)
+
+    def _first_bytes(self, connection: Connection, client: Side) -> None:
+        try:
+            client.held = sysio.read(client.fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            client.held = b""
+        if client.held:
+            self._admit(connection, client)
+        else:
+            self._end(connection, "local-probe")
+
+    def _admit(self, connection: Connection, client: Side) -> None:
+        """From here on it is a user's, and counts."""
+        self._loop.waiting -= 1
+        connection.phase = Phase.DIALING
+        self._dial(connection, client)

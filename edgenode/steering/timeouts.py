@@ -1,0 +1,21 @@
+"""How long a live connection may go on. Pure; seconds of the monotonic clock."""
+
+from __future__ import annotations
+
+from edgenode.steering.connection import Connection
+from edgenode.steering.timers import Timers
+
+_SLACK = 1 / 16
+"""An idle connection may be closed later by this share of the timeout."""
+
+
+def watch(timers: Timers, connection: Connection) -> None:
+    """Set the timer after which it is to be looked at next."""
+    idle = connection.route.service.idle_timeout
+    timers.set(connection.number, connection.active + idle, idle * _SLACK)
+
+
+def over(connection: Connection, now: float) -> str:
+    """Why it is to be ended now; empty: it goes on."""
+    idle = connection.route.service.idle_timeout
+    return "idle" if now - connection.active >= idle else ""
