@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from edgenode.api import regionmetrics, registrymetrics
+from edgenode.api import regionmetrics, registrymetrics, servicemetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,6 +32,7 @@ class StatusCollector(Collector):
         yield from regionmetrics.collect(status)
         yield from registrymetrics.collect(status)
         yield from _steering(status)
+        yield from servicemetrics.collect(status)
 
 
 def registry(status: Callable[[], Mapping[str, Any]]) -> CollectorRegistry:

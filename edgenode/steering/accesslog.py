@@ -8,6 +8,7 @@ from typing import Any
 
 from edgenode.steering.connection import Connection
 from edgenode.steering.logsink import open_sink
+from edgenode.steering.why import Why
 
 FLUSH_INTERVAL = 0.05
 """Seconds that a line may wait for others."""
@@ -57,7 +58,7 @@ class AccessLog:
         self._sink.close()
 
 
-def describe(connection: Connection, why: str, now: float, wall: float) -> dict[str, Any]:
+def describe(connection: Connection, why: Why, now: float, wall: float) -> dict[str, Any]:
     """The line of a connection that has ended; `wall` added to `now` is Unix time."""
     attempt, connected, started = connection.attempt, connection.connected, connection.started
     if connected is None:

@@ -8,6 +8,7 @@ from typing import Any
 from edgenode.steering.dial import TargetKey
 from edgenode.steering.report import surplus
 from edgenode.steering.table import Table
+from edgenode.steering.why import Why
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class RegionCount:
 class ServiceCount:
     """`failed` connections reached no worker, those of `full` since none had room;
 
-    `local_probes` closed without a byte.
+    `local_probes` closed without a byte. `endings`: why connections have ended.
     """
 
     live: int = 0
@@ -41,6 +42,10 @@ class ServiceCount:
     up: Meter = field(default_factory=Meter)
     down: Meter = field(default_factory=Meter)
     regions: dict[str, RegionCount] = field(default_factory=dict)
+    endings: dict[Why, int] = field(default_factory=dict)
+
+    def ended(self, why: Why) -> None:
+        self.endings[why] = self.endings.get(why, 0) + 1
 
     def region(self, name: str) -> RegionCount:
         return self.regions.setdefault(name, RegionCount())
@@ -96,9 +101,12 @@ class Counters:
         self.target_live[key] -= 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return "services", "full" and "targets" as they stand in a report."""
+        """Return "services", "figures", "full" and "targets" as they stand in a report."""
         return {
             "full": {name: one.full for name, one in self.services.items()},
+            "figures": {
+                name: {"endings": dict(one.endings)} for name, one in self.services.items()
+            },
             "services": {
                 name: {
                     "live": one.live,

@@ -16,6 +16,7 @@ from edgenode.steering.faults import NO_ROOM, kind
 from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
+from edgenode.steering.why import Why
 
 
 class Dialing:
@@ -28,7 +29,7 @@ class Dialing:
         memory: Memory,
         limits: Limits,
         flow: Flow,
-        end: Callable[[Connection, str], None],
+        end: Callable[[Connection, Why], None],
     ) -> None:
         self._loop = loop
         self._counters = counters
@@ -41,7 +42,7 @@ class Dialing:
         """Dial for a connection whose service is known; what is held goes to the worker first."""
         service = connection.route.service
         if not service.regions:
-            self._end(connection, "no-region")
+            self._end(connection, Why.NO_REGION)
             return
         if service.proxy_protocol == "v2":
             header = proxyprotocol.encode(connection.client, connection.local)
@@ -90,7 +91,7 @@ class Dialing:
             self._note_failure(connection, failed)
         connection.route.count.failed += 1
         connection.route.count.full += dial.full
-        self._end(connection, "full" if dial.full else "no-target")
+        self._end(connection, Why.FULL if dial.full else Why.NO_TARGET)
 
     def _try(self, connection: Connection, client: Side, attempt: Attempt) -> int:
         """Start an attempt; return an error number, 0 if it is under way or has succeeded."""
@@ -117,7 +118,7 @@ class Dialing:
         """Read what the user has sent so far, once; False if the user is gone."""
         if len(client.held) > connection.header_size or client.eof or upstream.read_first(client):
             return True
-        self._end(connection, "client-reset")
+        self._end(connection, Why.CLIENT_RESET)
         return False
 
     def _send_first_bytes(self, connection: Connection, client: Side, worker: Side) -> int:

@@ -11,6 +11,7 @@ from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
+from edgenode.steering.why import IN_ORDER, Why
 
 
 class Ending:
@@ -23,7 +24,7 @@ class Ending:
         self._log = log
         self._flush_at = 0.0
 
-    def end(self, connection: Connection, why: str) -> None:
+    def end(self, connection: Connection, why: Why) -> None:
         """Close both sides: in order if all has been passed on, else with RST.
 
         A FIN would tell the peer that it has everything.
@@ -31,7 +32,7 @@ class Ending:
         if connection.phase is Phase.CLOSED:
             return
         loop, count = self._loop, connection.route.count
-        reset = why not in ("closed", "local-probe")
+        reset = why not in IN_ORDER
         if connection.attempt is not None:
             self._leave(connection, connection.attempt, why)
         if connection.phase is Phase.WAITING:
@@ -48,7 +49,8 @@ class Ending:
             worker = loop.sides.pop(connection.worker_fd)
             loop.closing.add(worker.fd, reset)
             connection.bytes_down = worker.moved
-        if why == "local-probe":
+        count.ended(why)
+        if why is Why.LOCAL_PROBE:
             count.local_probes += 1
         else:
             self._log.add(describe(connection, why, loop.now, self.wall))
@@ -65,7 +67,7 @@ class Ending:
         """When `flush` is needed next."""
         return self._flush_at if self._log.waiting else None
 
-    def _leave(self, connection: Connection, attempt: Attempt, why: str) -> None:
+    def _leave(self, connection: Connection, attempt: Attempt, why: Why) -> None:
         """Give back the place at the worker, and tell how it was there."""
         pool, at, began = attempt.pool, attempt.at, connection.connected
         self._memory.give(pool, at)

@@ -9,6 +9,7 @@ from edgenode.steering.acceptor import Listener
 from edgenode.steering.connection import CHUNK, Connection, Phase, Side
 from edgenode.steering.flow import END, ERROR, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.loop import Loop
+from edgenode.steering.why import Why
 
 _MOST_WAITING = 64  # local probes that may hold a connection without a word
 
@@ -28,7 +29,7 @@ class Entrance:
         loop: Loop,
         limit: int,
         dial: Callable[[Connection, Side], None],
-        end: Callable[[Connection, str], None],
+        end: Callable[[Connection, Why], None],
     ) -> None:
         self._loop = loop
         self._limit = limit
@@ -62,7 +63,7 @@ class Entrance:
         if host != local[0]:
             self._admit(connection, client)
         elif loop.waiting > _MOST_WAITING:
-            self._end(connection, "too-many-probes")
+            self._end(connection, Why.TOO_MANY_PROBES)
         if connection.phase is not Phase.CLOSED:
             client.watched = True
             loop.epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
@@ -74,7 +75,7 @@ class Entrance:
         if event & END:
             client.ended = True
         if event & ERROR:
-            self._end(connection, "local-probe" if waiting else "client-reset")
+            self._end(connection, Why.LOCAL_PROBE if waiting else Why.CLIENT_RESET)
         elif waiting:
             self._first_bytes(connection, client)
 
@@ -88,7 +89,7 @@ class Entrance:
         if client.held:
             self._admit(connection, client)
         else:
-            self._end(connection, "local-probe")
+            self._end(connection, Why.LOCAL_PROBE)
 
     def _admit(self, connection: Connection, client: Side) -> None:
         """From here on it is a user's, and counts."""

@@ -130,7 +130,8 @@ class Fleet:
 
     def counters(self) -> dict[str, Any]:
         """The sum of all relay workers' counters, the former ones' totals included."""
-        total: dict[str, Any] = {"services": {}, "full": {}, "targets": {}, "totals": {}}
+        kinds = ("services", "figures", "full", "targets", "totals")
+        total: dict[str, Any] = {kind: {} for kind in kinds}
         for slot in self._slots:
             total = add(total, slot.counters())
         return total

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from edgenode.steering import sysio
 from edgenode.steering.connection import CHUNK, Connection, Side
 from edgenode.steering.loop import Loop
+from edgenode.steering.why import Why
 
 INPUT = select.EPOLLIN
 OUTPUT = select.EPOLLOUT
@@ -29,10 +30,10 @@ BUDGET = 256 * 1024  # bytes a side may move before the others get their turn
 class Flow:
     """Moves bytes; `end(connection, why)` is called when a connection is over.
 
-    `why` is "closed" if both sides have ended and all has been passed on.
+    `why` is CLOSED if both sides have ended and all has been passed on.
     """
 
-    def __init__(self, loop: Loop, end: Callable[[Connection, str], None]) -> None:
+    def __init__(self, loop: Loop, end: Callable[[Connection, Why], None]) -> None:
         self.unfinished: list[Side] = []  # sides whose budget ran out; no event will come for them
         self._loop = loop
         self._sides = loop.sides
@@ -137,7 +138,7 @@ class Flow:
             self._end(side.connection, _reset_by(side))
             return
         if peer.end_passed:
-            self._end(side.connection, "closed")
+            self._end(side.connection, Why.CLOSED)
             return
         try:
             sysio.end_writing(peer.fd)
@@ -156,6 +157,6 @@ class Flow:
             self.pump(peer)
 
 
-def _reset_by(side: Side) -> str:
+def _reset_by(side: Side) -> Why:
     client = side.fd == side.connection.client_fd
-    return "client-reset" if client else "worker-reset"
+    return Why.CLIENT_RESET if client else Why.WORKER_RESET

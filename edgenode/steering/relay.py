@@ -31,6 +31,7 @@ from edgenode.steering.memory import Memory
 from edgenode.steering.occupancy import Counted, Occupancy
 from edgenode.steering.outliers import Ejection
 from edgenode.steering.table import Table
+from edgenode.steering.why import Why
 
 _MAX_EVENTS = 512
 
@@ -101,9 +102,9 @@ class Relay:
         self._acceptor.close()
         for connection in list(self._loop.connections.values()):
             if connection.phase is Phase.WAITING:
-                self._ending.end(connection, "local-probe")
+                self._ending.end(connection, Why.LOCAL_PROBE)
 
-    def abort_all(self, why: str) -> None:
+    def abort_all(self, why: Why) -> None:
         """Reset all connections."""
         for connection in list(self._loop.connections.values()):
             self._ending.end(connection, why)

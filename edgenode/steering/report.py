@@ -52,6 +52,13 @@ class ServiceReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceFigures:
+    """What a service's connections were like. `endings`: why they have ended, see `why`."""
+
+    endings: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TargetReport:
     connect_failures: int = 0
     live: int = 0
@@ -91,7 +98,8 @@ class Report:
     `listen_failures`: why an address of the table is not listened on. `accept_errors`: how often
     descriptors or memory ran out. `log_dropped`: lines that the access log has lost. `full`:
     connections of each service that were refused since no worker had room. `ejections`: whom new
-    connections leave alone, at most MOST_EJECTIONS.
+    connections leave alone, at most MOST_EJECTIONS. `figures`: of each service, apart from
+    `services`, in which a control that was not upgraded yet takes nothing that it does not know.
     """
 
     at: float
@@ -103,6 +111,7 @@ class Report:
     log_dropped: int = 0
     full: Mapping[str, int] = field(default_factory=dict)
     ejections: tuple[EjectionReport, ...] = ()
+    figures: Mapping[str, ServiceFigures] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -133,7 +142,16 @@ class Report:
             log_dropped=value.get("log_dropped", 0),
             full=value.get("full", {}),
             ejections=tuple(EjectionReport(**one) for one in value.get("ejections", ())),
+            figures=figures_from_json(value.get("figures", {})),
         )
+
+
+def figures_from_json(value: Mapping[str, Any]) -> Mapping[str, ServiceFigures]:
+    """Those that are known here: the other end may be of another version."""
+    return {
+        name: ServiceFigures(endings=dict(figures.get("endings", {})))
+        for name, figures in value.items()
+    }
 
 
 def merge_ejections(
@@ -179,7 +197,7 @@ def forget(counters: Tree, table: Table) -> dict[str, Any]:
     """Retired counters without the services and (see MOST_NAMES) targets that left the table."""
     result: dict[str, Any] = dict(counters)
     kept = {service.name for service in table.services}
-    for key in ("services", "full"):
+    for key in ("services", "figures", "full"):
         if key in result:
             result[key] = {name: value for name, value in result[key].items() if name in kept}
     if "targets" in result:

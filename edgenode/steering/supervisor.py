@@ -202,6 +202,7 @@ class Supervisor:
             **report.to_json(),
             "services": counters["services"],
             "targets": counters["targets"],
+            "figures": counters["figures"],
         }
 
     def _catch_signals(self) -> None:

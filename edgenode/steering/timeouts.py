@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgenode.steering.connection import Connection
 from edgenode.steering.timers import Timers
+from edgenode.steering.why import Why
 
 _SLACK = 1 / 16
 """An idle connection may be closed later by this share of the timeout."""
@@ -15,7 +16,7 @@ def watch(timers: Timers, connection: Connection) -> None:
     timers.set(connection.number, connection.active + idle, idle * _SLACK)
 
 
-def over(connection: Connection, now: float) -> str:
-    """Why it is to be ended now; empty: it goes on."""
+def over(connection: Connection, now: float) -> Why | None:
+    """Why it is to be ended now; None: it goes on."""
     idle = connection.route.service.idle_timeout
-    return "idle" if now - connection.active >= idle else ""
+    return Why.IDLE if now - connection.active >= idle else None

@@ -8,6 +8,7 @@ import os
 from edgenode.steering import sysio
 from edgenode.steering.connection import CHUNK, Side
 from edgenode.steering.table import Bind, Target
+from edgenode.steering.why import Why
 
 EARLY = 3.0
 """Seconds after it was connected in which a reset is the worker's failure."""
@@ -56,7 +57,7 @@ def send_first(client: Side, worker: Side) -> int:
     return size
 
 
-def verdict(client: Side, worker: Side, why: str, lasted: float) -> bool | None:
+def verdict(client: Side, worker: Side, why: Why, lasted: float) -> bool | None:
     """What a session's end says of the worker: it is well, it has failed (False), or nothing.
 
     It has failed where it reset the connection soon, before it sent a byte. If the user left
@@ -64,4 +65,4 @@ def verdict(client: Side, worker: Side, why: str, lasted: float) -> bool | None:
     """
     if worker.moved or worker.held:
         return True
-    return False if why == "worker-reset" and lasted < EARLY and not client.ended else None
+    return False if why is Why.WORKER_RESET and lasted < EARLY and not client.ended else None

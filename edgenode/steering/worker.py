@@ -30,6 +30,7 @@ from edgenode.steering.relay import Relay
 from edgenode.steering.report import FAILURES, MOST_EJECTIONS
 from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import BaseError, patch
+from edgenode.steering.why import Why
 
 BEAT = 1.0
 """Seconds between two reports, which are the heartbeats too."""
@@ -71,7 +72,7 @@ class Worker:
                 until = min(until, self._failures_at)
             relay.step(until)
             self._tell_failures()
-        relay.abort_all("stopped")
+        relay.abort_all(Why.STOPPED)
         self._report()
 
     def _on_channel(self) -> None:

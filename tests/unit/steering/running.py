@@ -27,6 +27,7 @@ from edgenode.steering.table import (
     Table,
     Target,
 )
+from edgenode.steering.why import Why
 
 T = TypeVar("T")
 PATIENCE = 10.0
@@ -176,7 +177,7 @@ class RunningRelay:
         while not self._stopped:
             self.relay.step(self.relay.now + 1.0)
         self.relay.stop_accepting()
-        self.relay.abort_all("stopped")
+        self.relay.abort_all(Why.STOPPED)
 
     def call(self, function: Callable[[], T]) -> T:
         """Call the function in the relay's thread."""

@@ -29,7 +29,7 @@ def test_a_service_is_forgotten_with_its_last_connection() -> None:
     assert list(counters.services) == ["web"]
     web.live = 0
     counters.forget(table("dns"))
-    assert counters.to_json() == {"services": {}, "full": {}, "targets": {}}
+    assert counters.to_json() == {"services": {}, "figures": {}, "full": {}, "targets": {}}
 
 
 def test_targets_and_regions_are_forgotten_once_they_are_many() -> None:

@@ -20,11 +20,12 @@ from edgenode.steering.flow import (
 )
 from edgenode.steering.loop import Loop
 from edgenode.steering.table import Bind, Service
+from edgenode.steering.why import Why
 
 CLIENT, WORKER = 1000, 1001
 
 
-def ends_with(ends: list[str]) -> Callable[[Connection, str], None]:
+def ends_with(ends: list[Why]) -> Callable[[Connection, Why], None]:
     return lambda connection, why: ends.append(why)
 
 
@@ -94,7 +95,7 @@ def test_the_end_behind_a_short_read_of_a_broken_side_is_found(
     worker.held = b"held "
     reads = iter((b"short", b""))
     taken: list[bytes] = []
-    ends: list[str] = []
+    ends: list[Why] = []
     monkeypatch.setattr(sysio, "read", lambda fd, size: next(reads))
 
     def write(fd: int, data: bytes) -> int:
@@ -105,17 +106,17 @@ def test_the_end_behind_a_short_read_of_a_broken_side_is_found(
     flow = Flow(loop, ends_with(ends))
     flow.on_event(client, OUTPUT)
     assert b"".join(taken) == b"held short"
-    assert ends == ["worker-reset"]
+    assert ends == [Why.WORKER_RESET]
 
 
 def test_an_error_after_a_half_close_ends_the_connection(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends: list[str] = []
+    ends: list[Why] = []
     monkeypatch.setattr(sysio, "read", lambda fd, size: b"")
     monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
     flow = Flow(loop, ends_with(ends))
     flow.on_event(loop.sides[CLIENT], INPUT | END)
     assert ends == []
     flow.on_event(loop.sides[CLIENT], END | ERROR)
-    assert ends == ["client-reset"]
+    assert ends == [Why.CLIENT_RESET]

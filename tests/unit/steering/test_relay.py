@@ -643,6 +643,8 @@ def test_local_probes_trouble_no_worker(relay: RunningRelay) -> None:
         speaking.sendall(b"x")
         assert speaking.recv(1) == b"x"
     assert relay.log(1)[0]["client"].startswith("127.0.0.1:")
+    endings = relay.report()["figures"]["web"]["endings"]
+    assert endings == {"local-probe": 2, "closed": 1}
 
 
 def test_local_probes_that_wait_take_no_users_place(

@@ -10,14 +10,17 @@ from edgenode.steering.report import (
     RegionReport,
     RelayReport,
     Report,
+    ServiceFigures,
     ServiceReport,
     TargetReport,
     add,
     retire,
 )
+from edgenode.steering.why import Why
 
 counts = st.integers(0, 2**40)
 names = st.sampled_from(("web", "mail", "dns"))
+ways = st.sampled_from([*Why])
 reports = st.builds(
     Report,
     st.floats(0, 2e9),
@@ -36,6 +39,7 @@ reports = st.builds(
     st.dictionaries(names, st.text()),
     counts,
     counts,
+    figures=st.dictionaries(names, st.builds(ServiceFigures, st.dictionaries(ways, counts))),
 )
 trees = reports.map(lambda report: report.to_json()["services"])
 

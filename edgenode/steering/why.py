@@ -1,0 +1,38 @@
+"""Why a connection ends: what its line in the access log says, and what is counted by service."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Why(StrEnum):
+    """All reasons. The names are the log's and the metrics': they stay as they are."""
+
+    CLOSED = "closed"
+    """Both ends have closed, and all bytes have been passed on."""
+    CLIENT_RESET = "client-reset"
+    """The user reset the connection, or was gone before a worker was found."""
+    WORKER_RESET = "worker-reset"
+    """The worker reset the connection."""
+    IDLE = "idle"
+    """No byte moved for the service's `idle_timeout`."""
+    STOPPED = "stopped"
+    """Steering was stopped, or the relay worker lost its supervisor."""
+    NO_REGION = "no-region"
+    """No region was healthy for the service: nobody was tried."""
+    NO_TARGET = "no-target"
+    """All workers that could be tried have failed; the line's `errors` say how."""
+    FULL = "full"
+    """Some worker was left, but each had reached its hard limit, or its region's."""
+    LOCAL_PROBE = "local-probe"
+    """A connection of this node's own (a health check) ended without a byte. It has no line."""
+    TOO_MANY_PROBES = "too-many-probes"
+    """More of them than there are places for waited to say something."""
+
+
+IN_ORDER = frozenset({Why.CLOSED, Why.LOCAL_PROBE})
+"""Both sides are closed with FIN; after any other reason with RST, since a FIN would tell the peer
+that it has everything."""
+
+ORDINARY = frozenset({Why.CLOSED, Why.CLIENT_RESET, Why.IDLE})
+"""How sessions end of which nothing is wrong here: the lines of these may be sampled."""
