@@ -5,6 +5,7 @@ Rules that span sections (overlaps, references) are in `rules`, files on disk in
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,12 @@ Communities = Annotated[tuple[CommunityField, ...], Field(max_length=64)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Connections = Annotated[int, Field(strict=True, ge=1, le=2_000_000)]
 """Live connections from this node."""
+
+
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+"""Connections a second."""
+Burst = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Prefixes = Annotated[tuple[NetworkField, ...], Field(max_length=20_000)]
 
 
 class Node(Section):
@@ -182,6 +189,25 @@ class Group(Attributes):
     """What the lifeline does with this group when control is gone."""
 
 
+class ServiceLimits(Section):
+    """How much a service takes from its users, on this node. Absent: as much as there is."""
+
+    connections: Connections | None = None
+    """Live ones at a time."""
+    per_source: Connections | None = None
+    """Of them, from one source."""
+    source_prefix_v4: Annotated[int, Field(strict=True, ge=8, le=32)] = 32
+    """How many bits of a user's address make its source."""
+    source_prefix_v6: Annotated[int, Field(strict=True, ge=16, le=128)] = 64
+    rate: Rate | None = None
+    """New connections a second."""
+    burst: Burst | None = None
+    """How many may come at once after a pause; absent: those of a second."""
+    source_rate: Rate | None = None
+    """Likewise, from one source."""
+    source_burst: Burst | None = None
+
+
 class Service(Section):
     """Connections that are accepted here and steered to the workers."""
 
@@ -202,8 +228,23 @@ class Service(Section):
     connect_timeout: PositiveDuration = 1.0
     """Seconds for one attempt, at most; the relay learns what is usual and waits less."""
     idle_timeout: PositiveDuration = 300.0
+    """Seconds for which nothing moves."""
+    half_closed_timeout: PositiveDuration | None = None
+    """Likewise, once one side has ended; absent: `idle_timeout`."""
+    lifetime: PositiveDuration | None = None
+    """Seconds after which a connection is ended, whatever it does; absent: never."""
+    allow: Prefixes = ()
+    """Where users may come from; none: from everywhere. The most specific prefix decides."""
+    deny: Prefixes = ()
+    """Where they may not."""
+    limits: ServiceLimits = ServiceLimits()
     slow_start: Annotated[Duration, Field(le=3600)] = 0.0
     """Seconds in which a worker that came up is given its full share; 0: at once."""
+
+    @cached_property
+    def prefix_lists(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """`allow` and `deny` as text; made once, since there may be thousands."""
+        return tuple(map(str, self.allow)), tuple(map(str, self.deny))
 
     def may_use(self, region: str) -> bool:
         """Whether a region is allowed: by `regions`, `exclude` and `pin`."""

@@ -14,6 +14,7 @@ def check(config: Config) -> Iterator[Problem]:
     regions = [region.name for region in config.regions]
     for s, service in enumerate(config.services):
         yield from _regions(service, ("services", s), regions)
+        yield from _protection(service, ("services", s))
     for r, region in enumerate(config.regions):
         yield from _limits(region, ("regions", r))
         for w, worker in enumerate(region.workers):
@@ -44,6 +45,27 @@ def _regions(service: Service, key: KeyPath, known: list[str]) -> Iterator[Probl
     if allowed and pin is None and set(allowed) <= set(service.exclude):
         what = f'excludes every region that service "{service.name}" may use'
         yield Problem((*key, "exclude"), what, depends=("regions",))
+
+
+def _protection(service: Service, key: KeyPath) -> Iterator[Problem]:
+    """Lists that do not contradict each other, limits and timeouts that mean something."""
+    allowed = set(service.allow)
+    for position, prefix in enumerate(service.deny):
+        if prefix in allowed:
+            yield Problem((*key, "deny", position), f"{prefix} is allowed as well: leave out one")
+    limits = service.limits
+    for of in ("", "source_"):
+        if getattr(limits, f"{of}burst") is not None and getattr(limits, f"{of}rate") is None:
+            what = f"means nothing without {of}rate"
+            yield Problem((*key, "limits", f"{of}burst"), what)
+    total, one = limits.connections, limits.per_source
+    if total is not None and one is not None and one > total:
+        what = f"is above connections ({total}): it would never be reached"
+        yield Problem((*key, "limits", "per_source"), what)
+    half = service.half_closed_timeout
+    if half is not None and half > service.idle_timeout:
+        what = f"is above idle_timeout ({service.idle_timeout:g} s), which is over sooner"
+        yield Problem((*key, "half_closed_timeout"), what)
 
 
 def _limits(limited: Limited, key: KeyPath) -> Iterator[Problem]:

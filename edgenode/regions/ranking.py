@@ -16,6 +16,7 @@ from edgenode.config.values import Address
 from edgenode.health.risefall import State
 from edgenode.regions.registry import Registry, Target, TargetKey
 from edgenode.steering import table
+from edgenode.steering.protection import Protection
 
 MARGIN_SECONDS = 0.002
 MARGIN_SHARE = 0.1
@@ -174,6 +175,26 @@ def _service(
         idle_timeout=service.idle_timeout,
         regions=tuple(regions),
         slow_start=service.slow_start,
+        protection=_protection(service),
+    )
+
+
+def _protection(service: schema.Service) -> Protection:
+    limits = service.limits
+    allow, deny = service.prefix_lists
+    return Protection(
+        allow=allow,
+        deny=deny,
+        connections=limits.connections or 0,
+        per_source=limits.per_source or 0,
+        source_prefix_v4=limits.source_prefix_v4,
+        source_prefix_v6=limits.source_prefix_v6,
+        rate=limits.rate or 0.0,
+        burst=limits.burst or 0,
+        source_rate=limits.source_rate or 0.0,
+        source_burst=limits.source_burst or 0,
+        half_closed_timeout=service.half_closed_timeout or 0.0,
+        lifetime=service.lifetime or 0.0,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from edgenode.steering.admission import OUTSIDE, Guard
 from edgenode.steering.counters import Meter, ServiceCount
 from edgenode.steering.dial import Attempt, Dial
 from edgenode.steering.table import Bind, Service
@@ -30,6 +31,7 @@ class Route:
     service: Service
     count: ServiceCount
     bind: Bind
+    guard: Guard | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Connection:
     started: float
     active: float  # when bytes last moved
     phase: Phase = Phase.WAITING
+    source: int = OUTSIDE  # whom its place is counted for, see `admission`
     worker_fd: int = -1
     header_size: int = 0  # of the PROXY protocol header in front of the client's bytes
     dial: Dial | None = None
@@ -72,5 +75,6 @@ class Connection:
     attempts: int = 0
     errors: list[str] = field(default_factory=list)
     connected: float | None = None
+    half_closed: bool = False  # the end of one side has been passed on to the other
     bytes_up: int = 0  # filled in at the close
     bytes_down: int = 0

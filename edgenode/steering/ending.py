@@ -6,6 +6,7 @@ import time
 
 from edgenode.steering import upstream
 from edgenode.steering.accesslog import FLUSH_INTERVAL, AccessLog, describe
+from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import Connection, Phase
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt
@@ -42,6 +43,8 @@ class Ending:
         loop.live -= 1
         loop.timers.cancel(connection.number)
         del loop.connections[connection.number]
+        if connection.source != OUTSIDE and connection.route.guard is not None:
+            connection.route.guard.leave(connection.source)
         client = loop.sides.pop(connection.client_fd)
         loop.closing.add(client.fd, reset)
         connection.bytes_up = client.moved

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from edgenode.steering import sysio
 from edgenode.steering.acceptor import Listener
+from edgenode.steering.admission import Guard
 from edgenode.steering.connection import CHUNK, Connection, Phase, Side
 from edgenode.steering.flow import END, ERROR, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.loop import Loop
@@ -61,7 +62,9 @@ class Entrance:
         # No other host can use our address as its own: this is a health probe or a tripwire of
         # this node, and no worker is to be troubled with it unless it speaks.
         if host != local[0]:
-            self._admit(connection, client)
+            guard = route.guard
+            if guard is None or self._has_place(connection, guard):
+                self._admit(connection, client)
         elif loop.waiting > _MOST_WAITING:
             self._end(connection, Why.TOO_MANY_PROBES)
         if connection.phase is not Phase.CLOSED:
@@ -90,6 +93,15 @@ class Entrance:
             self._admit(connection, client)
         else:
             self._end(connection, Why.LOCAL_PROBE)
+
+    def _has_place(self, connection: Connection, guard: Guard) -> bool:
+        """Ask for one; the connection is ended if it gets none."""
+        found = guard.admit(connection.client[0], self._loop.now)
+        if isinstance(found, Why):
+            self._end(connection, found)
+            return False
+        connection.source = found
+        return True
 
     def _admit(self, connection: Connection, client: Side) -> None:
         """From here on it is a user's, and counts."""

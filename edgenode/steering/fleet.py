@@ -46,7 +46,7 @@ class Fleet:
     ) -> None:
         share = max(1, max_connections // workers)
         self.listen_failures: dict[str, str] = {}
-        self._register = Register(workers)
+        self._register = Register(workers, max_connections)
         self._slots = [
             Slot(selector, share, access_log, Seat(self._register, row), on_failures)
             for row in range(workers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 
-from edgenode.steering import sysio
+from edgenode.steering import sysio, timeouts
 from edgenode.steering.connection import CHUNK, Connection, Side
 from edgenode.steering.loop import Loop
 from edgenode.steering.why import Why
@@ -146,6 +146,14 @@ class Flow:
             self._write_failed(side, peer)
             return
         side.end_passed = True
+        self._half_closed(side.connection)
+
+    def _half_closed(self, connection: Connection) -> None:
+        """One side has ended: from now on nothing need move for this long until it is over."""
+        connection.half_closed = True
+        if connection.route.service.protection.half_closed_timeout:
+            connection.active = self._loop.now  # an end is as good as a byte
+            timeouts.watch(self._loop.timers, connection)
 
     def _write_failed(self, side: Side, peer: Side) -> None:
         """The peer takes no more bytes; what it sent before that still goes to the side."""

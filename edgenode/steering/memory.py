@@ -117,6 +117,10 @@ class Memory:
             tuple(began),
         )
 
+    def column_of(self, service: str) -> int:
+        """Where the connections of a service are counted that has a limit of them."""
+        return self._columns["", service]
+
     def _forget(self, table: Table, now: float) -> None:
         """Bound what is kept of that which the table does not name."""
         self._outliers.forget(self._by_key.keys(), now)
@@ -125,7 +129,9 @@ class Memory:
             self._paths = {name: path for name, path in self._paths.items() if name in regions}
         if len(self._columns) > 2 * sum(len(pool.columns) + 1 for pool in self._by_key.values()):
             names = table.targets | {(region, None) for region in regions}
-            self._columns = {name: self._columns[name] for name in names}
+            names |= {("", service.name) for service in table.services}
+            known = self._columns
+            self._columns = {name: known[name] for name in names if name in known}
 
     # --- picking
 

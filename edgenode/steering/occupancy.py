@@ -15,6 +15,7 @@ import mmap
 import os
 from collections.abc import Callable, Mapping
 
+from edgenode.steering import sources
 from edgenode.steering.table import RegionTargets, Table, TableError
 
 COLUMNS = 1 << 18
@@ -23,7 +24,7 @@ COLUMNS = 1 << 18
 _SIZE = 4  # bytes of a figure
 
 Counted = tuple[str, str | None]
-"""A region and a worker, or a region (None)."""
+"""A region and a worker, a region (None), or no region ("") and a service with a limit."""
 
 
 class Occupancy:
@@ -117,11 +118,14 @@ class Numbers:
     def _names(self, table: Table) -> set[Counted]:
         """All that the table names. Regions that did not change are the same objects as before."""
         cached, self._cached = self._cached, {}
+        limited: set[Counted] = {
+            ("", service.name) for service in table.services if service.protection.connections
+        }
         for service in table.services:
             for one in service.regions:
                 known = cached.get(id(one))
                 self._cached[id(one)] = known or (one, _names_of(one))
-        return set().union(*(names for _, names in self._cached.values()))
+        return limited.union(*(names for _, names in self._cached.values()))
 
     def release(self, applied: int, live: Callable[[int], int]) -> None:
         """Take back columns; all relay workers obey table `applied` or a later one."""
@@ -142,8 +146,10 @@ class Register:
     `fresh` are the columns that the last table added, see `Numbers.assign`. Raises OSError.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, connections: int = 0) -> None:
         self.fd = shared_file(rows)
+        self.sources = sources.shared_file(rows, connections)
+        """Where the users' sources are counted, by relay workers with this many connections."""
         self.fresh: dict[Counted, int] = {}
         self._numbers = Numbers()
         self._occupancy = Occupancy.shared(self.fd, None)
@@ -164,6 +170,7 @@ class Register:
     def clear(self, row: int) -> None:
         """The relay worker of this row is gone."""
         self._occupancy.clear(row, self._numbers.used)
+        sources.clear(self.sources, row)
 
 
 def columns_to_json(columns: Mapping[Counted, int]) -> list[list[str | int | None]]:

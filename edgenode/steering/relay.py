@@ -19,6 +19,7 @@ from socket import socket
 from edgenode.steering import timeouts
 from edgenode.steering.acceptor import Acceptor
 from edgenode.steering.accesslog import AccessLog
+from edgenode.steering.admission import Admission
 from edgenode.steering.connection import Connection, Phase, Route
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import DEFAULT_LIMITS, Limits
@@ -30,6 +31,7 @@ from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.occupancy import Counted, Occupancy
 from edgenode.steering.outliers import Ejection
+from edgenode.steering.sources import Sources
 from edgenode.steering.table import Table
 from edgenode.steering.why import Why
 
@@ -45,11 +47,14 @@ class Relay:
         limit: int,
         limits: Limits = DEFAULT_LIMITS,
         occupancy: Occupancy | None = None,
+        sources: Sources | None = None,
     ) -> None:
         self.counters = Counters()
         self._log = log
         self._loop = loop = Loop()
+        occupancy = occupancy or Occupancy.alone()
         self._memory = Memory(occupancy, pause=limits.pause)
+        self._admission = Admission(occupancy, sources)
         self._ending = Ending(loop, self.counters, self._memory, log)
         end = self._ending.end
         self._flow = Flow(loop, end)
@@ -80,11 +85,15 @@ class Relay:
         `columns`: where what the last table did not name is counted (None: for this relay alone).
         """
         routes = {}
+        self._admission.apply(table)
         for service in table.services:
-            route = Route(service, self.counters.service(service.name), table.bind)
+            name = service.name
+            guard = self._admission.guard(name)
+            route = Route(service, self.counters.service(name), table.bind, guard)
             routes.update(dict.fromkeys(service.listen, route))
         self._acceptor.route(routes, self.now)
         self._memory.apply(table, self.now, time.time(), columns)
+        self._admission.number(self._memory.column_of)
         self.counters.forget(table)
 
     def ejections(self) -> Iterator[Ejection]:

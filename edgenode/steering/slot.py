@@ -59,15 +59,15 @@ class Process:
         ours, theirs = socket.socketpair()
         with theirs:
             log = "-" if access_log is None else str(access_log)
-            shared = seat.register.fd
-            arguments = [theirs.fileno(), os.getpid(), limit, log, shared, seat.row]
+            shared, sources = seat.register.fd, seat.register.sources
+            arguments = [theirs.fileno(), os.getpid(), limit, log, shared, seat.row, sources]
             try:
                 self._popen = subprocess.Popen(
                     [sys.executable, "-m", "edgenode.steering.worker", *map(str, arguments)],
                     stdin=subprocess.DEVNULL,
                     cwd="/",  # `-m` looks there first
                     env={**os.environ, "PYTHONPATH": _PACKAGES},
-                    pass_fds=(theirs.fileno(), shared),
+                    pass_fds=(theirs.fileno(), shared, sources),
                 )
             except OSError:
                 ours.close()

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Literal
 
-from edgenode.steering import checked
+from edgenode.steering import checked, protection
 from edgenode.steering.checked import TableError as TableError
 from edgenode.steering.checked import distinct, shown
+from edgenode.steering.protection import UNPROTECTED, Protection
 
 ProxyProtocol = Literal["v2", "none"]
 Address = IPv4Address | IPv6Address
@@ -93,6 +94,7 @@ class Service:
     idle_timeout: float
     regions: tuple[RegionTargets, ...]
     slow_start: float = 0.0
+    protection: Protection = UNPROTECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +184,19 @@ _TARGET: Mapping[str, object] = {"weight": 1, **_LIMITS, "since": 0.0}
 
 def service_to_json(service: Service) -> dict[str, Any]:
     """The inverse of `service_from_json`."""
-    return {
+    value: dict[str, Any] = {
         "name": service.name,
         "listen": list(service.listen),
         "proxy_protocol": service.proxy_protocol,
         "connect_timeout": service.connect_timeout,
         "idle_timeout": service.idle_timeout,
         "regions": [region_to_json(region) for region in service.regions],
-    } | ({"slow_start": service.slow_start} if service.slow_start else {})
+    }
+    if service.slow_start:
+        value["slow_start"] = service.slow_start
+    if service.protection != UNPROTECTED:
+        value["protection"] = protection.to_json(service.protection)
+    return value
 
 
 def region_to_json(region: RegionTargets) -> dict[str, Any]:
@@ -216,7 +223,7 @@ def _asked(item: object, defaults: Mapping[str, object]) -> dict[str, Any]:
 def service_from_json(value: object, where: str) -> Service:
     """Check one service; `where` it stands is for the message. Raises TableError."""
     keys = {"name", "listen", "proxy_protocol", "connect_timeout", "idle_timeout", "regions"}
-    fields = checked.mapping(value, where, keys, {"slow_start"})
+    fields = checked.mapping(value, where, keys, {"slow_start", "protection"})
     name = checked.name(fields["name"], f"{where}.name")
     where = f"{where} ({name})"
     regions = tuple(
@@ -237,6 +244,7 @@ def service_from_json(value: object, where: str) -> Service:
         slow_start=checked.number(
             fields.get("slow_start", 0.0), f"{where}.slow_start", checked.YEAR
         ),
+        protection=protection.from_json(fields.get("protection", {}), f"{where}.protection"),
     )
 
 

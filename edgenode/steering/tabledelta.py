@@ -9,7 +9,8 @@ is checked as a whole table is. Its JSON:
                                           {a region, "drop": ["fra-3"], "put": [[0, {a target}]]},
                                           {a region, "workers": [..]}]}]}     whole
 
-All lists are in the new table's order; "put" has the place of each target in the new list.
+All lists are in the new table's order; "put" has the place of each target in the new list. The
+"protection" of a service may be "same": as it was.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from edgenode.steering.table import (
 
 Delta = dict[str, Any]
 Kept = TypeVar("Kept")
+
+_SAME = "same"
 
 
 class BaseError(Exception):
@@ -79,8 +82,11 @@ def _service_diff(old: Service | None, new: Service) -> object:
     if old == new:
         return new.name
     before = {region.region: region for region in old.regions} if old else {}
+    head = service_to_json(replace(new, regions=()))
+    if old is not None and "protection" in head and old.protection == new.protection:
+        head["protection"] = _SAME  # it may have thousands of prefixes
     return {
-        **service_to_json(replace(new, regions=())),
+        **head,
         "regions": [_region_diff(before.get(one.region), one) for one in new.regions],
     }
 
@@ -107,8 +113,11 @@ def _region_diff(old: RegionTargets | None, new: RegionTargets) -> object:
 def _service_patch(before: Mapping[str, Service], value: object, where: str) -> Service:
     if not isinstance(value, dict) or "regions" not in value:
         raise TableError(f"{where}: neither a name nor an object with regions")
-    head = service_from_json({**value, "regions": []}, where)
+    same: dict[str, object] = {"protection": {}} if value.get("protection") == _SAME else {}
+    head = service_from_json({**value, **same, "regions": []}, where)
     old = before.get(head.name)
+    if same:
+        head = replace(head, protection=_kept(before, head.name, "service").protection)
     known = {region.region: region for region in old.regions} if old else {}
     where = f"{where} ({head.name})"
     regions = tuple(

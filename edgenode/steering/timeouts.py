@@ -1,4 +1,7 @@
-"""How long a live connection may go on. Pure; seconds of the monotonic clock."""
+"""How long a live connection may go on. Pure; seconds of the monotonic clock.
+
+All follows from times that the connection knows: a timer that was lost can be set anew.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,29 @@ from edgenode.steering.timers import Timers
 from edgenode.steering.why import Why
 
 _SLACK = 1 / 16
-"""An idle connection may be closed later by this share of the timeout."""
+"""A connection may be closed later by this share of its timeout."""
 
 
 def watch(timers: Timers, connection: Connection) -> None:
     """Set the timer after which it is to be looked at next."""
-    idle = connection.route.service.idle_timeout
-    timers.set(connection.number, connection.active + idle, idle * _SLACK)
+    service = connection.route.service
+    quiet = service.idle_timeout
+    if connection.half_closed and service.protection.half_closed_timeout:
+        quiet = service.protection.half_closed_timeout
+    due, slack = connection.active + quiet, quiet * _SLACK
+    lifetime = service.protection.lifetime
+    if lifetime and connection.started + lifetime < due:
+        due, slack = connection.started + lifetime, lifetime * _SLACK
+    timers.set(connection.number, due, slack)
 
 
 def over(connection: Connection, now: float) -> Why | None:
     """Why it is to be ended now; None: it goes on."""
-    idle = connection.route.service.idle_timeout
-    return Why.IDLE if now - connection.active >= idle else None
+    service = connection.route.service
+    protection = service.protection
+    quiet = now - connection.active
+    if protection.lifetime and now - connection.started >= protection.lifetime:
+        return Why.LIFETIME
+    if connection.half_closed and quiet >= protection.half_closed_timeout > 0.0:
+        return Why.HALF_CLOSED
+    return Why.IDLE if quiet >= service.idle_timeout else None

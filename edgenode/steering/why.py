@@ -28,6 +28,22 @@ class Why(StrEnum):
     """A connection of this node's own (a health check) ended without a byte. It has no line."""
     TOO_MANY_PROBES = "too-many-probes"
     """More of them than there are places for waited to say something."""
+    DENIED = "denied"
+    """The service's `deny` has the user's address."""
+    NOT_ADMITTED = "not-admitted"
+    """The service has an `allow` list, without the user's address."""
+    SOURCE_FULL = "source-full"
+    """The user's source had as many connections as `limits.per_source` says."""
+    SERVICE_FULL = "service-full"
+    """The service had as many connections as `limits.connections` says."""
+    SOURCE_RATE = "source-rate"
+    """The user's source has come more often than `limits.source_rate` says."""
+    RATE = "rate"
+    """More users have come than `limits.rate` says."""
+    HALF_CLOSED = "half-closed"
+    """One side had ended, and no byte of the other moved for the `half_closed_timeout`."""
+    LIFETIME = "lifetime"
+    """It was there for as long as the service's `lifetime` says."""
 
 
 IN_ORDER = frozenset({Why.CLOSED, Why.LOCAL_PROBE})

@@ -1,10 +1,12 @@
 """A relay worker process.
 
-`python -m edgenode.steering.worker FD PARENT LIMIT LOG SHARED ROW`, run by the supervisor.
+`python -m edgenode.steering.worker FD PARENT LIMIT LOG SHARED ROW SOURCES`, run by the
+supervisor.
 
 FD is its end of the channel, PARENT the supervisor's process, LIMIT its number of connections, LOG
-the access log's path or "-", SHARED the file in which connections are counted and ROW its place in
-it (a supervisor that was not upgraded yet does not give them).
+the access log's path or "-", SHARED the file in which connections are counted, ROW its place in
+it, and SOURCES the file for users' sources (a supervisor that was not upgraded yet does not give
+these).
 
 It obeys the supervisor alone (signals that go to the whole unit are ignored) and never outlives it:
 the next supervisor opens listeners of its own, and users that were still sent to ours would be
@@ -28,6 +30,7 @@ from edgenode.steering.channel import Channel, Message
 from edgenode.steering.occupancy import Occupancy, columns_from_json
 from edgenode.steering.relay import Relay
 from edgenode.steering.report import FAILURES, MOST_EJECTIONS
+from edgenode.steering.sources import Sources
 from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import BaseError, patch
 from edgenode.steering.why import Why
@@ -166,9 +169,10 @@ def main(arguments: list[str]) -> int:
         return 1
     limit = min(limit, descriptors.most_connections(descriptors.raise_limit()))
     log = AccessLog(None if path == "-" else Path(path))
-    shared = [int(argument) for argument in arguments[4:6]]
-    occupancy = Occupancy.shared(*shared) if shared else None
-    relay = Relay(log, limit, occupancy=occupancy)
+    shared = [int(argument) for argument in arguments[4:7]]
+    occupancy = Occupancy.shared(*shared[:2]) if shared else None
+    sources = Sources.shared(shared[2], shared[1]) if len(shared) > 2 else None
+    relay = Relay(log, limit, occupancy=occupancy, sources=sources)
     worker = Worker(Channel(socket.socket(fileno=fd)), relay, log)
     # Connections make no rings (see `connection`): collecting would only stop everybody now and
     # then, for longer the more connections there are.

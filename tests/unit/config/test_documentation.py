@@ -16,6 +16,8 @@ ILLUSTRATIONS = {
     "maintenance_file",
     *("source", "multihop", "password_file", "access_log"),
     *("pin", "soft_limit", "hard_limit"),
+    *("half_closed_timeout", "lifetime", "allow", "deny"),
+    *("connections", "per_source", "rate", "burst", "source_rate", "source_burst"),
     *("user", "cert_file", "key_file"),
     *("fast_interval", "unix_socket", "host", "ca_file", "client_certificate", "client_key"),
     *("next_public_key", "preshared_key_file"),

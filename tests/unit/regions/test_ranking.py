@@ -17,6 +17,7 @@ from edgenode.regions.ranking import (
 )
 from edgenode.regions.registry import Registry, TargetKey, from_config
 from edgenode.regions.rtt import Rtt, smooth
+from edgenode.steering.protection import UNPROTECTED, Protection
 from edgenode.steering.table import Bind, Table
 from tests.unit.regions.worlds import (
     BIND,
@@ -181,6 +182,26 @@ def test_a_pinned_region_that_drains_goes_on_for_those_that_have_no_other() -> N
     registry = with_keys(web={"pin": "fra"}, fra={"draining": True})
     web, mail = steered(registry).services
     assert (names(web), names(mail)) == (["fra"], ["iad"])
+
+
+def test_what_protects_a_service_reaches_the_table() -> None:
+    limits = {
+        "connections": 9,
+        "per_source": 3,
+        "source_prefix_v4": 24,
+        "source_prefix_v6": 56,
+        "rate": 5.0,
+        "burst": 7,
+        "source_rate": 2.5,
+        "source_burst": 4,
+    }
+    keys = {"allow": ["192.0.2.0/24"], "deny": ["2001:db8::/32"], "lifetime": "60s"}
+    registry = with_keys(web={**keys, "half_closed_timeout": "9s", "limits": limits})
+    web, mail = steered(registry).services
+    assert web.protection == Protection(
+        ("192.0.2.0/24",), ("2001:db8::/32",), 9, 3, 24, 56, 5.0, 7, 2.5, 4, 9.0, 60.0
+    )
+    assert mail.protection == UNPROTECTED
 
 
 def test_weights_limits_and_slow_starts_reach_the_table() -> None:

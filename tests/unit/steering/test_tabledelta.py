@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenode.steering.protection import UNPROTECTED, Protection
 from edgenode.steering.table import (
     DEFAULT_OUTLIERS,
     Bind,
@@ -21,6 +22,8 @@ from edgenode.steering.table import (
 )
 from edgenode.steering.tabledelta import BaseError, diff, patch
 from tests.unit.steering.test_table import json_values
+
+GUARDED = Protection(deny=("192.0.2.0/24", "2001:db8::/32"), connections=100, per_source=2)
 
 # Few names and values, so that two tables have much in common.
 targets = st.builds(
@@ -39,6 +42,8 @@ regions = st.builds(
 )
 outliers = st.sampled_from((DEFAULT_OUTLIERS, replace(DEFAULT_OUTLIERS, failures=0)))
 
+protections = st.sampled_from((UNPROTECTED, GUARDED, replace(GUARDED, rate=7.5, lifetime=60.0)))
+
 
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
@@ -51,6 +56,7 @@ def tables(draw: st.DrawFn) -> Table:
             60.0,
             tuple(draw(st.lists(regions, max_size=3, unique_by=lambda one: one.region))),
             slow_start=draw(st.sampled_from((0.0, 30.0))),
+            protection=draw(protections),
         )
         for number, name in enumerate(("web", "mail", "dns"))
     ]
@@ -162,3 +168,17 @@ def test_a_name_may_not_be_there_twice() -> None:
         patch(old, delta)
     with pytest.raises(TableError, match="the service mail is there twice"):
         patch(old, {**sent(diff(old, old)), "services": ["mail", "mail"]})
+
+
+def test_prefixes_that_stay_are_not_sent_again() -> None:
+    old = large(workers=3)
+    guarded = replace(GUARDED, deny=tuple(f"10.{n >> 8}.{n & 255}.0/24" for n in range(5000)))
+    old = replace(old, services=tuple(replace(one, protection=guarded) for one in old.services))
+    new = without(old, 0, 1)
+    delta = sent(diff(old, new))
+    assert len(json.dumps(delta)) < 2000
+    after = patch(old, delta)
+    assert after == new
+    assert after.services[0].protection is guarded
+    with pytest.raises(BaseError):  # there is nothing that it could be the same as
+        patch(replace(old, services=old.services[1:]), delta)
