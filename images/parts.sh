@@ -19,10 +19,10 @@ debian_sources() {
     END { if (!found) { print "no Debian mirror in the apt sources of this machine" > "/dev/stderr"; exit 1 } }'
 }
 
-TOOLS=(apt bubblewrap ca-certificates cpio debian-archive-keyring dosfstools e2fsprogs erofs-utils
-  fdisk kmod mkosi mtools openssl python3-cryptography python3-pefile sbsigntool systemd
-  systemd-boot systemd-boot-efi systemd-boot-tools systemd-repart systemd-sysv systemd-ukify udev
-  uidmap xz-utils zstd)
+TOOLS=(apt bubblewrap ca-certificates cpio cython3 debian-archive-keyring dosfstools e2fsprogs
+  erofs-utils fdisk gcc kmod libc6-dev mkosi mtools openssl python3-cryptography python3-dev
+  python3-pefile sbsigntool systemd systemd-boot systemd-boot-efi systemd-boot-tools systemd-repart
+  systemd-sysv systemd-ukify udev uidmap xz-utils zstd)
 
 # tools_tree DIRECTORY SOURCES: mkosi and all that it calls, made once. Debian 12 has no mkosi
 # that knows Debian 13; its Python runs that of Debian 13.
@@ -91,13 +91,15 @@ signing_key() {
   mv "$directory/$name.draft" "$directory/$name.key"
 }
 
-# extension TOOLS PACKAGE VERSION KEYS RESULT: edgenode as a signed system extension.
+# extension TOOLS PACKAGE VERSION KEYS RESULT: edgenode as a signed system extension, with the relay's
+# compiled form.
 extension() {
   local tools=$1 package=$2 version=$3 keys=$4 result=$5 tree
   tree=$(mktemp -d "$(dirname "$result")/extension.XXXXXX")
   chmod 755 "$tree"
   install -d "$tree/usr/bin" "$tree/usr/lib/edgenode" "$tree/usr/lib/extension-release.d"
-  tar -C "$(dirname "$package")" --exclude=__pycache__ --exclude=edgenode/lab -cf - edgenode |
+  tar -C "$(dirname "$package")" --exclude=__pycache__ --exclude=__compiled__ \
+    --exclude=edgenode/lab -cf - edgenode |
     tar -C "$tree/usr/lib/edgenode" --no-same-owner -xf -
   install -m 755 "$(dirname "${BASH_SOURCE[0]}")/launcher" "$tree/usr/bin/edgenode"
   cat > "$tree/usr/lib/extension-release.d/extension-release.edgenode" <<TEXT
@@ -106,9 +108,12 @@ VERSION_ID=13
 ARCHITECTURE=x86-64
 SYSEXT_VERSION_ID=$version
 TEXT
+  # For Debian 13's Python, which runs it.
+  within "$tools" env PYTHONPATH="/mnt/host$tree/usr/lib/edgenode" \
+    python3 -B -m edgenode.steering.compile
   find "$tree" -type d -exec chmod 755 {} + -o -type f -exec chmod u=rwX,go=rX {} +
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-  # By Debian 13's Python, which runs it; unchecked, since nobody can change a source in there.
+  # By the same Python; unchecked, since nobody can change a source in there.
   within "$tools" python3 -m compileall -q --invalidation-mode unchecked-hash \
     -s "/mnt/host$tree" "/mnt/host$tree/usr/lib/edgenode"
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edgenode.steering import FORM
+
 LONGEST = (
     "system/test_playbook.py",
     "lab/control/test_apply.py",
@@ -40,6 +42,10 @@ def pytest_configure() -> None:
     tests would interrupt processes that cannot be interrupted."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    return f"edgenode steering: {FORM}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

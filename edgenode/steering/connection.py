@@ -6,7 +6,7 @@ runs without the garbage collector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from edgenode.steering.admission import OUTSIDE, Guard
@@ -34,47 +34,107 @@ class Route:
     guard: Guard | None = None
 
 
-@dataclass(slots=True)
 class Side:
     """One of the two sockets, and the bytes that flow from it to the other."""
 
-    fd: int
-    peer_fd: int
-    connection: Connection
-    meter: Meter
-    moved: int = 0  # bytes of this side that the other's kernel has taken
-    held: bytes = b""  # bytes read here that the other side has not taken; at most one chunk
-    chunk: int = CHUNK  # how much to read at once
-    watched: bool = False  # registered with epoll
-    watches_output: bool = False  # and for output too
-    queued: bool = False  # its budget has run out: it goes on in the next round
-    ended: bool = False  # an event has told of the end; it tells only once
-    failed: bool = False  # an event has told of an error: it will not end in order
-    eof: bool = False  # the end has been read
-    end_passed: bool = False  # and passed on to the other side
-    broken: bool = False  # a write to this side has failed: what it still sends is passed on
+    __slots__ = (
+        "broken",
+        "chunk",
+        "connection",
+        "end_passed",
+        "ended",
+        "eof",
+        "failed",
+        "fd",
+        "held",
+        "meter",
+        "moved",
+        "peer_fd",
+        "queued",
+        "watched",
+        "watches_output",
+    )
+
+    def __init__(
+        self,
+        fd: int,
+        peer_fd: int,
+        connection: Connection,
+        meter: Meter,
+        watched: bool = False,
+        watches_output: bool = False,
+    ) -> None:
+        self.fd = fd
+        self.peer_fd = peer_fd
+        self.connection = connection
+        self.meter = meter
+        self.moved = 0  # bytes of this side that the other's kernel has taken
+        self.held = b""  # bytes read here that the other side has not taken; at most one chunk
+        self.chunk = CHUNK  # how much to read at once
+        self.watched = watched  # registered with epoll
+        self.watches_output = watches_output  # and for output too
+        self.queued = False  # its budget has run out: it goes on in the next round
+        self.ended = False  # an event has told of the end; it tells only once
+        self.failed = False  # an event has told of an error: it will not end in order
+        self.eof = False  # the end has been read
+        self.end_passed = False  # and passed on to the other side
+        self.broken = False  # a write to this side has failed: what it still sends is passed on
 
 
-@dataclass(slots=True)
 class Connection:
     """Times are of the monotonic clock, in seconds."""
 
-    number: int
-    route: Route
-    client: tuple[str, int]
-    local: tuple[str, int]
-    client_fd: int
-    started: float
-    active: float  # when bytes last moved
-    phase: Phase = Phase.WAITING
-    source: int = OUTSIDE  # whom its place is counted for, see `admission`
-    worker_fd: int = -1
-    header_size: int = 0  # of the PROXY protocol header in front of the client's bytes
-    dial: Dial | None = None
-    attempt: Attempt | None = None
-    attempts: int = 0
-    errors: list[str] = field(default_factory=list)
-    connected: float | None = None
-    half_closed: bool = False  # the end of one side has been passed on to the other
-    bytes_up: int = 0  # filled in at the close
-    bytes_down: int = 0
+    __slots__ = (
+        "active",
+        "attempt",
+        "attempts",
+        "bytes_down",
+        "bytes_up",
+        "client",
+        "client_fd",
+        "connected",
+        "dial",
+        "errors",
+        "half_closed",
+        "header_size",
+        "local",
+        "number",
+        "phase",
+        "route",
+        "source",
+        "started",
+        "worker_fd",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        route: Route,
+        client: tuple[str, int],
+        local: tuple[str, int],
+        client_fd: int,
+        started: float,
+        active: float,
+        phase: Phase = Phase.WAITING,
+        worker_fd: int = -1,
+        source: int = OUTSIDE,
+    ) -> None:
+        self.number = number
+        self.route = route
+        self.client = client
+        self.local = local
+        self.client_fd = client_fd
+        self.started = started
+        self.active = active  # when bytes last moved
+        self.phase = phase
+        self.source = source  # whom its place is counted for, see `admission`
+        self.worker_fd = worker_fd
+        self.header_size = 0  # of the PROXY protocol header in front of the client's bytes
+        self.dial: Dial | None = None
+        self.attempt: Attempt | None = None
+        self.attempts = 0
+        self.errors: list[str] = []
+        self.connected: float | None = None
+        self.half_closed = False  # the end of one side has been passed on to the other
+        self.bytes_up = 0  # filled in at the close
+        self.bytes_down = 0

@@ -11,11 +11,13 @@ from edgenode.steering.table import Table
 from edgenode.steering.why import Why
 
 
-@dataclass(slots=True)
 class Meter:
     """Bytes in one direction."""
 
-    bytes: int = 0
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
 
 
 @dataclass(slots=True)

@@ -9,7 +9,49 @@ from edgenode.steering.closing import Closing
 from edgenode.steering.connection import Connection, Side
 from edgenode.steering.timers import Timers
 
-SideTable = dict[int, Side]
+
+class Sides:
+    """The sides that there are, each found by its descriptor."""
+
+    __slots__ = ("_count", "_of")
+
+    def __init__(self) -> None:
+        self._of: list[Side | None] = []
+        self._count = 0
+
+    def get(self, fd: int) -> Side | None:
+        """The side of the descriptor, None if it is of none."""
+        return self._of[fd] if 0 <= fd < len(self._of) else None
+
+    def pop(self, fd: int) -> Side:
+        """Forget the descriptor's side. Raises KeyError if there is none."""
+        side = self.get(fd)
+        if side is None:
+            raise KeyError(fd)
+        self._of[fd] = None
+        self._count -= 1
+        return side
+
+    def values(self) -> list[Side]:
+        return [side for side in self._of if side is not None]
+
+    def __getitem__(self, fd: int) -> Side:
+        side = self.get(fd)
+        if side is None:
+            raise KeyError(fd)
+        return side
+
+    def __setitem__(self, fd: int, side: Side) -> None:
+        if fd >= len(self._of):
+            self._of.extend([None] * (fd + 1 - len(self._of)))
+        self._count += self._of[fd] is None
+        self._of[fd] = side
+
+    def __delitem__(self, fd: int) -> None:
+        self.pop(fd)
+
+    def __len__(self) -> int:
+        return self._count
 
 
 class Loop:
@@ -21,7 +63,7 @@ class Loop:
     def __init__(self) -> None:
         self.now = time.monotonic()
         self.epoll = select.epoll()
-        self.sides: SideTable = {}
+        self.sides = Sides()
         self.connections: dict[int, Connection] = {}
         self.timers = Timers()
         self.closing = Closing()

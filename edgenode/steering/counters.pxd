@@ -1,0 +1,2 @@
+cdef class Meter:
+    cdef public long long bytes

@@ -1,0 +1,23 @@
+from edgenode.steering.closing cimport Closing
+from edgenode.steering.connection cimport Side
+from edgenode.steering.timers cimport Timers
+
+
+cdef class Sides:
+    cdef list _of
+    cdef long _count
+
+    cpdef Side get(self, int fd)
+    cpdef Side pop(self, int fd)
+    cpdef list values(self)
+
+
+cdef class Loop:
+    cdef public double now
+    cdef public object epoll
+    cdef public Sides sides
+    cdef public dict connections
+    cdef public Timers timers
+    cdef public Closing closing
+    cdef public long live
+    cdef public long waiting
