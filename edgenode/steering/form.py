@@ -3,6 +3,10 @@
 Both are of one source. A module of this package that has a .pxd file beside it, which adds C types,
 can be compiled (see `compile`); it is then found in a directory that is named by a hash over all
 that it was made from. So what does not fit the sources is never run.
+
+What a module that is compiled must keep to: each attribute of a class that a .pxd names is in the
+.pxd too, and no other; a `match` statement, which Debian 13's Cython does not know, is not used;
+an integer that a .pxd types has C's bounds (OverflowError beyond them).
 """
 
 from __future__ import annotations
