@@ -1,4 +1,4 @@
-"""A benchmark in namespaces of its own (network, processes, mounts), of which nothing is left behind.
+"""A benchmark in namespaces of its own (network, processes, mounts): nothing is left of it.
 
 However the command ends, SIGKILL included, the kernel ends the first process in there, and with it
 all others; addresses, settings and files were theirs alone.

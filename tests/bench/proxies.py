@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import edgenode
 from edgenode.config import Config
 from edgenode.health.risefall import State
 from edgenode.lab import LabError, wait_until
@@ -28,7 +26,7 @@ from edgenode.places import steering_socket, steering_table
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.ranking import TargetState
 from edgenode.regions.registry import from_config
-from edgenode.steering import tablefile
+from edgenode.steering import form, tablefile
 from edgenode.steering.table import Bind
 from tests.bench.scale import cpu
 
@@ -297,6 +295,14 @@ port = 9000
 proxy_protocol = "v2"
 connect_timeout = "5s"
 idle_timeout = "600s"
+half_closed_timeout = "60s"
+lifetime = "24h"
+
+[services.limits]
+connections = 50000
+per_source = 50000
+rate = 1000000
+source_rate = 1000000
 
 [[regions]]
 name = "near"
@@ -321,29 +327,10 @@ def _start_edgenode(
     table = Publisher(registry, 0.0).update(states, 0.0)
     assert table is not None
     tablefile.save(steering_table(own / "state"), table)
-    env = environment()
-    if interpreted:
-        env["PYTHONPATH"] = str(_without_extensions(place))
-    proxy: Proxy = spawn(name, edge.daemon(config, "steering"), env)
+    env = {form.VARIABLE: form.INTERPRETED if interpreted else form.COMPILED}
+    proxy: Proxy = spawn(name, edge.daemon(config, "steering"), environment() | env)
     threading.Thread(target=_read_reports, args=(own / "run",), daemon=True).start()
     return proxy
-
-
-def compiled() -> bool:
-    """Whether this checkout has the relay compiled."""
-    return any((_PACKAGE / "steering").glob("*.so"))
-
-
-_PACKAGE = Path(edgenode.__file__).parent
-
-
-def _without_extensions(place: Path) -> Path:
-    """A copy of edgenode with nothing compiled."""
-    copy = place / "interpreted"
-    if not copy.exists():
-        ignore = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
-        shutil.copytree(_PACKAGE, copy / "edgenode", ignore=ignore)
-    return copy
 
 
 def _read_reports(run_dir: Path) -> None:

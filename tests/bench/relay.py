@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgenode.lab import LabError
+from edgenode.steering import form
 from tests.bench import alone, load, proxies, syscalls
 from tests.bench.proxies import EDGENODE, HAPROXY, HAPROXY_BULK, NGINX, Proxy
 
@@ -232,15 +233,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def measure(console: Console, place: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All figures. Raises LabError."""
-    form = "compiled" if proxies.compiled() and not options.interpreted else "interpreted"
-    document: dict[str, Any] = {"form": form, "versions": proxies.versions()}
+    shape = form.INTERPRETED if options.interpreted else form.COMPILED
+    document: dict[str, Any] = {"form": shape, "versions": proxies.versions()}
     names = (EDGENODE, HAPROXY, HAPROXY_BULK, NGINX)
 
     def note(text: str) -> None:
         console.print(text, soft_wrap=True)
 
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    note(f"edgenode {form}, {versions}")
+    note(f"edgenode {shape}, {versions}")
     if options.strace:
         with proxies.running(names, 1, place / "strace", options.interpreted) as running:
             document["system_calls"] = {
