@@ -98,6 +98,11 @@ class Counters:
         region.live += 1
         self.target_live[key] = self.target_live.get(key, 0) + 1
 
+    def adopted(self, service: ServiceCount, key: TargetKey) -> None:
+        """One that was connected by another relay worker, which has counted it, is live here."""
+        service.region(key[0]).live += 1
+        self.target_live[key] = self.target_live.get(key, 0) + 1
+
     def closed(self, service: ServiceCount, key: TargetKey) -> None:
         service.region(key[0]).live -= 1
         self.target_live[key] -= 1

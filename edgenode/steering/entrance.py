@@ -36,7 +36,8 @@ class Entrance:
         self._limit = limit
         self._dial = dial
         self._end = end
-        self._next_number = 0
+        self.last_number = 0
+        """Of the connection that came last."""
 
     def room(self) -> int:
         """How many more connections may be accepted."""
@@ -53,7 +54,7 @@ class Entrance:
         loop.live += 1
         loop.waiting += 1
         local = (listener.host, listener.port) if listener.host else sysio.local_address(fd)
-        number = self._next_number = self._next_number + 1
+        number = self.last_number = self.last_number + 1
         connection = Connection(
             number, route, (host, port), local, fd, started=loop.now, active=loop.now
         )

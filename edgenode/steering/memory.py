@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
-from edgenode.steering.occupancy import Counted, Numbers, Occupancy
+from edgenode.steering.occupancy import NOWHERE, Counted, Numbers, Occupancy
 from edgenode.steering.outliers import PAUSE, Ejection, Failure, Outliers
 from edgenode.steering.pick import Nobody, Pool, Room, share, step
-from edgenode.steering.table import RegionTargets, Service, Table
+from edgenode.steering.table import RegionTargets, Service, Table, Target
 
 _MOST_PATHS = 256
 _TAKES = 3  # how often the last place may be lost to another relay worker
@@ -159,6 +159,24 @@ class Memory:
                 return found
             self._give(column, pool.column)
         return Nobody.FULL
+
+    def adopt(self, service: str, region: str, target: Target) -> tuple[Pool, int]:
+        """Take a place for a connection that another process has made; see `give`.
+
+        The target need not be in the table any more: then its region alone counts it.
+        """
+        pool, at = self._by_key.get((service, region)), None
+        if pool is not None:
+            at = pool.index.get(target.worker)
+        if pool is None or at is None:
+            column = self._columns.get((region, None), NOWHERE)
+            pool, at = (
+                Pool((service, region), RegionTargets(region, (target,)), column, (NOWHERE,)),
+                0,
+            )
+        self._occupancy.take(pool.columns[at])
+        self._occupancy.take(pool.column)
+        return pool, at
 
     def give(self, pool: Pool, at: int) -> None:
         """The connection has ended, or was not made."""

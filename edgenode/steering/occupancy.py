@@ -21,6 +21,9 @@ from edgenode.steering.table import RegionTargets, Table, TableError
 COLUMNS = 1 << 18
 """Most workers and regions that can be counted. Pages that nobody touches cost no memory."""
 
+NOWHERE = COLUMNS - 1
+"""The column of what nobody counts: workers that no table names any more."""
+
 _SIZE = 4  # bytes of a figure
 
 Counted = tuple[str, str | None]
@@ -101,9 +104,9 @@ class Numbers:
         known = self.given
         names = self._names(table)
         new = names - known.keys()
-        most = COLUMNS - self.used + len(self._free)
+        most = NOWHERE - self.used + len(self._free)
         if len(new) > most:
-            raise TableError(f"{len(names)} workers and regions are too many (of {COLUMNS} places)")
+            raise TableError(f"{len(names)} workers and regions are too many (of {NOWHERE} places)")
         for name in new:
             if self._free:
                 known[name] = self._free.pop()

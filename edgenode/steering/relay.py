@@ -27,6 +27,7 @@ from edgenode.steering.dialing import Dialing
 from edgenode.steering.ending import Ending
 from edgenode.steering.entrance import Entrance
 from edgenode.steering.flow import Flow
+from edgenode.steering.handover.parts import Parts
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.occupancy import Counted, Occupancy
@@ -64,6 +65,19 @@ class Relay:
             loop.epoll, self.counters, self._entrance.room, self._entrance.opened
         )
         self._watched: dict[int, Callable[[], None]] = {}
+
+    def parts(self) -> Parts:
+        """What a handover reads and fills."""
+        return Parts(
+            self._loop,
+            self.counters,
+            self._memory,
+            self._ending,
+            self._flow,
+            self._dialing,
+            self._entrance,
+            self._acceptor,
+        )
 
     @property
     def now(self) -> float:

@@ -1,12 +1,12 @@
 """A relay worker process.
 
-`python -m edgenode.steering.worker FD PARENT LIMIT LOG SHARED ROW SOURCES`, run by the
+`python -m edgenode.steering.worker FD PARENT LIMIT LOG SHARED ROW SOURCES [OTHER]`, run by the
 supervisor.
 
 FD is its end of the channel, PARENT the supervisor's process, LIMIT its number of connections, LOG
 the access log's path or "-", SHARED the file in which connections are counted, ROW its place in
 it, and SOURCES the file for users' sources (a supervisor that was not upgraded yet does not give
-these).
+these). OTHER leads to a relay worker of another version, whose connections it takes over.
 
 It obeys the supervisor alone (signals that go to the whole unit are ignored) and never outlives it:
 the next supervisor opens listeners of its own, and users that were still sent to ours would be
@@ -17,9 +17,12 @@ See `parent` for one that cannot.
 from __future__ import annotations
 
 import gc
+import os
+import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -27,6 +30,10 @@ from pathlib import Path
 from edgenode.steering import descriptors, parent
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.channel import Channel, Message
+from edgenode.steering.handover.arriving import Arriving
+from edgenode.steering.handover.channel import Channel as HandoverChannel
+from edgenode.steering.handover.channel import give_back
+from edgenode.steering.handover.leaving import ROUND, Leaving, left_alone
 from edgenode.steering.occupancy import Occupancy, columns_from_json
 from edgenode.steering.relay import Relay
 from edgenode.steering.report import FAILURES, MOST_EJECTIONS
@@ -56,10 +63,32 @@ class Worker:
         self._failures_at = 0.0  # when failures may be told again
         self._drain_until: float | None = None
         self._stopped = False
+        self._arriving: Arriving | None = None
+        self._leaving: Leaving | None = None
+        self._token: int | None = None  # not None: frozen
+        self._freeze_until: float | None = None
+        self._left = False
         relay.watch(channel.fileno(), self._on_channel)
 
-    def run(self) -> None:
-        """Serve until the supervisor says so or is gone."""
+    def arrive(self, other: HandoverChannel) -> bool:
+        """Take over another's connections, without touching them; whether they are ours now."""
+        arriving = self._arriving = Arriving(self._relay.parts(), other, self._send)
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.register(arriving.fileno(), select.POLLIN)
+        self._send({"type": "handover", "step": "started"})
+        while self._arriving is not None and not self._stopped:
+            for fd, _ in poll.poll():
+                if fd == self._channel.fileno():
+                    self._on_channel()
+                elif fd == arriving.fileno():
+                    arriving.read()
+                    if arriving.fileno() < 0:
+                        poll.unregister(fd)
+        return not self._stopped
+
+    def run(self) -> bool:
+        """Serve until the supervisor says so or is gone; False: another has the connections."""
         relay = self._relay
         beat = relay.now
         while not self._stopped:
@@ -73,10 +102,61 @@ class Worker:
                 until = min(beat, relay.now + _DRAIN_STEP)
             if relay.counters.fresh_failures:
                 until = min(until, self._failures_at)
+            if self._leaving is not None and self._leaving.behind:
+                until = min(until, relay.now + ROUND)
             relay.step(until)
             self._tell_failures()
+            if self._leaving is not None and not self._hand_over(self._leaving):
+                return False
         relay.abort_all(Why.STOPPED)
         self._report()
+        if self._token is not None:
+            give_back(self._token)
+        return True
+
+    def _hand_over(self, leaving: Leaving) -> bool:
+        """Copy some more, or hand over; False: another has the connections."""
+        deadline, token = self._freeze_until, self._token
+        try:
+            if deadline is None or token is None:
+                leaving.step()
+                return True
+            self._log.flush()
+            leaving.freeze(deadline)
+        except OSError as error:
+            self._send({"type": "handover", "step": "failed", "reason": str(error)})
+            if deadline is None or token is None:
+                self._drop()
+                return True
+        else:
+            self._report()
+            self._send({"type": "handover", "step": "frozen"})
+        return self._frozen(deadline, token)
+
+    def _frozen(self, deadline: float, token: int) -> bool:
+        """Do nothing until it is known whose the connections are; whether they are ours."""
+        poll = select.poll()
+        while self._leaving is not None:
+            out = select.POLLOUT if self._channel.blocked else 0
+            poll.register(self._channel.fileno(), select.POLLIN | out)
+            poll.poll()
+            if self._channel.blocked:
+                with suppress(OSError):
+                    self._channel.flush()
+            self._on_channel()
+            if self._left:
+                return False
+            if self._stopped:  # the supervisor is gone
+                return left_alone(token, deadline)
+        return True
+
+    def _drop(self) -> None:
+        """Forget a handover."""
+        if self._leaving is not None:
+            self._leaving.close()
+        if self._token is not None:
+            os.close(self._token)
+        self._leaving = self._token = self._freeze_until = None
 
     def _on_channel(self) -> None:
         try:
@@ -107,6 +187,19 @@ class Worker:
                     self._apply(table, message)
             case "reopen":
                 self._log.reopen()
+            case "share":
+                end = socket.socket(fileno=fds[0])
+                self._leaving = Leaving(self._relay.parts(), HandoverChannel(end))
+            case "freeze":
+                self._token, self._freeze_until = fds[0], message["deadline"]
+            case "keep":
+                self._drop()
+            case "leave":
+                self._left = True
+            case "serve":
+                if self._arriving is not None:
+                    self._arriving.begin()
+                    self._arriving = None
             case "drain":
                 self._relay.stop_accepting()
                 self._drain_until = self._relay.now + message["seconds"]
@@ -179,8 +272,14 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     gc.disable()
-    worker.run()
+    if len(arguments) > 6 and not worker.arrive(
+        HandoverChannel(socket.socket(fileno=int(arguments[7])))
+    ):
+        os._exit(1)
+    ours = worker.run()
     log.close()
+    if not ours:
+        os._exit(0)  # without the end of each object, which is none of a connection
     return 0
 
 

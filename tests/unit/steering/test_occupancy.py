@@ -82,7 +82,7 @@ def test_columns_are_used_again() -> None:
 
 
 def test_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(occupancy, "COLUMNS", 3)
+    monkeypatch.setattr(occupancy, "NOWHERE", 3)
     numbers = Numbers()
     two = frozenset({("fra", "fra-1"), ("fra", "fra-2")})
     numbers.assign(table(two), 1)
