@@ -137,8 +137,8 @@ def _references(config: Config) -> Iterator[Problem]:
 
 def _services(config: Config) -> Iterator[Problem]:
     groups = {group.name: group for group in config.groups}
-    endpoints: list[tuple[KeyPath, object]] = []
     for s, service in enumerate(config.services):
+        endpoints: list[tuple[KeyPath, object]] = []
         if not config.regions:
             what = f'service "{service.name}" has no region to steer to'
             yield Problem(("services", s), what, depends=("regions",))
@@ -154,7 +154,7 @@ def _services(config: Config) -> Iterator[Problem]:
                     f'{endpoint.host} is not among the addresses of group "{group.name}"',
                     depends=("groups",),
                 )
-    yield from duplicates("listen address", endpoints)
+        yield from duplicates("listen address", endpoints)
 
 
 def _workers(config: Config) -> Iterator[Problem]:

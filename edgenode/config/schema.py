@@ -28,8 +28,10 @@ from edgenode.config.values import (
     Name,
     NetworkField,
     PositiveDuration,
+    ProtocolName,
     RouterId,
     ServedPorts,
+    ServerName,
 )
 
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
@@ -224,7 +226,18 @@ class Service(Section):
     """The one region that is ever used."""
     port: Port
     """The workers' port for this service."""
-    proxy_protocol: Literal["v2", "none"] = "v2"
+    sni: tuple[ServerName, ...] = ()
+    """Names by which TLS clients are known to be meant, "*.example.net" for all below it."""
+    alpn: tuple[ProtocolName, ...] = ()
+    """Protocols likewise."""
+    hello_timeout: Annotated[PositiveDuration, Field(ge=0.1, le=60)] = 5.0
+    """Seconds in which what is awaited of a user before a worker is dialed must have come."""
+    accept_proxy: tuple[NetworkField, ...] = ()
+    """Whose connections begin with a PROXY header, which says who the user is."""
+    proxy_protocol: Literal["v2", "v1", "none"] = "v2"
+    """How the worker is told who the user is."""
+    proxy_tlvs: tuple[Literal["authority", "alpn", "unique-id", "crc32c"], ...] = ()
+    """What it is told beside the addresses, by version 2."""
     connect_timeout: PositiveDuration = 1.0
     """Seconds for one attempt, at most; the relay learns what is usual and waits less."""
     idle_timeout: PositiveDuration = 300.0

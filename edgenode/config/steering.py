@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgenode.config.errors import KeyPath, Problem
+from edgenode.config.errors import KeyPath, Problem, duplicates
 from edgenode.config.references import no_such, undefined
 from edgenode.config.schema import Config, Limited, Outliers, Service
+from edgenode.steering.sharing import clashes
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -15,6 +16,11 @@ def check(config: Config) -> Iterator[Problem]:
     for s, service in enumerate(config.services):
         yield from _regions(service, ("services", s), regions)
         yield from _protection(service, ("services", s))
+        yield from _told_by_proxies(service, ("services", s))
+    for clash in clashes(config.services):
+        yield Problem(
+            ("services", clash.second, clash.key), clash.what, depends=("services", clash.first)
+        )
     for r, region in enumerate(config.regions):
         yield from _limits(region, ("regions", r))
         for w, worker in enumerate(region.workers):
@@ -66,6 +72,23 @@ def _protection(service: Service, key: KeyPath) -> Iterator[Problem]:
     if half is not None and half > service.idle_timeout:
         what = f"is above idle_timeout ({service.idle_timeout:g} s), which is over sooner"
         yield Problem((*key, "half_closed_timeout"), what)
+
+
+def _told_by_proxies(service: Service, key: KeyPath) -> Iterator[Problem]:
+    """What PROXY headers say, those of others and ours."""
+    for position, prefix in enumerate(service.accept_proxy):
+        if prefix.prefixlen == 0:
+            what = f"{prefix} is everybody: each user could say to be another; name your proxies"
+            yield Problem((*key, "accept_proxy", position), what)
+    for name in ("sni", "alpn", "accept_proxy", "proxy_tlvs"):
+        values = getattr(service, name)
+        keyed: list[tuple[KeyPath, object]] = [
+            ((*key, name, position), value) for position, value in enumerate(values)
+        ]
+        yield from duplicates("value", keyed)
+    if service.proxy_tlvs and service.proxy_protocol != "v2":
+        what = f'proxy_protocol "{service.proxy_protocol}" has no room for them: it must be "v2"'
+        yield Problem((*key, "proxy_tlvs"), what)
 
 
 def _limits(limited: Limited, key: KeyPath) -> Iterator[Problem]:

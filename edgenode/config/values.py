@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
+from edgenode.steering.sharing import is_protocol, is_server_name
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -253,6 +255,28 @@ MeshEndpointField = Annotated[
     PlainValidator(parse_mesh_endpoint),
     PlainSerializer(str, return_type=str),
 ]
+
+
+def parse_server_name(value: str) -> str:
+    """``"www.example.net"`` or ``"*.example.net"``, in lower case. Raises ValueError."""
+    name = value.lower().removesuffix(".")
+    if not is_server_name(name):
+        raise ValueError(
+            'write a host\'s name such as "www.example.net", or "*.example.net" for all below it '
+            "(others than ASCII in their xn-- form); leave `sni` out for all names"
+        )
+    return name
+
+
+def parse_protocol_name(value: str) -> str:
+    """``"h2"``. Raises ValueError."""
+    if not is_protocol(value):
+        raise ValueError('write a protocol as clients name it in ALPN, such as "h2"')
+    return value
+
+
+ServerName = Annotated[str, AfterValidator(parse_server_name)]
+ProtocolName = Annotated[str, AfterValidator(parse_protocol_name)]
 
 
 KEY_BYTES = 32

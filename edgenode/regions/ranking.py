@@ -176,6 +176,11 @@ def _service(
         regions=tuple(regions),
         slow_start=service.slow_start,
         protection=_protection(service),
+        sni=service.sni,
+        alpn=service.alpn,
+        hello_timeout=service.hello_timeout,
+        accept_proxy=tuple(str(prefix) for prefix in service.accept_proxy),
+        proxy_tlvs=service.proxy_tlvs,
     )
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TypeGuard
 
 YEAR = 31_536_000.0
@@ -83,6 +83,25 @@ def number(value: object, where: str, most: float) -> float:
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def texts(value: object, where: str, right: Callable[[str], bool], what: str) -> tuple[str, ...]:
+    """A list of texts that are right, none of them twice; `what` is for the message."""
+    found: list[str] = []
+    for item in listing(value, where):
+        if not isinstance(item, str) or not right(item):
+            raise TableError(f"{where}: {shown(item)} is not {what}")
+        found.append(item)
+    distinct(found, where, "value")
+    return tuple(found)
+
+
+def is_prefix(text: str) -> bool:
+    """Whether it is a prefix in its canonical text."""
+    try:
+        return str(ip_network(text)) == text
+    except ValueError:
+        return False
 
 
 def shown(value: object) -> str:

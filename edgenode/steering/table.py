@@ -7,20 +7,24 @@ preference. All dataclasses are frozen: a table in use never changes, a new one 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edgenode.steering import checked, protection
 from edgenode.steering.checked import TableError as TableError
 from edgenode.steering.checked import distinct, shown
 from edgenode.steering.protection import UNPROTECTED, Protection
+from edgenode.steering.sharing import clashes, is_protocol, is_server_name
 
-ProxyProtocol = Literal["v2", "none"]
+ProxyProtocol = Literal["v2", "v1", "none"]
+ProxyField = Literal["authority", "alpn", "unique-id", "crc32c"]
+"""What a PROXY header, version 2, may tell beside the addresses (PP2_TYPE_…)."""
 Address = IPv4Address | IPv6Address
 
 _DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ with its NUL is 16, see netdevice(7)
+HELLO_TIMEOUT = 5.0
 _LATEST = 2.0**40  # Unix time of a far future, in which a float still counts milliseconds
 
 
@@ -85,6 +89,9 @@ class Service:
     """One steered service; timeouts in seconds, `listen` as "host:port" or "[v6]:port".
 
     `slow_start`: seconds in which a target that came up is given its full share; 0: at once.
+    `sni` and `alpn`: which TLS clients are meant, where several services share an address (see
+    `routing`). `accept_proxy`: the prefixes from which a PROXY header is awaited. `hello_timeout`:
+    until that and the TLS hello must have come. `proxy_tlvs`: what our own header tells.
     """
 
     name: str
@@ -95,6 +102,11 @@ class Service:
     regions: tuple[RegionTargets, ...]
     slow_start: float = 0.0
     protection: Protection = UNPROTECTED
+    sni: tuple[str, ...] = ()
+    alpn: tuple[str, ...] = ()
+    hello_timeout: float = HELLO_TIMEOUT
+    accept_proxy: tuple[str, ...] = ()
+    proxy_tlvs: tuple[ProxyField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +147,7 @@ class Table:
             for index, item in enumerate(checked.listing(fields["services"], "services"))
         )
         distinct([service.name for service in services], "services", "service")
-        distinct([one for service in services for one in service.listen], "services", "address")
+        check_listeners(services)
         return cls(
             revision=checked.integer(fields["revision"], "revision", 0, 2**63 - 1),
             node=checked.name(fields["node"], "node"),
@@ -146,8 +158,8 @@ class Table:
 
     @property
     def listen(self) -> tuple[str, ...]:
-        """The listen addresses of all services."""
-        return tuple(one for service in self.services for one in service.listen)
+        """The listen addresses of all services, each once."""
+        return tuple(dict.fromkeys(one for service in self.services for one in service.listen))
 
     @property
     def targets(self) -> set[tuple[str, str]]:
@@ -177,8 +189,24 @@ def join_endpoint(address: Address, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
+def check_listeners(services: Sequence[Service]) -> None:
+    """Raises TableError where services listen on one address that it does not tell apart."""
+    for service in services:
+        distinct(list(service.listen), f"services ({service.name}).listen", "address")
+    for clash in clashes(services):
+        raise TableError(f"services ({services[clash.second].name}).{clash.key}: {clash.what}")
+
+
 _LIMITS: Mapping[str, object] = {"soft_limit": None, "hard_limit": None}
 _TARGET: Mapping[str, object] = {"weight": 1, **_LIMITS, "since": 0.0}
+_SERVICE: Mapping[str, object] = {
+    "slow_start": 0.0,
+    "sni": (),
+    "alpn": (),
+    "hello_timeout": HELLO_TIMEOUT,
+    "accept_proxy": (),
+    "proxy_tlvs": (),
+}
 """Keys that may be missing, with what they are then."""
 
 
@@ -192,8 +220,7 @@ def service_to_json(service: Service) -> dict[str, Any]:
         "idle_timeout": service.idle_timeout,
         "regions": [region_to_json(region) for region in service.regions],
     }
-    if service.slow_start:
-        value["slow_start"] = service.slow_start
+    value |= _asked(service, _SERVICE)
     if service.protection != UNPROTECTED:
         value["protection"] = protection.to_json(service.protection)
     return value
@@ -223,7 +250,8 @@ def _asked(item: object, defaults: Mapping[str, object]) -> dict[str, Any]:
 def service_from_json(value: object, where: str) -> Service:
     """Check one service; `where` it stands is for the message. Raises TableError."""
     keys = {"name", "listen", "proxy_protocol", "connect_timeout", "idle_timeout", "regions"}
-    fields = checked.mapping(value, where, keys, {"slow_start", "protection"})
+    optional = {*_SERVICE, "protection"}
+    fields = {**_SERVICE, **checked.mapping(value, where, keys, optional)}
     name = checked.name(fields["name"], f"{where}.name")
     where = f"{where} ({name})"
     regions = tuple(
@@ -241,10 +269,15 @@ def service_from_json(value: object, where: str) -> Service:
         connect_timeout=checked.seconds(fields["connect_timeout"], f"{where}.connect_timeout"),
         idle_timeout=checked.seconds(fields["idle_timeout"], f"{where}.idle_timeout"),
         regions=regions,
-        slow_start=checked.number(
-            fields.get("slow_start", 0.0), f"{where}.slow_start", checked.YEAR
+        slow_start=checked.number(fields["slow_start"], f"{where}.slow_start", checked.YEAR),
+        sni=checked.texts(fields["sni"], f"{where}.sni", is_server_name, "a server name"),
+        alpn=checked.texts(fields["alpn"], f"{where}.alpn", is_protocol, "a protocol's name"),
+        hello_timeout=checked.seconds(fields["hello_timeout"], f"{where}.hello_timeout"),
+        accept_proxy=checked.texts(
+            fields["accept_proxy"], f"{where}.accept_proxy", checked.is_prefix, "a prefix"
         ),
         protection=protection.from_json(fields.get("protection", {}), f"{where}.protection"),
+        proxy_tlvs=_proxy_tlvs(fields["proxy_tlvs"], f"{where}.proxy_tlvs"),
     )
 
 
@@ -324,8 +357,12 @@ def _endpoint(value: object, where: str) -> str:
 
 
 def _proxy_protocol(value: object, where: str) -> ProxyProtocol:
-    if value == "v2":
-        return "v2"
-    if value == "none":
-        return "none"
-    raise TableError(f"{where}: {shown(value)} is neither 'v2' nor 'none'")
+    for known in get_args(ProxyProtocol):
+        if value == known:
+            return known  # type: ignore[no-any-return]
+    raise TableError(f"{where}: {shown(value)} is neither 'v2', 'v1' nor 'none'")
+
+
+def _proxy_tlvs(value: object, where: str) -> tuple[ProxyField, ...]:
+    known = {name: name for name in get_args(ProxyField)}
+    return tuple(known[name] for name in checked.texts(value, where, known.__contains__, "known"))

@@ -26,6 +26,7 @@ from edgenode.steering.table import (
     Table,
     TableError,
     Target,
+    check_listeners,
     region_from_json,
     region_to_json,
     service_from_json,
@@ -74,7 +75,7 @@ def patch(old: Table, delta: object) -> Table:
         for index, one in enumerate(listing(delta.get("services"), "services"))
     )
     distinct([one.name for one in services], "services", "service")
-    distinct([at for one in services for at in one.listen], "services", "address")
+    check_listeners(services)
     return replace(head, services=services)
 
 

@@ -118,3 +118,72 @@ def test_what_is_outside_the_services_own_regions_cannot_be_pinned() -> None:
 def test_outliers_that_cannot_be_are_refused(keys: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         loads(f"{TWO}\n[steering.outliers]\n{keys}\n")
+
+
+API = """[[services]]
+name = "api"
+group = "web"
+listen = ["203.0.113.1:80"]
+port = 8081
+KEYS
+[[regions]]
+"""
+
+
+def with_api(api: str, web: str = "") -> str:
+    """A second service on an address of the first."""
+    return with_keys("[[services]]", web).replace("[[regions]]\n", API.replace("KEYS", api), 1)
+
+
+@pytest.mark.parametrize(
+    ("api", "web"),
+    [
+        ('sni = ["api.example.net"]', ""),
+        ('alpn = ["h2"]', ""),
+        ("", 'sni = ["*.example.net"]'),
+        ('sni = ["a.example.net"]', 'sni = ["*.example.net", "b.example.net"]'),
+        ('sni = ["a.example.net"]\nalpn = ["h2"]', 'sni = ["a.example.net"]'),
+    ],
+)
+def test_services_share_an_address_that_tells_them_apart(api: str, web: str) -> None:
+    assert len(loads(with_api(api, web)).services) == 2
+
+
+@pytest.mark.parametrize(
+    ("api", "web", "complaint"),
+    [
+        (
+            "",
+            "",
+            r"services\[1\]\.listen: service .web. listens on 203.0.113.1:80 too, and neither",
+        ),
+        (
+            'sni = ["A.example"]',
+            'sni = ["a.example"]',
+            r"services\[1\]\.sni: .* has .a.example. al",
+        ),
+        ('alpn = ["h2"]', 'alpn = ["h2"]', r"services\[1\]\.alpn: .* has all names with .h2. al"),
+        ('sni = ["a"]\nhello_timeout = "1s"', "", r"services\[1\]\.hello_timeout: must be as of"),
+        ('sni = ["a"]\naccept_proxy = ["192.0.2.0/24"]', "", r"\[1\]\.accept_proxy: must be as of"),
+        ('sni = ["*"]', "", r"services\[1\]\.sni\[0\]: .*leave `sni` out for all names"),
+        ('sni = ["a", "A."]', "", r"services\[1\]\.sni\[1\]: .* already defined"),
+        ('alpn = ["h 2"]', "", r"services\[1\]\.alpn\[0\]: .*such as .h2."),
+        (
+            'sni = ["a"]\naccept_proxy = ["0.0.0.0/0"]',
+            'accept_proxy = ["0.0.0.0/0"]',
+            "is everybody",
+        ),
+        ('sni = ["a"]\nproxy_protocol = "v1"\nproxy_tlvs = ["alpn"]', "", 'it must be "v2"'),
+        ('sni = ["a"]\nproxy_tlvs = ["ssl"]', "", r"services\[1\]\.proxy_tlvs\[0\]: .*authority"),
+    ],
+)
+def test_services_that_nothing_tells_apart_are_refused(api: str, web: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(with_api(api, web))
+    assert re.search(complaint, str(caught.value)), str(caught.value)
+
+
+def test_an_address_twice_in_one_service_is_refused() -> None:
+    text = TWO.replace('"[2001:db8:113::1]:80"]', '"203.0.113.1:80"]', 1)
+    with pytest.raises(ConfigError, match=r"listen\[1\]: listen address .* already defined"):
+        loads(text)

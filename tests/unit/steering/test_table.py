@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgenode.steering.table import (
     DEFAULT_OUTLIERS,
+    HELLO_TIMEOUT,
     Bind,
     Outliers,
     RegionTargets,
@@ -57,6 +58,10 @@ def outliers(draw: st.DrawFn) -> Outliers:
     return Outliers(draw(st.integers(0, 1000)), base, longest, draw(st.floats(0, 1)))
 
 
+def some(*values: str) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(st.sampled_from(values), unique=True).map(tuple)
+
+
 endpoints = st.tuples(addresses, ports).map(lambda pair: join_endpoint(*pair))
 
 
@@ -76,11 +81,16 @@ def tables(draw: st.DrawFn) -> Table:
             Service(
                 name,
                 tuple(listen[index :: len(services)]),
-                draw(st.sampled_from(("v2", "none"))),
+                draw(st.sampled_from(("v2", "v1", "none"))),
                 draw(seconds),
                 draw(seconds),
                 tuple(draw(st.lists(regions(), max_size=3, unique_by=lambda one: one.region))),
                 draw(st.just(0.0) | seconds),
+                sni=draw(some("a.example", "*.example.net")),
+                alpn=draw(some("h2", "http/1.1")),
+                hello_timeout=draw(st.just(HELLO_TIMEOUT) | seconds),
+                accept_proxy=draw(some("192.0.2.0/24", "2001:db8::/32")),
+                proxy_tlvs=draw(some("authority", "alpn", "unique-id", "crc32c")),
             )
             for index, name in enumerate(services)
         ),
@@ -159,7 +169,10 @@ def test_addresses_become_canonical() -> None:
 def test_a_table_of_an_older_edgenode_loads() -> None:
     table = Table.from_json(valid())
     assert table.outliers == Outliers(5, 30.0, 300.0, 0.5)
-    assert table.services[0].slow_start == 0.0
+    service = table.services[0]
+    assert (service.slow_start, service.hello_timeout) == (0.0, 5.0)
+    assert (service.sni, service.alpn, service.accept_proxy) == ((), (), ())
+    assert service.proxy_tlvs == ()
     assert table.services[0].regions[0] == RegionTargets(
         "fra", (Target("a", "198.51.100.201", 8080, 1, None, None, 0.0),), None, None
     )
@@ -183,7 +196,14 @@ def test_an_older_edgenode_takes_a_table_that_asks_for_nothing_new() -> None:
         (["services", 0, "listen", 0], "203.0.113.1", "listen.0.: "),
         (["services", 0, "listen", 0], "203.0.113.1:0", "port '0' is not between 1 and 65535"),
         (["services", 0, "listen", 0], "[2001:db8::1]:80", "the address .* is there twice"),
-        (["services", 0, "proxy_protocol"], "v1", "'v1' is neither 'v2' nor 'none'"),
+        (["services", 0, "proxy_protocol"], "v3", "'v3' is neither 'v2', 'v1' nor 'none'"),
+        (["services", 0, "sni"], ["A.example"], "sni: 'A.example' is not a server name"),
+        (["services", 0, "sni"], ["a.example"] * 2, "sni: the value a.example is there twice"),
+        (["services", 0, "sni"], "a.example", "sni: expected a list, got str"),
+        (["services", 0, "alpn"], ["h 2"], "alpn: 'h 2' is not a protocol's name"),
+        (["services", 0, "hello_timeout"], 0, "hello_timeout: 0 is not a time"),
+        (["services", 0, "accept_proxy"], ["192.0.2.1/24"], "'192.0.2.1/24' is not a prefix"),
+        (["services", 0, "proxy_tlvs"], ["ssl"], "proxy_tlvs: 'ssl' is not known"),
         (["services", 0, "connect_timeout"], 0, r"\(web\).connect_timeout: 0 is not a time"),
         (["services", 0, "idle_timeout"], float("inf"), "idle_timeout: inf is not a time"),
         (["services", 0, "idle_timeout"], float("nan"), "idle_timeout: nan is not a time"),
@@ -225,6 +245,35 @@ def test_limits_that_contradict_each_other_are_refused() -> None:
     table["services"][0]["regions"][0] |= {"soft_limit": 20, "hard_limit": 10}
     with pytest.raises(TableError, match=r"\(fra\): the soft_limit 20 is above hard_limit 10"):
         Table.from_json(table)
+
+
+def sharing(**keys: object) -> dict[str, Any]:
+    """A second service on the addresses of the first, with these keys."""
+    table = valid()
+    table["services"].append(table["services"][0] | {"name": "api"} | keys)
+    return table
+
+
+def test_services_share_an_address_that_tells_them_apart() -> None:
+    table = Table.from_json(sharing(sni=["api.example"]))
+    assert table.listen == ("203.0.113.1:80", "[2001:db8::1]:80")
+    assert Table.from_json(json.loads(json.dumps(table.to_json()))) == table
+    Table.from_json(sharing(alpn=["h2"]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, r"services \(api\).listen: service \"web\" listens on .* neither has `sni` or `alpn`"),
+        ({"sni": ["a"], "accept_proxy": ["192.0.2.0/24"]}, "accept_proxy: must be as of .*web"),
+        ({"sni": ["a"], "hello_timeout": 1}, "hello_timeout: must be as of service .*web"),
+    ],
+)
+def test_services_that_nothing_tells_apart_are_refused(
+    keys: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TableError, match=message):
+        Table.from_json(sharing(**keys))
 
 
 def test_a_missing_key_is_named() -> None:

@@ -57,6 +57,9 @@ def tables(draw: st.DrawFn) -> Table:
             tuple(draw(st.lists(regions, max_size=3, unique_by=lambda one: one.region))),
             slow_start=draw(st.sampled_from((0.0, 30.0))),
             protection=draw(protections),
+            sni=draw(st.sampled_from(((), (f"{name}.example",)))),
+            hello_timeout=draw(st.sampled_from((5.0, 1.0))),
+            accept_proxy=draw(st.sampled_from(((), ("192.0.2.0/24",)))),
         )
         for number, name in enumerate(("web", "mail", "dns"))
     ]
@@ -182,3 +185,13 @@ def test_prefixes_that_stay_are_not_sent_again() -> None:
     assert after.services[0].protection is guarded
     with pytest.raises(BaseError):  # there is nothing that it could be the same as
         patch(replace(old, services=old.services[1:]), delta)
+
+
+def test_services_may_not_share_an_address_that_tells_nobody_apart() -> None:
+    old = large(workers=1)
+    delta = sent(diff(old, replace(old, revision=2)))
+    mail = {**sent(old.to_json())["services"][1], "listen": ["192.0.2.0:80"]}
+    with pytest.raises(TableError, match="neither has `sni` or `alpn`"):
+        patch(old, {**delta, "services": ["web", mail]})
+    made = patch(old, {**delta, "services": ["web", {**mail, "sni": ["mail.example"]}]})
+    assert made.listen == ("192.0.2.0:80",)
