@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgenode.steering import sysio
 from edgenode.steering.connection import Route
 from edgenode.steering.counters import Counters
+from edgenode.steering.door import Door
 from edgenode.steering.faults import NO_ROOM
 
 BURST = 64  # connections from one listener before others get their turn
@@ -26,6 +27,7 @@ class Listener:
     host: str | None
     port: int
     route: Route | None = None  # None: parked until a table names its address
+    door: Door | None = None  # None: a worker is dialed at once
 
 
 Opened = Callable[[Listener, int, str, int], None]
@@ -57,8 +59,8 @@ class Acceptor:
         wildcard = host in ("0.0.0.0", "::")
         self.listeners[listen] = Listener(listener, None if wildcard else host, port)
 
-    def route(self, routes: dict[str, Route], now: float) -> None:
-        """Give each listener its new route; close those that have none any more."""
+    def route(self, routes: Mapping[str, Route], doors: Mapping[str, Door], now: float) -> None:
+        """Give each listener its new route, and its door; close those that have none any more."""
         for listen, listener in list(self.listeners.items()):
             route = routes.get(listen)
             if route is None:
@@ -66,14 +68,23 @@ class Acceptor:
                 continue
             parked = listener.route is None
             listener.route = route
+            listener.door = doors.get(listen)
             if parked:
                 self._by_fd[listener.socket.fileno()] = listener
                 paused = self._resume_at is not None
                 self._epoll.register(listener.socket.fileno(), 0 if paused else select.EPOLLIN)
 
+    def routes(self) -> Iterator[Route]:
+        """All routes of all listeners."""
+        for listener in self.listeners.values():
+            if listener.route is not None:
+                yield listener.route
+            if listener.door is not None and listener.door.routes is not None:
+                yield from listener.door.routes.places
+
     def close(self) -> None:
         """Take what is in the queues, then accept no more."""
-        self.route({}, 0.0)
+        self.route({}, {}, 0.0)
 
     def on_event(self, fd: int) -> bool:
         """Note that a listener has connections; False if the descriptor is none of ours."""

@@ -39,3 +39,8 @@ cdef class Connection:
     cdef public bint half_closed
     cdef public long long bytes_up
     cdef public long long bytes_down
+    cdef public tuple peer
+    cdef public str sni
+    cdef public str alpn
+    cdef public str unique_id
+    cdef public object awaited

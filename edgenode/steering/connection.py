@@ -12,6 +12,7 @@ from enum import Enum, auto
 from edgenode.steering.admission import OUTSIDE, Guard
 from edgenode.steering.counters import Meter, ServiceCount
 from edgenode.steering.dial import Attempt, Dial
+from edgenode.steering.hello import Reader
 from edgenode.steering.table import Bind, Service
 
 CHUNK = 16 * 1024
@@ -19,6 +20,7 @@ CHUNK = 16 * 1024
 
 class Phase(Enum):
     WAITING = auto()  # from this node itself: dialed when its first bytes come
+    PREFACE = auto()  # a PROXY header or a TLS hello is awaited
     DIALING = auto()
     LIVE = auto()
     CLOSED = auto()
@@ -81,13 +83,27 @@ class Side:
         self.broken = False  # a write to this side has failed: what it still sends is passed on
 
 
+class Awaited:
+    """What a connection stands at the door of a listen address for (see `preface`)."""
+
+    __slots__ = ("due", "hello", "introduced", "listen")
+
+    def __init__(self, listen: str) -> None:
+        self.listen = listen
+        self.due = 0.0  # until then
+        self.introduced = False  # no PROXY header is awaited, or not any more
+        self.hello: Reader | None = None  # made anew of what is held, where it is missing
+
+
 class Connection:
     """Times are of the monotonic clock, in seconds."""
 
     __slots__ = (
         "active",
+        "alpn",
         "attempt",
         "attempts",
+        "awaited",
         "bytes_down",
         "bytes_up",
         "client",
@@ -99,10 +115,13 @@ class Connection:
         "header_size",
         "local",
         "number",
+        "peer",
         "phase",
         "route",
+        "sni",
         "source",
         "started",
+        "unique_id",
         "worker_fd",
     )
 
@@ -138,3 +157,8 @@ class Connection:
         self.half_closed = False  # the end of one side has been passed on to the other
         self.bytes_up = 0  # filled in at the close
         self.bytes_down = 0
+        self.peer: tuple[str, int] | None = None  # the proxy's that has said who the client is
+        self.sni = ""
+        self.alpn = ""  # of the protocols offered the one it was routed by, or the first
+        self.unique_id = ""  # Latin-1 for bytes
+        self.awaited: Awaited | None = None  # until it is known whose user it is

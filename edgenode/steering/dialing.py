@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from edgenode.steering import proxyprotocol, sysio, timeouts, upstream
+from edgenode.steering import sysio, timeouts, upstream
 from edgenode.steering.connection import Connection, Phase, Side
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt, Dial, Limits
 from edgenode.steering.faults import NO_ROOM, kind
 from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow
+from edgenode.steering.introduction import Introduction
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.why import Why
@@ -37,6 +38,7 @@ class Dialing:
         self._limits = limits
         self._flow = flow
         self._end = end
+        self._introduction = Introduction()
 
     def begin(self, connection: Connection, client: Side) -> None:
         """Dial for a connection whose service is known; what is held goes to the worker first."""
@@ -44,8 +46,8 @@ class Dialing:
         if not service.regions:
             self._end(connection, Why.NO_REGION)
             return
-        if service.proxy_protocol == "v2":
-            header = proxyprotocol.encode(connection.client, connection.local)
+        if service.proxy_protocol != "none":
+            header = self._introduction.header(connection)
             connection.header_size = len(header)
             client.held = header + client.held
         connection.dial = Dial(service, self._memory, self._loop.now, self._limits)

@@ -38,6 +38,8 @@ class Ending:
             self._leave(connection, connection.attempt, why)
         if connection.phase is Phase.WAITING:
             loop.waiting -= 1
+        if connection.awaited is not None:  # it never got to the service's users
+            count.accepted += 1
         connection.phase = Phase.CLOSED
         count.live -= 1
         loop.live -= 1

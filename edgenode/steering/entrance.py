@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edgenode.steering import sysio
 from edgenode.steering.acceptor import Listener
-from edgenode.steering.admission import Guard
-from edgenode.steering.connection import CHUNK, Connection, Phase, Side
+from edgenode.steering.admission import OUTSIDE
+from edgenode.steering.connection import CHUNK, Awaited, Connection, Phase, Side
+from edgenode.steering.door import Door
 from edgenode.steering.flow import END, ERROR, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.loop import Loop
+from edgenode.steering.preface import Preface
 from edgenode.steering.why import Why
 
 _MOST_WAITING = 64  # local probes that may hold a connection without a word
@@ -38,6 +40,11 @@ class Entrance:
         self._end = end
         self.last_number = 0
         """Of the connection that came last."""
+        self._preface = Preface(loop, self._has_place, self._admit, self._wait, end)
+
+    def apply(self, doors: Mapping[str, Door]) -> None:
+        """Use these doors from now on, by listen address."""
+        self._preface.doors = doors
 
     def room(self) -> int:
         """How many more connections may be accepted."""
@@ -48,8 +55,7 @@ class Entrance:
         route, loop = listener.route, self._loop
         if route is None:
             raise RuntimeError("a parked listener was accepted from")
-        count = route.count
-        count.accepted += 1
+        count, door = route.count, listener.door
         count.live += 1
         loop.live += 1
         loop.waiting += 1
@@ -58,14 +64,17 @@ class Entrance:
         connection = Connection(
             number, route, (host, port), local, fd, started=loop.now, active=loop.now
         )
+        if door is None:
+            count.accepted += 1
+        else:
+            connection.awaited = Awaited(door.listen)
         loop.connections[number] = connection
         client = loop.sides[fd] = Side(fd, -1, connection, count.up)
         # No other host can use our address as its own: this is a health probe or a tripwire of
         # this node, and no worker is to be troubled with it unless it speaks.
         if host != local[0]:
-            guard = route.guard
-            if guard is None or self._has_place(connection, guard):
-                self._admit(connection, client)
+            if door is not None or route.guard is None or self._has_place(connection):
+                self._begin(connection, client, door)
         elif loop.waiting > _MOST_WAITING:
             self._end(connection, Why.TOO_MANY_PROBES)
         if connection.phase is not Phase.CLOSED:
@@ -75,13 +84,20 @@ class Entrance:
     def on_event(self, client: Side, event: int) -> None:
         """An event of a user's side before the connection is live."""
         connection = client.connection
-        waiting = connection.phase is Phase.WAITING
+        phase = connection.phase
+        waiting = phase is Phase.WAITING
         if event & END:
             client.ended = True
         if event & ERROR:
             self._end(connection, Why.LOCAL_PROBE if waiting else Why.CLIENT_RESET)
         elif waiting:
             self._first_bytes(connection, client)
+        elif phase is Phase.PREFACE:
+            self._preface.go_on(connection, client)
+
+    def timed_out(self, connection: Connection) -> None:
+        """The timer of one of which something is awaited has expired."""
+        self._preface.timed_out(connection)
 
     def _first_bytes(self, connection: Connection, client: Side) -> None:
         try:
@@ -91,21 +107,43 @@ class Entrance:
         except OSError:
             client.held = b""
         if client.held:
-            self._admit(connection, client)
+            awaited = connection.awaited
+            door = None if awaited is None else self._preface.doors.get(awaited.listen)
+            self._begin(connection, client, door)
         else:
             self._end(connection, Why.LOCAL_PROBE)
 
-    def _has_place(self, connection: Connection, guard: Guard) -> bool:
-        """Ask for one; the connection is ended if it gets none."""
-        found = guard.admit(connection.client[0], self._loop.now)
+    def _has_place(self, connection: Connection) -> bool:
+        """Ask its service for one, once; the connection is ended if it gets none."""
+        guard, host = connection.route.guard, connection.client[0]
+        if guard is None or connection.source != OUTSIDE or host == connection.local[0]:
+            return True
+        found = guard.admit(host, self._loop.now)
         if isinstance(found, Why):
             self._end(connection, found)
             return False
         connection.source = found
         return True
 
-    def _admit(self, connection: Connection, client: Side) -> None:
+    def _begin(self, connection: Connection, client: Side, door: Door | None) -> None:
         """From here on it is a user's, and counts."""
         self._loop.waiting -= 1
+        if door is not None:
+            self._preface.begin(connection, client, door)
+            return
+        if connection.awaited is not None:  # a newer table awaits nothing there
+            connection.awaited = None
+            connection.route.count.accepted += 1
+        self._admit(connection, client)
+
+    def _wait(self, connection: Connection) -> None:
+        """It speaks for a proxy in front: a health probe, as those of this node."""
+        self._loop.timers.cancel(connection.number)
+        self._loop.waiting += 1
+        connection.phase = Phase.WAITING
+        if self._loop.waiting > _MOST_WAITING:
+            self._end(connection, Why.TOO_MANY_PROBES)
+
+    def _admit(self, connection: Connection, client: Side) -> None:
         connection.phase = Phase.DIALING
         self._dial(connection, client)

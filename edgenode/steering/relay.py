@@ -1,8 +1,8 @@
 """The relay: the loop that drives all connections of a relay worker.
 
-accepted → (waiting →) dialing → live → closed. `acceptor` takes connections, `entrance` says which
-are admitted, `dialing` finds them a worker, `flow` moves their bytes and `ending` closes them; here
-is the round in which each gets its turn.
+accepted → (waiting →) (preface →) dialing → live → closed. `acceptor` takes connections, `entrance`
+says which are admitted, `dialing` finds them a worker, `flow` moves their bytes and `ending` closes
+them; here is the round in which each gets its turn.
 
 In each round: events, sides whose budget ran out, timers, closing, accepting. Descriptors are
 closed only after all events of a round, so that none is reused while events may still name it.
@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from socket import socket
 
-from edgenode.steering import timeouts
+from edgenode.steering import door, timeouts
 from edgenode.steering.acceptor import Acceptor
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.admission import Admission
-from edgenode.steering.connection import Connection, Phase, Route
+from edgenode.steering.connection import Connection, Phase
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import DEFAULT_LIMITS, Limits
 from edgenode.steering.dialing import Dialing
@@ -98,14 +98,10 @@ class Relay:
 
         `columns`: where what the last table did not name is counted (None: for this relay alone).
         """
-        routes = {}
         self._admission.apply(table)
-        for service in table.services:
-            name = service.name
-            guard = self._admission.guard(name)
-            route = Route(service, self.counters.service(name), table.bind, guard)
-            routes.update(dict.fromkeys(service.listen, route))
-        self._acceptor.route(routes, self.now)
+        routes, doors = door.arrange(table, self.counters, self._admission)
+        self._acceptor.route(routes, doors, self.now)
+        self._entrance.apply(doors)
         self._memory.apply(table, self.now, time.time(), columns)
         self._admission.number(self._memory.column_of)
         self.counters.forget(table)
@@ -166,6 +162,8 @@ class Relay:
     def _on_timer(self, connection: Connection) -> None:
         if connection.phase is Phase.DIALING:
             self._dialing.timed_out(connection)
+        elif connection.phase is Phase.PREFACE:
+            self._entrance.timed_out(connection)
         elif why := timeouts.over(connection, self.now):
             self._ending.end(connection, why)
         else:

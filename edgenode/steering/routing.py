@@ -45,7 +45,9 @@ class Routes(Generic[Place]):
 
     def __init__(self, places: Iterable[tuple[Sequence[str], Sequence[str], Place]]) -> None:
         self._by_name: dict[str, dict[str, Place]] = {}
+        self.places: list[Place] = []
         for sni, alpn, place in places:
+            self.places.append(place)
             for name, protocol in asked(sni, alpn):
                 by_protocol = self._by_name.setdefault(name, {})
                 if protocol in by_protocol:

@@ -24,6 +24,20 @@ class Why(StrEnum):
     """All workers that could be tried have failed; the line's `errors` say how."""
     FULL = "full"
     """Some worker was left, but each had reached its hard limit, or its region's."""
+    NO_HELLO = "no-hello"
+    """The user closed without a byte, where a PROXY header or a TLS hello was awaited."""
+    HELLO_TIMEOUT = "hello-timeout"
+    """No whole TLS hello within `hello_timeout`."""
+    BAD_HELLO = "bad-hello"
+    """What began as TLS was no hello, or too long; the line's `errors` say what is wrong."""
+    NO_ROUTE = "no-route"
+    """No service of the address takes the name and protocol of the TLS hello, or what is no TLS."""
+    NOT_DIRECT_TLS = "not-direct-tls"
+    """A PostgreSQL client asked for TLS within its protocol, where the hello must come first."""
+    HEADER_TIMEOUT = "header-timeout"
+    """A proxy of `accept_proxy` sent no whole PROXY header within `hello_timeout`."""
+    BAD_PROXY_HEADER = "bad-proxy-header"
+    """What it sent was none; `errors` say what is wrong."""
     LOCAL_PROBE = "local-probe"
     """A connection of this node's own (a health check) ended without a byte. It has no line."""
     TOO_MANY_PROBES = "too-many-probes"
@@ -46,7 +60,13 @@ class Why(StrEnum):
     """It was there for as long as the service's `lifetime` says."""
 
 
-IN_ORDER = frozenset({Why.CLOSED, Why.LOCAL_PROBE})
+IN_ORDER = frozenset(
+    {
+        *(Why.CLOSED, Why.LOCAL_PROBE, Why.NO_HELLO),
+        # These are told why: a reset might overtake that.
+        *(Why.BAD_HELLO, Why.NO_ROUTE, Why.NOT_DIRECT_TLS),
+    }
+)
 """Both sides are closed with FIN; after any other reason with RST, since a FIN would tell the peer
 that it has everything."""
 

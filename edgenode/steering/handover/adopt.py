@@ -22,6 +22,7 @@ from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import Connection, Phase, Route, Side
 from edgenode.steering.dial import Attempt
 from edgenode.steering.flow import WATCH_BOTH, WATCH_INPUT
+from edgenode.steering.handover import preface
 from edgenode.steering.handover.parts import Parts
 from edgenode.steering.handover.record import KEPT, RecordError, Row, check
 from edgenode.steering.table import Bind, Service, Target, service_from_json
@@ -91,6 +92,8 @@ class Adoption:
             if connection.phase is Phase.DIALING:
                 # Anew: the attempt that was under way ends with the process that made it.
                 self._parts.dialing.begin(connection, loop.sides[row.fd_up])
+            elif connection.awaited is not None and connection.phase is Phase.PREFACE:
+                loop.timers.set(row.number, connection.awaited.due)
         self._rows.clear()
 
     # --- one connection
@@ -110,6 +113,8 @@ class Adoption:
         connection.phase = Phase[row.phase]
         connection.attempts = row.attempts
         connection.errors = list(row.errors)
+        if row.more:
+            preface.take(connection, row.more)
         if row.guarded and route.guard is not None:
             connection.source = route.guard.adopt(row.client_host)
         client = Side(row.fd_up, row.fd_down, connection, route.count.up)
@@ -173,8 +178,8 @@ class Adoption:
         """The service as the table has it; or one that it names no more."""
         known = self._routes.get(name)
         if known is None:
-            routes = (one.route for one in self._parts.acceptor.listeners.values())
-            known = next((one for one in routes if one and one.service.name == name), None)
+            routes = self._parts.acceptor.routes()
+            known = next((one for one in routes if one.service.name == name), None)
             if known is None:
                 if name not in self._gone:
                     raise RecordError(f"the service {name} is unknown")

@@ -5,7 +5,8 @@ only what has changed since is sent once more. Whether something has is seen by 
 part of the relay has to remember to tell.
 
 A connection that is being dialed goes without its attempts: no byte of it has been sent, so the
-other begins anew with what the user has said. One that waits for its first bytes goes as it is.
+other begins anew with what the user has said. One that waits for its first bytes, or of which a
+PROXY header or a hello is awaited, goes as it is.
 
 Nothing here changes the relay, nor reads from or writes to a user or a worker.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import Connection, Phase
+from edgenode.steering.handover import preface
 from edgenode.steering.handover.channel import MOST_DESCRIPTORS
 from edgenode.steering.handover.parts import Parts
 from edgenode.steering.handover.record import KEPT, Row, encode
@@ -37,7 +39,7 @@ class Export:
 
     def __init__(self, parts: Parts) -> None:
         self._loop = parts.loop
-        self._listeners = parts.acceptor.listeners
+        self._acceptor = parts.acceptor
         self._sent: dict[int, Row] = {}
 
     def copy(self) -> Piece | None:
@@ -95,7 +97,7 @@ class Export:
 
     def _gone(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The services of these that the table does not name any more; nobody dials for them."""
-        named = {one.route.service.name for one in self._listeners.values() if one.route}
+        named = {route.service.name for route in self._acceptor.routes()}
         found = {}
         for row in rows:
             if row.service not in named and row.service not in found:
@@ -131,6 +133,7 @@ class Export:
                 held_up=held,
                 ended_up=client.ended,
                 eof_up=client.eof,
+                more=preface.told(connection),
             )
         worker, target = sides[connection.worker_fd], attempt.target
         return Row(
@@ -160,4 +163,5 @@ class Export:
             worker.end_passed,
             client.broken,
             worker.broken,
+            preface.told(connection),
         )

@@ -10,14 +10,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgenode.steering.handover import channel as handover
-from edgenode.steering.proxyprotocol import Header
+from edgenode.steering.proxyprotocol import UNIQUE_ID, Header, encode, field
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 from tests.unit.steering.handover.hands import Hand, copy, freeze
+from tests.unit.steering.hellos import hello
 from tests.unit.steering.running import (
     PATIENCE,
     USER,
@@ -43,6 +46,10 @@ class Site:
         self.revision = 0
         self.hands: list[Hand] = []
         self.targets: tuple[Target, ...] = ()
+        self.keys: dict[str, Any] = {}
+        """More of the service."""
+        self.others: tuple[Service, ...] = ()
+        """Which share its address."""
 
     def start(self, *targets: Target) -> Hand:
         hand = Hand(self.log)
@@ -56,7 +63,8 @@ class Site:
     def table(self) -> Table:
         regions = (RegionTargets("fra", self.targets),) if self.targets else ()
         service = Service("web", (self.address,), "v2", 5.0, 60.0, regions)
-        return Table(self.revision, "lon1", Bind(), (service,))
+        services = (replace(service, **self.keys), *self.others)
+        return Table(self.revision, "lon1", Bind(), services)
 
     def next(self, end: socket.socket) -> Hand:
         """The next one, which has the listener and the table."""
@@ -364,3 +372,60 @@ def test_the_wrong_socket_is_not_taken(site: Site, worker: Worker) -> None:
         handover.Channel(ours).send(message, descriptors)
         assert "another's socket" in new.step("failed")["reason"]
         handover.close_all(descriptors)
+
+
+def test_who_is_at_the_door_goes_on_there(site: Site) -> None:
+    """Half a PROXY header, half a hello behind a whole one, and one of a service beside."""
+    worker, beside = Worker(echo), Worker(echo)
+    region = RegionTargets("fra", (beside.target("beside-1"),))
+    proxies = (f"{USER}/32",)
+    site.keys = {"accept_proxy": proxies}
+    site.others = (
+        Service(
+            "api",
+            (site.address,),
+            "v2",
+            5.0,
+            60.0,
+            (region,),
+            sni=("api.example",),
+            accept_proxy=proxies,
+            proxy_tlvs=("authority", "unique-id"),
+        ),
+    )
+    header = encode(("192.0.2.7", 7), ("192.0.2.8", 8), field(UNIQUE_ID, b"id-1"))
+    sent = header + hello("api.example", key=1216)
+    old = site.start(worker.target("fra-1"))
+    cuts = (9, len(header) + 30, len(sent), 0)
+    users = [(site.connect(), cut) for cut in cuts]
+    for user, cut in users:
+        user.sendall(sent[:cut])
+    live, _ = users[2]
+    assert read_exactly(live, len(sent) - len(header)) == sent[len(header) :]
+    eventually(lambda: old.relay.live == len(cuts))
+    new = site.move(old)
+    for user, cut in users:
+        with user:
+            user.sendall(sent[cut:])
+            if cut != len(sent):
+                assert read_exactly(user, len(sent) - len(header)) == sent[len(header) :]
+            user.sendall(b"more")
+            assert read_exactly(user, 4) == b"more"
+    lines = site.lines(len(cuts))
+    assert {(line["client"], line["service"]) for line in lines} == {("192.0.2.7:7", "api")}
+    assert (worker.errors, beside.errors, worker.accepted) == ([], [], 0)
+    assert beside.accepted == len(cuts)
+    eventually(lambda: new.relay.live == 0)
+
+
+def test_who_does_not_go_on_at_the_door_is_ended_in_time(site: Site) -> None:
+    worker = Worker(echo)
+    site.keys = {"sni": ("api.example",), "hello_timeout": 0.5}
+    old = site.start(worker.target("fra-1"))
+    with site.connect() as user:
+        user.sendall(b"\x16\x03")
+        eventually(lambda: old.relay.live == 1)
+        site.move(old)
+        with pytest.raises(ConnectionResetError):
+            user.recv(1)
+    assert [line["why"] for line in site.lines(1)] == ["hello-timeout"]
