@@ -34,8 +34,11 @@ class Occupancy:
     """The figures, as one relay worker (`row`) sees them; the supervisor's own view has no row."""
 
     def __init__(self, memory: mmap.mmap, row: int | None) -> None:
+        self._memory = memory
         self._all = memoryview(memory).cast("i")
-        self._own = None if row is None else self._row(row)
+        self._size = len(self._all)
+        self._stride = COLUMNS
+        self._own = -1 if row is None else row * COLUMNS
 
     @classmethod
     def alone(cls) -> Occupancy:
@@ -49,24 +52,26 @@ class Occupancy:
 
     def live(self, column: int) -> int:
         """Connections in all rows, those that are being dialed included."""
-        return sum(self._all[column::COLUMNS])
+        count = 0
+        while column < self._size:
+            count += self._all[column]
+            column += self._stride
+        return count
 
     def take(self, column: int) -> None:
         """Count one more, in the own row."""
-        assert self._own is not None
-        self._own[column] += 1
+        assert self._own >= 0
+        self._all[self._own + column] += 1
 
     def give(self, column: int) -> None:
         """Count one less."""
-        assert self._own is not None
-        self._own[column] -= 1
+        assert self._own >= 0
+        self._all[self._own + column] -= 1
 
     def clear(self, row: int, columns: int) -> None:
         """Forget what a relay worker had that is gone; `columns` are in use."""
-        self._row(row)[:columns] = memoryview(bytes(columns * _SIZE)).cast("i")
-
-    def _row(self, row: int) -> memoryview:
-        return self._all[row * COLUMNS : (row + 1) * COLUMNS]
+        at, size = row * COLUMNS * _SIZE, columns * _SIZE
+        self._memory[at : at + size] = bytes(size)
 
 
 def shared_file(rows: int) -> int:

@@ -22,6 +22,7 @@ _DRAWS = 3  # pairs that are drawn before all are looked at
 _FULL_FOR = 0.05  # seconds that a region without room is believed to have none
 _STEPS = 100  # of a slow start
 _INFINITY = float("inf")
+_NOWHERE: frozenset[int] = frozenset()
 
 Live = Callable[[int], int]
 Uniform = Callable[[], float]
@@ -36,11 +37,18 @@ class Room(Enum):
     EJECTED = auto()  # likewise, and it may be one that is left alone: there is nobody else
 
 
+# A member of an enumeration is found by a method of Python 3.11's, each time.
+_SOFT, _EJECTED = Room.SOFT, Room.EJECTED
+
+
 class Nobody(Enum):
     """Why none was picked."""
 
     UNTRIED = auto()  # all have been tried
     FULL = auto()  # some have not, but have no room
+
+
+_UNTRIED, _FULL = Nobody.UNTRIED, Nobody.FULL
 
 
 def share(slow_start: float, since_up: float) -> float:
@@ -107,7 +115,7 @@ class Pool:
             min(_most(target.soft_limit), most)
             for target, most in zip(targets.workers, hard, strict=True)
         ]
-        self._members: Sequence[int] = ()
+        self._members: list[int] = []
         self._weights: list[float] = []
         self._cumulative: list[float] = []
         self._soft_full_until = self._hard_full_until = -_INFINITY
@@ -137,28 +145,28 @@ class Pool:
         self, room: Room, tried: Collection[str], live: Live, uniform: Uniform, now: float
     ) -> int | Nobody:
         """The place in `targets.workers` of the one to take."""
-        if room is Room.EJECTED:
+        if room is _EJECTED:
             candidates: Sequence[int] = range(len(self._hard))
         else:
             candidates = self._members
-        out = {self.index[name] for name in tried if name in self.index} if tried else ()
-        if len(out) >= len(candidates) and all(at in out for at in candidates):
-            return Nobody.UNTRIED
-        soft = room is Room.SOFT
+        out = self._places(tried) if tried else _NOWHERE
+        if len(out) >= len(candidates) and out.issuperset(candidates):
+            return _UNTRIED
+        soft = room is _SOFT
         most = self.targets.soft_limit if soft else None
         if most is None:
             most = self.targets.hard_limit
         if most is not None and live(self.column) >= most:
-            return Nobody.FULL
+            return _FULL
         limits = self._soft if soft else self._hard
-        if room is Room.EJECTED:
+        if room is _EJECTED:
             return self._least(candidates, out, limits, live)
         if now < (self._soft_full_until if soft else self._hard_full_until):
-            return Nobody.FULL
+            return _FULL
         for _ in range(_DRAWS):
             one, other = self._draw(uniform), self._draw(uniform)
             load = self._load(one, out, limits, live)
-            if self._load(other, out, limits, live) < load:
+            if other != one and self._load(other, out, limits, live) < load:
                 return other
             if load < _INFINITY:
                 return one
@@ -166,18 +174,23 @@ class Pool:
         if freed in candidates and self._load(freed, out, limits, live) < _INFINITY:
             return freed
         found = self._least(candidates, out, limits, live)
-        if found is Nobody.FULL and not out:
+        if found is _FULL and not out:
             if soft:
                 self._soft_full_until = now + _FULL_FOR
             else:
                 self._hard_full_until = now + _FULL_FOR
         return found
 
+    def _places(self, names: Collection[str]) -> frozenset[int]:
+        return frozenset([self.index[name] for name in names if name in self.index])
+
     def _draw(self, uniform: Uniform) -> int:
         # Not "two different ones": a worker of little weight, or in its slow start, would then be
         # one of the two again and again, and win for having nothing to do.
         cumulative = self._cumulative
         last = len(cumulative) - 1
+        if not last:
+            return self._members[0]
         return self._members[min(bisect(cumulative, uniform() * cumulative[last]), last)]
 
     def _load(self, at: int, out: Collection[int], limits: Sequence[float], live: Live) -> float:
@@ -192,7 +205,7 @@ class Pool:
     ) -> int | Nobody:
         loads = [(self._load(at, out, limits, live), at) for at in candidates]
         load, at = min(loads)
-        return at if load < _INFINITY else Nobody.FULL
+        return at if load < _INFINITY else _FULL
 
 
 def _most(limit: int | None) -> float:
