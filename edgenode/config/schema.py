@@ -253,6 +253,8 @@ class Service(Section):
     limits: ServiceLimits = ServiceLimits()
     slow_start: Annotated[Duration, Field(le=3600)] = 0.0
     """Seconds in which a worker that came up is given its full share; 0: at once."""
+    hedge: Flag = True
+    """Whether an attempt that is not answered in about the usual time is raced by another."""
 
     @cached_property
     def prefix_lists(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -312,6 +314,15 @@ class Outliers(Section):
     """Of a region's workers, never more are ejected at once."""
 
 
+class Dialing(Section):
+    """How many attempts the relays make beside the first of each connection."""
+
+    hedge_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
+    """Of a service's connections, so many may be raced by a second attempt …"""
+    hedge_floor: Annotated[float, Field(strict=True, ge=0, le=10_000)] = 10.0
+    """… and so many a second besides, in each relay worker."""
+
+
 class Steering(Section):
     workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Relay workers; 0: one per core."""
@@ -319,6 +330,7 @@ class Steering(Section):
     access_log: FilePath | None = None
     """A JSON line per connection; absent: standard error."""
     outliers: Outliers = Outliers()
+    dialing: Dialing = Dialing()
 
 
 class MeshPeer(Section):

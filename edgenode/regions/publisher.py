@@ -81,6 +81,7 @@ class Publisher:
             bind=self._registry.bind,
             services=services,
             outliers=self._registry.outliers,
+            dialing=self._registry.dialing,
         )
         self._published_at = now
         return self._last
@@ -105,8 +106,8 @@ class Publisher:
             served = all(service.regions for service in services)
             return known or served or now >= self._settled_at
         last, registry = self._last, self._registry
-        head = (registry.node, registry.bind, registry.outliers)
-        if (last.node, last.bind, last.outliers) != head:
+        head = (registry.node, registry.bind, registry.outliers, registry.dialing)
+        if (last.node, last.bind, last.outliers, last.dialing) != head:
             return True
         if last.services == services:
             return False

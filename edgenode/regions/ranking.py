@@ -181,6 +181,7 @@ def _service(
         hello_timeout=service.hello_timeout,
         accept_proxy=tuple(str(prefix) for prefix in service.accept_proxy),
         proxy_tlvs=service.proxy_tlvs,
+        hedge=service.hedge,
     )
 
 

@@ -73,6 +73,7 @@ class Registry:
     """Those that some service may use."""
     targets: tuple[Target, ...]
     outliers: table.Outliers = table.DEFAULT_OUTLIERS
+    dialing: table.Dialing = table.DEFAULT_DIALING
 
     def of_worker(self, name: str) -> tuple[TargetKey, ...]:
         """The targets of a worker ("region/worker"); none if it is not known."""
@@ -161,7 +162,8 @@ def from_config(config: Config, bind: table.Bind) -> Registry:
         if region.name in ports
     }
     outliers = table.Outliers(**config.steering.outliers.model_dump())
-    return Registry(config.node.name, bind, config.services, regions, targets, outliers)
+    dialing = table.Dialing(**config.steering.dialing.model_dump())
+    return Registry(config.node.name, bind, config.services, regions, targets, outliers, dialing)
 
 
 def _usable(worker: schema.Worker, bind: table.Bind) -> Address | None:

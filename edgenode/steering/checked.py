@@ -81,6 +81,12 @@ def number(value: object, where: str, most: float) -> float:
     return float(value)
 
 
+def flag(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise TableError(f"{where}: {shown(value)} is neither true nor false")
+    return value
+
+
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -33,6 +33,8 @@ cdef class Connection:
     cdef public long header_size
     cdef public object dial
     cdef public object attempt
+    cdef public object rival
+    cdef public int rival_fd
     cdef public long attempts
     cdef public list errors
     cdef public object connected

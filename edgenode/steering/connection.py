@@ -117,6 +117,8 @@ class Connection:
         "number",
         "peer",
         "phase",
+        "rival",
+        "rival_fd",
         "route",
         "sni",
         "source",
@@ -151,6 +153,8 @@ class Connection:
         self.header_size = 0  # of the PROXY protocol header in front of the client's bytes
         self.dial: Dial | None = None
         self.attempt: Attempt | None = None
+        self.rival: Attempt | None = None  # races `attempt` while dialing, at `rival_fd`
+        self.rival_fd = -1
         self.attempts = 0
         self.errors: list[str] = []
         self.connected: float | None = None

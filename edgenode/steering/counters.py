@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgenode.steering.dial import TargetKey
@@ -30,6 +30,18 @@ class RegionCount:
 
 
 @dataclass(slots=True)
+class DialingCount:
+    """`hedged` attempts were raced by another, of which `hedge_won`; `budget_exhausted` were not
+
+    raced, since the service's budget was spent.
+    """
+
+    hedged: int = 0
+    hedge_won: int = 0
+    budget_exhausted: int = 0
+
+
+@dataclass(slots=True)
 class ServiceCount:
     """`failed` connections reached no worker, those of `full` since none had room;
 
@@ -41,6 +53,7 @@ class ServiceCount:
     failed: int = 0
     local_probes: int = 0
     full: int = 0
+    dialing: DialingCount = field(default_factory=DialingCount)
     up: Meter = field(default_factory=Meter)
     down: Meter = field(default_factory=Meter)
     regions: dict[str, RegionCount] = field(default_factory=dict)
@@ -112,7 +125,8 @@ class Counters:
         return {
             "full": {name: one.full for name, one in self.services.items()},
             "figures": {
-                name: {"endings": dict(one.endings)} for name, one in self.services.items()
+                name: {"endings": dict(one.endings), "dialing": asdict(one.dialing)}
+                for name, one in self.services.items()
             },
             "services": {
                 name: {

@@ -14,6 +14,10 @@ The rules:
    connect time). It doubles with each silence in a row, so that a path that has become slow is not
    mistaken for a dead one for ever; the last resort is given the configured timeout.
 6. Only what the newest table names is tried, also by a connection that came under an older one.
+7. An attempt that is late (see `hedge`) is raced by one other: of another region, since silence may
+   be a cut tunnel, else another worker; with room below its soft limit, and not known to fail. At
+   most two are under way, and beyond the service's budget nobody is raced. A retry needs no leave,
+   but is paid for: where retries are many, races are few.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgenode.steering import hedge
 from edgenode.steering.memory import Memory
 from edgenode.steering.outliers import PAUSE, Failure
 from edgenode.steering.pick import Nobody, Pool, Room
@@ -45,33 +50,49 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+_NEVER = float("inf")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Attempt:
-    """Try this target, for at most `timeout` seconds. It holds a place in `pool` at `at`."""
+    """Try this target, for at most `timeout` seconds. It holds a place in `pool` at `at`.
+
+    `late_at`: from when on it may be raced.
+    """
 
     region: str
     target: Target
     timeout: float
     pool: Pool
     at: int
+    started: float = 0.0
+    late_at: float = _NEVER
+    raced: bool = False
 
     @property
     def key(self) -> TargetKey:
         return (self.region, self.target.worker)
 
+    @property
+    def until(self) -> float:
+        """When it has failed for want of an answer."""
+        return self.started + self.timeout
+
 
 class Dial:
     """The attempts of one connection: `next`, then `failed` or `connected`, and so on.
 
-    The place of an attempt that has not failed is the caller's to give back, by `Memory.give`.
-    `full`: whether `next` has given up for want of room.
+    Beside one that is `late` there may be one more, by `race`. The place of an attempt that has not
+    failed is the caller's to give back, by `Memory.give`.
+    `full`: whether `next` has given up for want of room. `exhausted`: whether `race` has given none
+    for want of budget.
     """
 
     def __init__(
         self, service: Service, memory: Memory, now: float, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self.full = False
+        self.exhausted = False
         self._service = service
         self._memory = memory
         self._limits = limits
@@ -80,8 +101,6 @@ class Dial:
         self._tried: dict[str, tuple[str, ...]] = {}
         self._refusals: dict[str, int] = {}
         self._silences: dict[str, int] = {}
-        self._current: Attempt | None = None
-        self._started = now
 
     def next(self, now: float) -> Attempt | None:
         """Choose the next target and take a place there; None: give up."""
@@ -91,33 +110,73 @@ class Dial:
         chosen = self._choose(now)
         if chosen is None:
             return None
-        pool, at = chosen
+        if self._attempts:
+            self._memory.budget(self._service.name).spend()
+        return self._begin(*chosen, now, left)
+
+    def late(self, attempt: Attempt, now: float) -> bool:
+        """The attempt is late, which is told once; True if it shows that somebody is silent."""
+        attempt.late_at = _NEVER
+        return self._memory.late(attempt.pool, attempt.at, attempt.started, now)
+
+    def race(self, attempt: Attempt, now: float) -> Attempt | None:
+        """Choose the one that races an attempt that is late, and take a place there."""
+        self.exhausted = False
+        left = self._deadline - now
+        if self._attempts >= self._limits.attempts or left <= 0 or not self._somebody_else():
+            return None
+        budget = self._memory.budget(self._service.name)
+        if not budget.allows(now):
+            self.exhausted = True
+            return None
+        chosen = self._spare(attempt.region, now)
+        if chosen is None:
+            return None
+        budget.spend()
+        attempt.raced = True
+        self._silences[attempt.region] = self._silences.get(attempt.region, 0) + 1
+        return self._begin(*chosen, now, left)
+
+    def failed(self, attempt: Attempt, failure: Failure, now: float) -> None:
+        """The attempt has failed; its place is given back."""
+        if failure is not Failure.TIMEOUT:
+            self._refusals[attempt.region] = self._refusals.get(attempt.region, 0) + 1
+        elif not attempt.raced:
+            self._silences[attempt.region] = self._silences.get(attempt.region, 0) + 1
+        self._memory.give(attempt.pool, attempt.at)
+        self._memory.failed(attempt.pool, attempt.at, failure, attempt.started, now)
+
+    def connected(self, attempt: Attempt, now: float) -> None:
+        """The attempt has succeeded."""
+        self._memory.connected(attempt.pool, attempt.at, attempt.started, now)
+
+    def _begin(self, pool: Pool, at: int, now: float, left: float) -> Attempt:
         region, target = pool.targets.region, pool.targets.workers[at]
         self._tried[region] = (*self._tried.get(region, ()), target.worker)
         self._attempts += 1
-        self._started = now
         timeout = min(self._patience(region), left)
-        self._current = Attempt(region, target, timeout, pool, at)
-        return self._current
-
-    def failed(self, failure: Failure, now: float) -> None:
-        """The attempt that `next` gave has failed; its place is given back."""
-        attempt = self._take()
-        counts = self._silences if failure is Failure.TIMEOUT else self._refusals
-        counts[attempt.region] = counts.get(attempt.region, 0) + 1
-        self._memory.give(attempt.pool, attempt.at)
-        self._memory.failed(attempt.pool, attempt.at, failure, self._started, now)
-
-    def connected(self, now: float) -> None:
-        """The attempt that `next` gave has succeeded."""
-        attempt = self._take()
-        self._memory.connected(attempt.pool, attempt.at, self._started, now)
-
-    def _take(self) -> Attempt:
-        attempt, self._current = self._current, None
-        if attempt is None:
-            raise RuntimeError("no attempt is under way")
+        attempt = Attempt(region, target, timeout, pool, at, now)
+        if self._service.hedge:
+            path = self._memory.path(region)
+            late_after = hedge.patience(path.usual, path.deviation)
+            if late_after < timeout:
+                attempt.late_at = now + late_after
         return attempt
+
+    def _spare(self, late: str, now: float) -> tuple[Pool, int] | None:
+        """A target that is not known to fail, its place taken: not in the region that is late, nor
+        in one that has failed this connection, unless there is no other."""
+        memory = self._memory
+        for elsewhere in (True, False):
+            for pool in memory.pools(self._service.name):
+                region = pool.targets.region
+                first = region != late and self._tier(pool) == _FIRST
+                if first != elsewhere or memory.dead(pool, now):
+                    continue
+                found = memory.take(pool, Room.SOFT, self._tried.get(region, ()), now)
+                if not isinstance(found, Nobody):
+                    return pool, found
+        return None
 
     def _choose(self, now: float) -> tuple[Pool, int] | None:
         """The target, its place taken."""

@@ -1,6 +1,8 @@
 """The attempts to reach a worker for a connection, from the first choice to the first byte.
 
-Which target comes next is `dial`'s to say; here is what is done with sockets for it.
+Which target comes next is `dial`'s to say; here is what is done with sockets for it. At most two
+attempts of a connection are under way; the header and the user's bytes go to the one that takes
+them first, and the other is reset before it has had any.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from edgenode.steering.introduction import Introduction
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.why import Why
+
+_EARLY = 1e-6  # seconds: the timers' slots and times that were added differ by less
 
 
 class Dialing:
@@ -50,6 +54,7 @@ class Dialing:
             header = self._introduction.header(connection)
             connection.header_size = len(header)
             client.held = header + client.held
+        self._memory.budget(service.name).earn(self._loop.now)
         connection.dial = Dial(service, self._memory, self._loop.now, self._limits)
         if self._take_first_bytes(connection, client):
             self._next_attempt(connection, client)
@@ -59,23 +64,34 @@ class Dialing:
         connection = worker.connection
         client = self._loop.sides[connection.client_fd]
         if event & (ERROR | END) and (failed := sysio.take_error(worker.fd)):
-            self._attempt_failed(connection, client, failed)
+            self._attempt_failed(connection, client, worker.fd, failed)
         elif event & OUTPUT:
             if not self._take_first_bytes(connection, client):
                 return
             failed = self._send_first_bytes(connection, client, worker)
             if failed:
-                self._attempt_failed(connection, client, failed)
+                self._attempt_failed(connection, client, worker.fd, failed)
                 return
             if connection.phase is Phase.DIALING and not client.held:
                 self._established(connection, client, worker, 0)
             if connection.phase is Phase.LIVE and event & ~OUTPUT:
                 self._flow.on_event(worker, event & ~OUTPUT)
 
-    def timed_out(self, connection: Connection) -> None:
-        """The timer of an attempt has expired."""
+    def on_timer(self, connection: Connection) -> None:
+        """An attempt has had no answer in its time, or is late."""
         client = self._loop.sides[connection.client_fd]
-        self._attempt_failed(connection, client, errno.ETIMEDOUT)
+        attempt, rival = connection.attempt, connection.rival
+        assert attempt is not None
+        now = self._loop.now + _EARLY
+        if rival is not None and now >= rival.until:
+            self._note_failure(connection, connection.rival_fd, errno.ETIMEDOUT)
+        if now >= attempt.until:
+            self._attempt_failed(connection, client, connection.worker_fd, errno.ETIMEDOUT)
+            return
+        if now >= attempt.late_at:
+            self._race(connection, client, attempt)
+        if connection.phase is Phase.DIALING:
+            self._set_timer(connection)
 
     def _next_attempt(self, connection: Connection, client: Side) -> None:
         """Try targets until one is under way; end the connection if there is none left."""
@@ -90,10 +106,32 @@ class Dialing:
             if failed in NO_ROOM:  # another target would not help
                 connection.errors.append(errno.errorcode[failed])
                 break
-            self._note_failure(connection, failed)
+            self._note_failure(connection, connection.worker_fd, failed)
         connection.route.count.failed += 1
         connection.route.count.full += dial.full
         self._end(connection, Why.FULL if dial.full else Why.NO_TARGET)
+
+    def _race(self, connection: Connection, client: Side, late: Attempt) -> None:
+        """Start a second attempt beside one that is late, if there may be one."""
+        dial, counted = connection.dial, connection.route.count.dialing
+        assert dial is not None
+        if dial.late(late, self._loop.now):
+            self._counters.fresh_failures.add(late.key)
+        if connection.rival is not None:
+            return
+        rival = dial.race(late, self._loop.now)
+        if rival is None:
+            counted.budget_exhausted += dial.exhausted
+            return
+        counted.hedged += 1
+        connection.attempts += 1
+        connection.rival = rival
+        failed = self._try(connection, client, rival)
+        if failed in NO_ROOM:  # it is not to blame
+            connection.errors.append(errno.errorcode[failed])
+            self._give_up_rival(connection, rival)
+        elif failed:
+            self._note_failure(connection, connection.rival_fd, failed)
 
     def _try(self, connection: Connection, client: Side, attempt: Attempt) -> int:
         """Start an attempt; return an error number, 0 if it is under way or has succeeded."""
@@ -102,7 +140,10 @@ class Dialing:
             fd = upstream.begin(connection.route.bind, attempt.target)
         except OSError as error:
             return error.errno or errno.EIO
-        connection.worker_fd = client.peer_fd = fd
+        if attempt is connection.rival:
+            connection.rival_fd = fd
+        else:
+            connection.worker_fd = fd
         worker = loop.sides[fd] = Side(
             fd, client.fd, connection, connection.route.count.down, watches_output=True
         )
@@ -111,10 +152,19 @@ class Dialing:
         if failed:
             return failed
         if connection.phase is Phase.DIALING:
-            loop.timers.set(connection.number, loop.now + attempt.timeout)
+            self._set_timer(connection)
         worker.watched = True
         loop.epoll.register(fd, WATCH_BOTH if worker.watches_output else WATCH_INPUT)
         return 0
+
+    def _set_timer(self, connection: Connection) -> None:
+        """Look at the connection when the first of its attempts is over, or late."""
+        attempt, rival = connection.attempt, connection.rival
+        assert attempt is not None
+        due = min(attempt.until, attempt.late_at)
+        if rival is not None and rival.until < due:
+            due = rival.until
+        self._loop.timers.set(connection.number, due)
 
     def _take_first_bytes(self, connection: Connection, client: Side) -> bool:
         """Read what the user has sent so far, once; False if the user is gone."""
@@ -138,14 +188,18 @@ class Dialing:
         return 0
 
     def _established(self, connection: Connection, client: Side, worker: Side, sent: int) -> None:
-        dial, attempt, now = connection.dial, connection.attempt, self._loop.now
+        dial, now = connection.dial, self._loop.now
+        if connection.rival is not None:
+            self._decide(connection, worker.fd)
+        attempt = connection.attempt
         assert dial is not None
         assert attempt is not None
-        dial.connected(now)
+        dial.connected(attempt, now)
         connection.dial = None
         connection.phase = Phase.LIVE
         connection.connected = connection.active = now
         self._counters.connected(connection.route.count, attempt.key)
+        client.peer_fd = worker.fd
         client.moved = sent - connection.header_size
         client.meter.bytes += client.moved
         # Watching both ways has begun if the worker had to be waited for; else input is enough.
@@ -154,21 +208,51 @@ class Dialing:
         if client.watched or client.eof:
             self._flow.pump(client)  # events that came while dialing were left alone
 
-    def _attempt_failed(self, connection: Connection, client: Side, failed: int) -> None:
-        self._note_failure(connection, failed)
-        self._next_attempt(connection, client)
+    def _decide(self, connection: Connection, winner: int) -> None:
+        """Of two attempts the one at this descriptor has won: nothing was sent to the other."""
+        if winner == connection.rival_fd:
+            connection.route.count.dialing.hedge_won += 1
+            _swap(connection)
+        loser = connection.rival
+        assert loser is not None
+        connection.errors.append(f"{loser.region}/{loser.target.worker} slower")
+        self._give_up_rival(connection, loser)
 
-    def _note_failure(self, connection: Connection, failed: int) -> None:
-        dial, attempt, loop = connection.dial, connection.attempt, self._loop
+    def _give_up_rival(self, connection: Connection, rival: Attempt) -> None:
+        self._memory.give(rival.pool, rival.at)
+        self._drop_rival(connection, reset=True)
+
+    def _attempt_failed(self, connection: Connection, client: Side, fd: int, failed: int) -> None:
+        self._note_failure(connection, fd, failed)
+        if connection.attempt is None:
+            self._next_attempt(connection, client)
+        else:
+            self._set_timer(connection)
+
+    def _note_failure(self, connection: Connection, fd: int, failed: int) -> None:
+        """An attempt has failed; of two, the other is `attempt` now."""
+        dial, loop = connection.dial, self._loop
         assert dial is not None
-        assert attempt is not None
         loop.timers.cancel(connection.number)
-        if connection.worker_fd >= 0:
-            del loop.sides[connection.worker_fd]
-            loop.closing.add(connection.worker_fd, reset=False)
-            connection.worker_fd = -1
+        if connection.rival is None or fd != connection.rival_fd:
+            _swap(connection)
+        attempt = connection.rival
+        assert attempt is not None
         name = errno.errorcode.get(failed, str(failed))
         connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
         self._counters.attempt_failed(connection.route.count, attempt.key)
-        connection.attempt = None  # its place is given back
-        dial.failed(kind(failed), loop.now)
+        dial.failed(attempt, kind(failed), loop.now)  # its place is given back
+        self._drop_rival(connection, reset=False)
+
+    def _drop_rival(self, connection: Connection, reset: bool) -> None:
+        connection.rival = None
+        if connection.rival_fd >= 0:
+            del self._loop.sides[connection.rival_fd]
+            self._loop.closing.add(connection.rival_fd, reset)
+            connection.rival_fd = -1
+
+
+def _swap(connection: Connection) -> None:
+    """Let the two attempts change places."""
+    connection.attempt, connection.rival = connection.rival, connection.attempt
+    connection.worker_fd, connection.rival_fd = connection.rival_fd, connection.worker_fd

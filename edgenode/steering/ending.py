@@ -36,6 +36,8 @@ class Ending:
         reset = why not in IN_ORDER
         if connection.attempt is not None:
             self._leave(connection, connection.attempt, why)
+        if connection.rival is not None:
+            self._memory.give(connection.rival.pool, connection.rival.at)
         if connection.phase is Phase.WAITING:
             loop.waiting -= 1
         if connection.awaited is not None:  # it never got to the service's users
@@ -54,6 +56,9 @@ class Ending:
             worker = loop.sides.pop(connection.worker_fd)
             loop.closing.add(worker.fd, reset)
             connection.bytes_down = worker.moved
+        if connection.rival_fd >= 0:
+            del loop.sides[connection.rival_fd]
+            loop.closing.add(connection.rival_fd, reset=True)
         count.ended(why)
         if why is Why.LOCAL_PROBE:
             count.local_probes += 1

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
+from edgenode.steering import hedge
 from edgenode.steering.occupancy import NOWHERE, Counted, Numbers, Occupancy
 from edgenode.steering.outliers import PAUSE, Ejection, Failure, Outliers
 from edgenode.steering.pick import Nobody, Pool, Room, share, step
-from edgenode.steering.table import RegionTargets, Service, Table, Target
+from edgenode.steering.table import DEFAULT_DIALING, RegionTargets, Service, Table, Target
 
 _MOST_PATHS = 256
+_MOST_LATE = 4096  # workers that are late
 _TAKES = 3  # how often the last place may be lost to another relay worker
 
 _INFINITY = float("inf")
@@ -25,12 +27,22 @@ class Path:
     """What is known about the way to a region; times in seconds."""
 
     usual: float | None = None
+    deviation: float = 0.0
     answered: float = -_INFINITY
     silences: int = 0
+    late: int = 0  # attempts, with no answer of anybody since the first of them began
 
     def learn(self, sample: float) -> None:
         """Smooth the connect time as RFC 6298 section 2 smooths the round trip."""
-        self.usual = sample if self.usual is None else self.usual + (sample - self.usual) / 8
+        if self.usual is None:
+            self.usual, self.deviation = sample, sample / 2
+        else:
+            self.deviation += (abs(sample - self.usual) - self.deviation) / 4
+            self.usual += (sample - self.usual) / 8
+
+    def heard(self, now: float) -> None:
+        """Somebody there has answered."""
+        self.answered, self.silences, self.late = now, 0, 0
 
 
 class Memory:
@@ -53,6 +65,9 @@ class Memory:
         self._pools: dict[str, tuple[Pool, ...]] = {}
         self._by_key: dict[tuple[str, str], Pool] = {}
         self._slow_starts: dict[str, float] = {}
+        self._dialing = DEFAULT_DIALING
+        self._budgets: dict[str, hedge.Budget] = {}
+        self._late: dict[tuple[tuple[str, str], str], int] = {}  # attempts in a row, by worker
 
     # --- tables
 
@@ -83,7 +98,20 @@ class Memory:
             self._outliers.policy = table.outliers
             for pool in self._by_key.values():
                 pool.until = -_INFINITY
+        old_budgets = self._budgets if table.dialing == self._dialing else {}
+        self._dialing = table.dialing
+        self._budgets = {
+            service.name: old_budgets.get(service.name) or self._budget(now)
+            for service in table.services
+        }
         self._forget(table, now)
+
+    def _budget(self, now: float) -> hedge.Budget:
+        return hedge.Budget(self._dialing.hedge_share, self._dialing.hedge_floor, now)
+
+    def budget(self, service: str) -> hedge.Budget:
+        """What a service has for attempts beside the first; one that is gone has nothing."""
+        return self._budgets.get(service) or hedge.Budget(0.0, 0.0, 0.0)
 
     def pools(self, service: str) -> tuple[Pool, ...]:
         """The regions of a service as the newest table has them; none if it is gone."""
@@ -127,6 +155,8 @@ class Memory:
         regions = {region for _, region in self._by_key}
         if len(self._paths) > _MOST_PATHS:
             self._paths = {name: path for name, path in self._paths.items() if name in regions}
+        if len(self._late) > _MOST_LATE:
+            self._late.clear()
         if len(self._columns) > 2 * sum(len(pool.columns) + 1 for pool in self._by_key.values()):
             names = table.targets | {(region, None) for region in regions}
             names |= {("", service.name) for service in table.services}
@@ -217,7 +247,9 @@ class Memory:
         """An attempt that began at `started` has succeeded."""
         path = self.path(pool.targets.region)
         path.learn(now - started)
-        path.answered, path.silences = now, 0
+        path.heard(now)
+        if self._late:
+            self._late.pop((pool.key, pool.targets.workers[at].worker), None)
         if self._outliers.connected(pool.key, pool.targets.workers[at].worker, now):
             if pool.dead:
                 self._outliers.retry_all(pool.key, now)
@@ -228,13 +260,38 @@ class Memory:
         path = self.path(pool.targets.region)
         key, outliers = pool.key, self._outliers
         if failure is Failure.REFUSED:
-            path.answered, path.silences = now, 0
+            path.heard(now)
             outliers.answered(key, now)
         elif failure is Failure.TIMEOUT and path.answered < started:
             path.silences += 1
             outliers.failed(key, None, failure, started, now)
         outliers.failed(key, pool.targets.workers[at].worker, failure, started, now)
         self._arrange_soon(pool)
+
+    def late(self, pool: Pool, at: int, started: float, now: float) -> bool:
+        """An attempt that began at `started` has had no answer for longer than usual.
+
+        True if it is one too many: then the worker is set aside as after a failed attempt, or the
+        way is, if nobody there has answered meanwhile. An answer ends it.
+        """
+        path, key, worker = (
+            self.path(pool.targets.region),
+            pool.key,
+            pool.targets.workers[at].worker,
+        )
+        if path.usual is None:
+            return False  # it may be as far as that
+        silent = path.answered < started
+        path.late += silent
+        count = self._late[key, worker] = self._late.get((key, worker), 0) + 1
+        changed = False
+        if silent and path.late >= hedge.LATE_IN_A_ROW:
+            changed = self._outliers.failed(key, None, Failure.TIMEOUT, started, now)
+        elif not silent and count >= hedge.LATE_IN_A_ROW:
+            changed = self._outliers.failed(key, worker, Failure.TIMEOUT, started, now)
+        if changed:
+            self._arrange_soon(pool)
+        return changed
 
     def ended(self, pool: Pool, at: int, began: float, well: bool | None, now: float) -> None:
         """A session that began at `began` is over, and shows how the worker is (None: nothing)."""

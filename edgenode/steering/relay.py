@@ -161,7 +161,7 @@ class Relay:
 
     def _on_timer(self, connection: Connection) -> None:
         if connection.phase is Phase.DIALING:
-            self._dialing.timed_out(connection)
+            self._dialing.on_timer(connection)
         elif connection.phase is Phase.PREFACE:
             self._entrance.timed_out(connection)
         elif why := timeouts.over(connection, self.now):

@@ -53,9 +53,13 @@ class ServiceReport:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFigures:
-    """What a service's connections were like. `endings`: why they have ended, see `why`."""
+    """What a service's connections were like. `endings`: why they have ended, see `why`.
+
+    `dialing`: attempts beside the first, see `counters.DialingCount`.
+    """
 
     endings: Mapping[str, int] = field(default_factory=dict)
+    dialing: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,9 @@ class Report:
 def figures_from_json(value: Mapping[str, Any]) -> Mapping[str, ServiceFigures]:
     """Those that are known here: the other end may be of another version."""
     return {
-        name: ServiceFigures(endings=dict(figures.get("endings", {})))
+        name: ServiceFigures(
+            endings=dict(figures.get("endings", {})), dialing=dict(figures.get("dialing", {}))
+        )
         for name, figures in value.items()
     }
 

@@ -85,6 +85,20 @@ DEFAULT_OUTLIERS = Outliers()
 
 
 @dataclass(frozen=True, slots=True)
+class Dialing:
+    """How many attempts a service may make beside the first of each connection.
+
+    For each relay worker: a share of its connections, and so many a second besides.
+    """
+
+    hedge_share: float = 0.2
+    hedge_floor: float = 10.0
+
+
+DEFAULT_DIALING = Dialing()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One steered service; timeouts in seconds, `listen` as "host:port" or "[v6]:port".
 
@@ -92,6 +106,7 @@ class Service:
     `sni` and `alpn`: which TLS clients are meant, where several services share an address (see
     `routing`). `accept_proxy`: the prefixes from which a PROXY header is awaited. `hello_timeout`:
     until that and the TLS hello must have come. `proxy_tlvs`: what our own header tells.
+    `hedge`: whether an attempt that is late is raced by another.
     """
 
     name: str
@@ -107,6 +122,7 @@ class Service:
     hello_timeout: float = HELLO_TIMEOUT
     accept_proxy: tuple[str, ...] = ()
     proxy_tlvs: tuple[ProxyField, ...] = ()
+    hedge: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,7 @@ class Table:
     bind: Bind
     services: tuple[Service, ...]
     outliers: Outliers = DEFAULT_OUTLIERS
+    dialing: Dialing = DEFAULT_DIALING
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as a JSON object (for `json.dumps`).
@@ -125,12 +142,17 @@ class Table:
         What has its default is left out: a steering that was not upgraded yet, which refuses
         keys that it does not know, takes each table that asks for nothing new.
         """
-        return {
+        value: dict[str, Any] = {
             "revision": self.revision,
             "node": self.node,
             "bind": asdict(self.bind),
             "services": [service_to_json(service) for service in self.services],
-        } | ({} if self.outliers == DEFAULT_OUTLIERS else {"outliers": asdict(self.outliers)})
+        }
+        if self.outliers != DEFAULT_OUTLIERS:
+            value["outliers"] = asdict(self.outliers)
+        if self.dialing != DEFAULT_DIALING:
+            value["dialing"] = asdict(self.dialing)
+        return value
 
     @classmethod
     def from_json(cls, value: object) -> Table:
@@ -141,7 +163,7 @@ class Table:
         silently.
         """
         keys = {"revision", "node", "bind", "services"}
-        fields = checked.mapping(value, "table", keys, {"outliers"})
+        fields = checked.mapping(value, "table", keys, {"outliers", "dialing"})
         services = tuple(
             service_from_json(item, f"services[{index}]")
             for index, item in enumerate(checked.listing(fields["services"], "services"))
@@ -154,6 +176,7 @@ class Table:
             bind=_bind(fields["bind"]),
             services=services,
             outliers=_outliers(fields["outliers"]) if "outliers" in fields else DEFAULT_OUTLIERS,
+            dialing=_dialing(fields["dialing"]) if "dialing" in fields else DEFAULT_DIALING,
         )
 
     @property
@@ -201,6 +224,7 @@ _LIMITS: Mapping[str, object] = {"soft_limit": None, "hard_limit": None}
 _TARGET: Mapping[str, object] = {"weight": 1, **_LIMITS, "since": 0.0}
 _SERVICE: Mapping[str, object] = {
     "slow_start": 0.0,
+    "hedge": True,
     "sni": (),
     "alpn": (),
     "hello_timeout": HELLO_TIMEOUT,
@@ -276,6 +300,7 @@ def service_from_json(value: object, where: str) -> Service:
         accept_proxy=checked.texts(
             fields["accept_proxy"], f"{where}.accept_proxy", checked.is_prefix, "a prefix"
         ),
+        hedge=checked.flag(fields["hedge"], f"{where}.hedge"),
         protection=protection.from_json(fields.get("protection", {}), f"{where}.protection"),
         proxy_tlvs=_proxy_tlvs(fields["proxy_tlvs"], f"{where}.proxy_tlvs"),
     )
@@ -333,6 +358,15 @@ def _outliers(value: object) -> Outliers:
     if outliers.base_time > outliers.max_time:
         raise TableError("outliers: base_time is above max_time")
     return outliers
+
+
+def _dialing(value: object) -> Dialing:
+    defaults = asdict(DEFAULT_DIALING)
+    fields = {**defaults, **checked.mapping(value, "dialing", set(), defaults.keys())}
+    return Dialing(
+        hedge_share=checked.number(fields["hedge_share"], "dialing.hedge_share", 1.0),
+        hedge_floor=checked.number(fields["hedge_floor"], "dialing.hedge_floor", 1e6),
+    )
 
 
 def _bind(value: object) -> Bind:

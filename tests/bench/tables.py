@@ -142,7 +142,7 @@ def pure(regions: int, workers: int) -> dict[str, Summary]:
         assert attempt is not None
         name = attempt.target.worker
         live[name] = live.get(name, 0) + 1
-        dial.connected(0.01)
+        dial.connected(attempt, 0.01)
 
     def naive() -> None:
         """All workers in the order of their distance and load, for each connection."""

@@ -35,6 +35,8 @@ def test_the_defaults_ask_for_nothing() -> None:
     outliers = config.steering.outliers
     assert (outliers.failures, outliers.base_time) == (5, 30)
     assert (outliers.max_time, outliers.max_share) == (300, 0.5)
+    dialing = config.steering.dialing
+    assert (service.hedge, dialing.hedge_share, dialing.hedge_floor) == (True, 0.2, 10)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,7 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
         ("[[services]]", "limits = { source_prefix_v4 = 33 }", r"source_prefix_v4: .*32"),
         ("[[services]]", 'half_closed_timeout = "6m"', r"half_closed_timeout: is above idle"),
         ("[[services]]", 'lifetime = "0s"', r"lifetime: "),
+        ("[[services]]", "hedge = 1", r"services\[0\]\.hedge: .*bool"),
         ("[[services]]", "slow_start = -1", r"slow_start: .*between 0 and a year"),
         ("[[regions]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard_limit \(8\)"),
         ("[[regions.workers]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard"),
@@ -105,6 +108,20 @@ def test_what_is_outside_the_services_own_regions_cannot_be_pinned() -> None:
         with pytest.raises(ConfigError) as caught:
             loads(with_keys("[[services]]", own + keys))
         assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ("hedge_share = 1.1", r"steering\.dialing\.hedge_share: .*1"),
+        ("hedge_floor = -1", r"steering\.dialing\.hedge_floor: .*0"),
+        ("hedge_floor = true", r"steering\.dialing\.hedge_floor"),
+        ("hedges = 5", r"steering\.dialing\.hedges"),
+    ],
+)
+def test_budgets_that_cannot_be_are_refused(keys: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        loads(f"{TWO}\n[steering.dialing]\n{keys}\n")
 
 
 @pytest.mark.parametrize(

@@ -160,11 +160,11 @@ class World:
             assert self.risefalls[key].state is not State.DOWN, "nobody is sent to the known dead"
             if attempt.region in self.dead:
                 now += attempt.timeout
-                dial.failed(Failure.TIMEOUT, now)
+                dial.failed(attempt, Failure.TIMEOUT, now)
             elif attempt.target.worker in self.dead:
-                dial.failed(Failure.REFUSED, now)
+                dial.failed(attempt, Failure.REFUSED, now)
             else:
-                dial.connected(now + self.distances[attempt.region])
+                dial.connected(attempt, now + self.distances[attempt.region])
                 self.open.append((attempt.pool, attempt.at))
                 self.served[attempt.region] += 1
                 return attempt.region

@@ -108,6 +108,20 @@ def test_a_new_configuration_keeps_what_is_still_there() -> None:
     ]
 
 
+def test_another_budget_for_races_is_a_new_table() -> None:
+    publisher = Publisher(REGISTRY, 0.0)
+    assert publisher.update(states({"fra": 10, "iad": 20, "sin": 90}), 1.0)
+    moved = config().model_dump(mode="json")
+    moved["steering"]["dialing"]["hedge_share"] = 0.5
+    moved["services"][0]["hedge"] = False
+    registry = from_config(config(**moved), BIND)
+    after = Publisher(registry, 2.0)
+    after.take_over(publisher)
+    table = after.update(states({"fra": 10, "iad": 20, "sin": 90}, registry=registry), 2.0)
+    assert table is not None
+    assert (table.dialing.hedge_share, table.services[0].hedge) == (0.5, False)
+
+
 SLOW = with_keys(web={"slow_start": "30s"})
 FRA_1 = TargetKey("fra", "fra-1", 8080)
 ALL_UP = {"fra": 10.0, "iad": 20.0, "sin": 90.0}

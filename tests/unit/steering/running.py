@@ -18,8 +18,10 @@ from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.dial import Limits
 from edgenode.steering.relay import Relay
 from edgenode.steering.table import (
+    DEFAULT_DIALING,
     DEFAULT_OUTLIERS,
     Bind,
+    Dialing,
     Outliers,
     ProxyProtocol,
     RegionTargets,
@@ -223,6 +225,7 @@ class RunningRelay:
         proxy_protocol: ProxyProtocol = "v2",
         connect_timeout: float = 0.3,
         idle_timeout: float = 60.0,
+        hedge: bool = True,
     ) -> Service:
         return Service(
             name,
@@ -231,6 +234,7 @@ class RunningRelay:
             connect_timeout,
             idle_timeout,
             tuple(RegionTargets(region, tuple(workers)) for region, workers in regions),
+            hedge=hedge,
         )
 
     def apply(
@@ -238,9 +242,10 @@ class RunningRelay:
         *services: Service,
         bind: Bind = Bind(),  # noqa: B008
         outliers: Outliers = DEFAULT_OUTLIERS,
+        dialing: Dialing = DEFAULT_DIALING,
     ) -> None:
         self._revision += 1
-        table = Table(self._revision, "lon1", bind, services, outliers)
+        table = Table(self._revision, "lon1", bind, services, outliers, dialing)
         self.call(lambda: self.relay.apply(table))
 
     def serve(self, *regions: tuple[str, list[Target]], host: str = "127.0.0.1") -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from edgenode.steering.dial import Attempt, Dial, Limits, TargetKey
 from edgenode.steering.memory import Memory
 from edgenode.steering.outliers import Failure
-from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
+from edgenode.steering.pick import Room
+from edgenode.steering.table import Bind, Dialing, RegionTargets, Service, Table, Target
 
 LIMITS = Limits()
 
@@ -42,7 +43,7 @@ def connect(service: Service, memory: Memory, now: float, took: float = 0.01) ->
     dial = Dial(service, memory, now)
     attempt = dial.next(now)
     assert attempt is not None
-    dial.connected(now + took)
+    dial.connected(attempt, now + took)
     return attempt
 
 
@@ -91,7 +92,7 @@ def test_laws_of_one_dial(service: Service, outcomes: list[Failure], known: bool
         now += attempt.timeout if outcome is Failure.TIMEOUT else 0.001
         if outcome is Failure.TIMEOUT:
             silent.add(attempt.region)
-        dial.failed(outcome, now)
+        dial.failed(attempt, outcome, now)
         last = outcome
     else:
         raise AssertionError("the attempts are not bounded")
@@ -105,7 +106,7 @@ def test_refused_workers_then_the_next_region() -> None:
     dial, tried = Dial(service, told(service), 0.0), []
     while (attempt := dial.next(0.0)) is not None:
         tried.append(attempt.region)
-        dial.failed(Failure.REFUSED, 0.0)
+        dial.failed(attempt, Failure.REFUSED, 0.0)
     assert tried == ["a", "a", "a", "b", "a", "a"]
 
 
@@ -118,7 +119,7 @@ def test_the_first_connection_after_a_cut_waits_once_and_briefly() -> None:
     assert first is not None
     assert first.region == "a"
     assert first.timeout == pytest.approx(LIMITS.patience_floor)
-    dial.failed(Failure.TIMEOUT, 10.1)
+    dial.failed(first, Failure.TIMEOUT, 10.1)
     second = dial.next(10.1)
     assert second is not None
     assert second.region == "b"
@@ -138,11 +139,11 @@ def cut(service: Service, memory: Memory, now: float) -> None:
     dial = Dial(service, memory, now)
     first = dial.next(now)
     assert first is not None
-    dial.failed(Failure.TIMEOUT, now + 0.1)
+    dial.failed(first, Failure.TIMEOUT, now + 0.1)
     second = dial.next(now + 0.1)
     assert second is not None
     assert second.region != first.region
-    dial.connected(now + 0.11)
+    dial.connected(second, now + 0.11)
 
 
 def test_a_silent_region_is_shunned_then_tried_by_one() -> None:
@@ -158,7 +159,7 @@ def test_a_silent_region_is_shunned_then_tried_by_one() -> None:
     assert attempt.region == "a"
     # While one tries, the others go on shunning it.
     assert connect(service, memory, later + 0.05).region == "b"
-    trial.connected(later + 0.06)
+    trial.connected(attempt, later + 0.06)
     assert connect(service, memory, later + 0.07).region == "a"
 
 
@@ -189,13 +190,14 @@ def test_only_what_the_newest_table_names_is_tried() -> None:
     service = make(2, 1)
     memory = told(service)
     dial = Dial(service, memory, 0.0)
-    assert dial.next(0.0) is not None
-    dial.failed(Failure.REFUSED, 0.0)
+    first = dial.next(0.0)
+    assert first is not None
+    dial.failed(first, Failure.REFUSED, 0.0)
     memory.apply(table(replace(service, regions=service.regions[1:])), 0.0, 0.0)
     attempt = dial.next(0.0)
     assert attempt is not None
     assert attempt.region == "b"
-    dial.failed(Failure.REFUSED, 0.0)
+    dial.failed(attempt, Failure.REFUSED, 0.0)
     assert dial.next(0.0) is None
 
 
@@ -230,7 +232,7 @@ def fill(service: Service, memory: Memory) -> list[str]:
         if attempt is None:
             assert dial.full
             return regions
-        dial.connected(0.0)
+        dial.connected(attempt, 0.0)
         regions.append(attempt.region)
 
 
@@ -271,7 +273,7 @@ def test_whom_others_failed_with_is_the_last_resort() -> None:
     first = dial.next(0.1)
     assert first is not None
     assert first.target.worker == "a1"
-    dial.failed(Failure.UNREACHABLE, 0.1)
+    dial.failed(first, Failure.UNREACHABLE, 0.1)
     second = dial.next(0.1)
     assert second is not None
     assert second.target.worker == "a0"
@@ -285,7 +287,7 @@ def test_a_silent_worker_does_not_blame_a_region_that_answers() -> None:
     hung = dial.next(10.0)
     assert hung is not None
     connect(service, memory, 10.01)
-    dial.failed(Failure.TIMEOUT, 10.1)
+    dial.failed(hung, Failure.TIMEOUT, 10.1)
     # The region goes on, but without the worker.
     following = [connect(service, memory, 10.2 + i / 10) for i in range(4)]
     assert {attempt.region for attempt in following} == {"a"}
@@ -298,7 +300,7 @@ def test_a_refused_worker_is_passed_over_for_a_while() -> None:
     dial = Dial(service, memory, 0.0)
     down = dial.next(0.0)
     assert down is not None
-    dial.failed(Failure.REFUSED, 0.0)
+    dial.failed(down, Failure.REFUSED, 0.0)
     assert all(connect(service, memory, 0.1 * i).key != down.key for i in range(1, 9))
 
 
@@ -315,10 +317,10 @@ def test_a_path_that_has_become_slow_is_found_again() -> None:
             dial = Dial(service, memory, now)
             continue
         if attempt.timeout > delay:
-            dial.connected(now + delay)
+            dial.connected(attempt, now + delay)
             return
         now += attempt.timeout
-        dial.failed(Failure.TIMEOUT, now)
+        dial.failed(attempt, Failure.TIMEOUT, now)
     raise AssertionError("a slow path was taken for a dead one for ever")
 
 
@@ -335,12 +337,136 @@ def test_a_near_region_that_has_become_slow_is_taken_back() -> None:
         assert attempt.region == "a"
         if attempt.timeout > delay:
             return
-        dial.failed(Failure.TIMEOUT, now + attempt.timeout)
+        dial.failed(attempt, Failure.TIMEOUT, now + attempt.timeout)
         now += LIMITS.pause + 1.0
     raise AssertionError("the near region was never given the time that it needs")
 
 
-def test_no_attempt_under_way() -> None:
-    dial = Dial(make(1), Memory(), 0.0)
-    with pytest.raises(RuntimeError):
-        dial.failed(Failure.TIMEOUT, 1.0)
+# --- races
+
+
+def late(service: Service, memory: Memory, now: float) -> tuple[Dial, Attempt]:
+    """A connection whose first attempt has had no answer until `now`, when it is late."""
+    dial = Dial(service, memory, now - 0.05)
+    attempt = dial.next(now - 0.05)
+    assert attempt is not None
+    assert now - 0.05 < attempt.late_at <= now
+    return dial, attempt
+
+
+def test_what_is_late_is_raced_by_another_region_once() -> None:
+    service = make(3, 1, 1)
+    memory = told(service)
+    warm(service, memory)
+    dial, first = late(service, memory, 10.0)
+    assert first.late_at < first.until
+    dial.late(first, 10.0)
+    rival = dial.race(first, 10.0)
+    assert rival is not None
+    assert rival.region == "b"
+    # When both have failed, a third region follows: neither is asked again.
+    dial.failed(first, Failure.TIMEOUT, 10.1)
+    dial.failed(rival, Failure.REFUSED, 10.1)
+    third = dial.next(10.1)
+    assert third is not None
+    assert third.region == "c"
+
+
+def test_another_worker_races_where_there_is_no_other_region() -> None:
+    service = make(2)
+    memory = told(service)
+    warm(service, memory)
+    dial, first = late(service, memory, 10.0)
+    rival = dial.race(first, 10.0)
+    assert rival is not None
+    assert rival.key != first.key
+    assert dial.race(rival, 10.1) is None
+
+
+def test_nobody_races_where_the_service_says_so_or_nothing_is_known_for_short() -> None:
+    quiet = replace(make(1, 1), hedge=False)
+    memory = told(quiet)
+    warm(quiet, memory)
+    attempt = Dial(quiet, memory, 10.0).next(10.0)
+    assert attempt is not None
+    assert attempt.late_at == float("inf")
+    service = make(1, 1)
+    attempt = Dial(service, told(service), 10.0).next(10.0)
+    assert attempt is not None
+    assert attempt.late_at == pytest.approx(10.25)
+
+
+def test_a_race_takes_no_place_above_a_soft_limit() -> None:
+    service = limited(1, 1, soft=1)
+    memory = told(service)
+    near, far = memory.pools("web")
+    memory.connected(near, 0, 9.0, 9.01)
+    assert memory.take(far, Room.SOFT, (), 9.0) == 0
+    dial, first = late(service, memory, 10.0)
+    assert dial.race(first, 10.0) is None
+    memory.give(far, 0)
+    assert dial.race(first, 10.0) is not None
+
+
+def test_a_race_does_not_ask_whom_others_failed_with() -> None:
+    service = make(1, 1)
+    memory = told(service)
+    warm(service, memory)
+    memory.failed(memory.pools("web")[1], 0, Failure.REFUSED, 9.9, 9.9)
+    dial, first = late(service, memory, 10.0)
+    assert dial.race(first, 10.0) is None
+    assert not dial.exhausted
+
+
+def test_a_dying_region_starts_no_storm() -> None:
+    service = make(4, 4)
+    memory = Memory(random=Random(1))
+    budget = Dialing(hedge_share=0.2, hedge_floor=0.0)
+    memory.apply(replace(table(service), dialing=budget), 0.0, 0.0)
+    warm(service, memory)
+    raced = exhausted = 0
+    for _ in range(1000):
+        memory.budget("web").earn(10.0)
+        dial, first = late(service, memory, 10.0)
+        raced += dial.race(first, 10.0) is not None
+        exhausted += dial.exhausted
+    assert raced == pytest.approx(200, abs=2)
+    assert raced + exhausted == 1000
+    # A retry needs no leave, but is paid for.
+    for _ in range(5):
+        memory.budget("web").earn(10.0)
+    dial, first = late(service, memory, 10.0)
+    dial.failed(first, Failure.REFUSED, 10.0)
+    second = dial.next(10.0)
+    assert second is not None
+    assert dial.race(second, 10.0) is None
+    assert dial.exhausted
+
+
+def test_a_region_in_which_all_are_late_is_shunned_until_it_answers() -> None:
+    service = make(2, 1)
+    memory = told(service)
+    warm(service, memory)
+    told_of = []
+    pending = []
+    for number in range(3):
+        dial, attempt = late(service, memory, 10.0 + number / 100)
+        pending.append((dial, attempt))
+        told_of.append(dial.late(attempt, 10.0 + number / 100))
+    assert told_of == [False, False, True]
+    assert [one.silent for one in memory.ejections(10.1)] == [True]
+    assert connect(service, memory, 10.1).region == "b"
+    dial, attempt = pending[0]
+    dial.connected(attempt, 10.2)
+    assert connect(service, memory, 10.3).region == "a"
+
+
+def test_a_worker_that_is_late_again_and_again_is_set_aside_alone() -> None:
+    service = make(2, 1)
+    memory = told(service)
+    warm(service, memory)
+    near = memory.pools("web")[0]
+    for now in (10.0, 11.0, 12.0):
+        memory.connected(near, 1, now, now + 0.01)
+        memory.late(near, 0, now, now + 0.05)
+    assert {connect(service, memory, 12.1).target.worker for _ in range(8)} == {"a1"}

@@ -139,11 +139,11 @@ class World:
                 case "refuses" | "silent":
                     silent = session.behaviour == "silent"
                     self.now += attempt.timeout if silent else 0.02
-                    dial.failed(Failure.TIMEOUT if silent else Failure.REFUSED, self.now)
+                    dial.failed(attempt, Failure.TIMEOUT if silent else Failure.REFUSED, self.now)
                     self._leave(session)
                 case _:
                     self.now += 0.02
-                    dial.connected(self.now)
+                    dial.connected(attempt, self.now)
                     session.began = self.now
                     self.sessions.append(session)
                     self.outcomes["served"] += 1
@@ -216,7 +216,7 @@ def share_of(memory: Memory, service: Service, worker: str, now: float) -> float
         dial = Dial(service, memory, now)
         attempt = dial.next(now)
         assert attempt is not None
-        dial.connected(now)
+        dial.connected(attempt, now)
         memory.give(attempt.pool, attempt.at)
         picks[attempt.target.worker] += 1
     return picks[worker] / 2000

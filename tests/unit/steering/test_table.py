@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenode.steering.table import (
+    DEFAULT_DIALING,
     DEFAULT_OUTLIERS,
     HELLO_TIMEOUT,
     Bind,
+    Dialing,
     Outliers,
     RegionTargets,
     Service,
@@ -91,10 +93,12 @@ def tables(draw: st.DrawFn) -> Table:
                 hello_timeout=draw(st.just(HELLO_TIMEOUT) | seconds),
                 accept_proxy=draw(some("192.0.2.0/24", "2001:db8::/32")),
                 proxy_tlvs=draw(some("authority", "alpn", "unique-id", "crc32c")),
+                hedge=draw(st.booleans()),
             )
             for index, name in enumerate(services)
         ),
         draw(st.just(DEFAULT_OUTLIERS) | outliers()),
+        draw(st.just(DEFAULT_DIALING) | st.builds(Dialing, st.floats(0, 1), st.floats(0, 1000))),
     )
 
 
@@ -173,6 +177,7 @@ def test_a_table_of_an_older_edgenode_loads() -> None:
     assert (service.slow_start, service.hello_timeout) == (0.0, 5.0)
     assert (service.sni, service.alpn, service.accept_proxy) == ((), (), ())
     assert service.proxy_tlvs == ()
+    assert (table.dialing, service.hedge) == (Dialing(0.2, 10.0), True)
     assert table.services[0].regions[0] == RegionTargets(
         "fra", (Target("a", "198.51.100.201", 8080, 1, None, None, 0.0),), None, None
     )
@@ -227,6 +232,9 @@ def test_an_older_edgenode_takes_a_table_that_asks_for_nothing_new() -> None:
         (["outliers"], {"max_share": 1.5}, "max_share: 1.5 is not a number between 0 and 1"),
         (["outliers"], {"max_time": 29}, "base_time is above max_time"),
         (["outliers"], {"sigma": 3}, "outliers: the key 'sigma' is unknown"),
+        (["dialing"], {"hedge_share": 1.5}, "hedge_share: 1.5 is not a number between 0 and 1"),
+        (["dialing"], {"hedge_floor": -1}, "hedge_floor: -1 is not a number"),
+        (["services", 0, "hedge"], 1, r"\(web\).hedge: 1 is neither true nor false"),
         (["services"], {}, "services: expected a list, got dict"),
     ],
 )

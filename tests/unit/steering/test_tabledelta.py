@@ -14,6 +14,7 @@ from edgenode.steering.protection import UNPROTECTED, Protection
 from edgenode.steering.table import (
     DEFAULT_OUTLIERS,
     Bind,
+    Dialing,
     RegionTargets,
     Service,
     Table,
@@ -60,12 +61,14 @@ def tables(draw: st.DrawFn) -> Table:
             sni=draw(st.sampled_from(((), (f"{name}.example",)))),
             hello_timeout=draw(st.sampled_from((5.0, 1.0))),
             accept_proxy=draw(st.sampled_from(((), ("192.0.2.0/24",)))),
+            hedge=draw(st.booleans()),
         )
         for number, name in enumerate(("web", "mail", "dns"))
     ]
     chosen = draw(st.lists(st.sampled_from(services), unique_by=lambda one: one.name))
     bind = draw(st.sampled_from((Bind(), Bind("wg0", "10.1.0.1", None))))
-    return Table(draw(st.integers(0, 3)), "lon1", bind, tuple(chosen), draw(outliers))
+    revision, dialing = draw(st.integers(0, 3)), Dialing(draw(st.sampled_from((0.2, 0.5))))
+    return Table(revision, "lon1", bind, tuple(chosen), draw(outliers), dialing)
 
 
 def sent(value: object) -> Any:
