@@ -272,7 +272,7 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     gc.disable()
-    if len(arguments) > 6 and not worker.arrive(
+    if len(arguments) > 7 and not worker.arrive(
         HandoverChannel(socket.socket(fileno=int(arguments[7])))
     ):
         os._exit(1)
