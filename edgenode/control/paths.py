@@ -161,13 +161,19 @@ class PathKeeper:
             if now >= look_at:
                 self._look(now)
                 look_at = now + LOOK
-            due = {n: each for n, each in self._watched.items() if each.path.next_at <= now}
+            due, next_at = [], look_at
+            for name, watched in self._watched.items():  # hundreds, some dozen times a second
+                at = watched.path.next_at
+                if at <= now:
+                    due.append((name, watched))
+                elif at < next_at:
+                    next_at = at
             if due:
                 echoes.drain()
-            for name, watched in due.items():
+            for name, watched in due:
                 self._round(name, watched, echoes, now)
-            next_at = min((each.path.next_at for each in self._watched.values()), default=look_at)
-            wake_at = max(now + LEAST, min(next_at, look_at))
+                next_at = min(next_at, watched.path.next_at)
+            wake_at = max(now + LEAST, next_at)
             await asyncio.sleep(max(LEAST, wake_at - time.monotonic()))
 
     def _hold(self, watched: _Watched, now: float, pause: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import select
 import socket
 import struct
 from pathlib import Path
@@ -57,6 +56,8 @@ def open_stream(target: Target) -> socket.socket:
 def connect_now(sock: socket.socket, target: Target) -> int | None:
     """Start to connect; the result where there is one at once: 0 or an errno. None: not yet.
 
+    Asked again, connect(2) says what came of it, once: one call instead of poll and SO_ERROR.
+
     A local address answers within the call: the kernel delivers SYN and answer over loopback
     before `connect` returns, but says EINPROGRESS all the same. A Unix socket always does; one
     whose queue is full says EAGAIN (connect(2)), which is the target's fault, and ETIMEDOUT here.
@@ -66,28 +67,17 @@ def connect_now(sock: socket.socket, target: Target) -> int | None:
         return errno.ETIMEDOUT if error == errno.EAGAIN else error
     error = sock.connect_ex(target.address)
     if error == errno.EINPROGRESS:
-        # Asked again, connect(2) says what came of it: one call instead of poll and SO_ERROR.
         error = sock.connect_ex(target.address)
     if error in _UNDER_WAY:
         return None
-    return errno.ECONNREFUSED if error == 0 and connected_to_itself(sock) else error
+    return errno.ECONNREFUSED if error == 0 and connected_to_itself(sock, target) else error
 
 
-def connect_result(sock: socket.socket) -> int | None:
-    """The result of a connect under way: 0, an errno, or None while there is none."""
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT)
-    if not poll.poll(0):
-        return None
-    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return errno.ECONNREFUSED if error == 0 and connected_to_itself(sock) else error
-
-
-def connected_to_itself(sock: socket.socket) -> bool:
+def connected_to_itself(sock: socket.socket, target: Endpoint) -> bool:
     """TCP's simultaneous open: nobody listens on a local port of the ephemeral range, the kernel
     picks that very port as our own, and the socket connects to itself (RFC 9293, 3.5)."""
     try:
-        return bool(sock.getsockname() == sock.getpeername())
+        return bool(sock.getsockname()[:2] == target.address)
     except OSError:
         return False  # reset already: connected it was, and to somebody else
 
@@ -106,11 +96,28 @@ async def connect(sock: socket.socket, target: Target) -> None:
     await connected(sock, target, connect_now(sock, target))
 
 
+async def connect_far(sock: socket.socket, target: Endpoint) -> None:
+    """`connect` for a socket that is bound to another address than the target's.
+
+    Nothing answers within the call, nor can it meet itself: thousands of probes are spared the
+    system calls that would tell.
+    """
+    error = sock.connect_ex(target.address)
+    while error in _UNDER_WAY:
+        await _writable(sock)
+        error = sock.connect_ex(target.address)
+    _raise_for(error, target)
+
+
 async def connected(sock: socket.socket, target: Target, error: int | None) -> None:
     """Wait for what `connect_now` has begun and said of it; raises as `connect`."""
     while error is None:
         await _writable(sock)
-        error = connect_result(sock)
+        error = connect_now(sock, target)
+    _raise_for(error, target)
+
+
+def _raise_for(error: int, target: Target) -> None:
     if error in OWN_FAULT:
         raise OSError(error, os.strerror(error))
     if error:

@@ -119,7 +119,7 @@ class Wire:
 
     def _on_writable(self) -> None:
         assert self._trying is not None
-        result = sockets.connect_result(self._trying)
+        result = sockets.connect_now(self._trying, self._target)
         if result is not None:
             self._stop_timer()
             self._guarded(lambda: self._result(result))

@@ -30,8 +30,8 @@ async def probe(target: Endpoint, bind: Bind, limit: float) -> tuple[Observation
     async def attempt() -> Success:
         nonlocal rtt
         with sockets.open_stream(target) as sock:
-            _bind(sock, target, bind)
-            await sockets.connect(sock, target)
+            far = _bind(sock, target, bind)
+            await (sockets.connect_far if far else sockets.connect)(sock, target)
             rtt = _kernel_rtt(sock)
         return Success(f"{target} accepts connections")
 
@@ -42,9 +42,10 @@ async def probe(target: Endpoint, bind: Bind, limit: float) -> tuple[Observation
     return observation, min(rtt or observation.duration, observation.duration)
 
 
-def _bind(sock: socket.socket, target: Endpoint, bind: Bind) -> None:
+def _bind(sock: socket.socket, target: Endpoint, bind: Bind) -> bool:
+    """Whether it is bound to another address than the target's."""
     if bind.device is None:
-        return
+        return False
     own = bind.ipv4 if target.host.version == 4 else bind.ipv6
     if own is None:
         raise ProbeFailedError(f"no IPv{target.host.version} mesh address to reach {target} from")
@@ -57,6 +58,7 @@ def _bind(sock: socket.socket, target: Endpoint, bind: Bind) -> None:
         raise ProbeFailedError(
             f"cannot reach {target} from {own} on {bind.device}: {os.strerror(error.errno or 0)}"
         ) from None
+    return own != target.address[0]
 
 
 def _kernel_rtt(sock: socket.socket) -> float | None:

@@ -112,7 +112,7 @@ def test_a_connection_to_itself_counts_as_refused() -> None:
         sock.bind(("127.0.0.1", 0))
         own = Endpoint(own.host, sock.getsockname()[1])
         assert sockets.connect_now(sock, own) == errno.ECONNREFUSED
-        assert sockets.connected_to_itself(sock)
+        assert sockets.connected_to_itself(sock, own)
 
 
 def test_no_route_is_explained() -> None:
