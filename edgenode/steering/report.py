@@ -96,6 +96,15 @@ class EjectionReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAsideReport:
+    """A table at which a relay worker failed, and which nobody obeys; `at` is Unix time."""
+
+    revision: int
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """`at` is Unix time; the keys of `targets` are "region/worker".
 
@@ -104,6 +113,8 @@ class Report:
     connections of each service that were refused since no worker had room. `ejections`: whom new
     connections leave alone, at most MOST_EJECTIONS. `figures`: of each service, apart from
     `services`, in which a control that was not upgraded yet takes nothing that it does not know.
+    `set_aside`: the last table that was at fault, until another is in force; `set_aside_total`
+    counts them.
     """
 
     at: float
@@ -116,6 +127,8 @@ class Report:
     full: Mapping[str, int] = field(default_factory=dict)
     ejections: tuple[EjectionReport, ...] = ()
     figures: Mapping[str, ServiceFigures] = field(default_factory=dict)
+    set_aside: SetAsideReport | None = None
+    set_aside_total: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -147,6 +160,8 @@ class Report:
             full=value.get("full", {}),
             ejections=tuple(EjectionReport(**one) for one in value.get("ejections", ())),
             figures=figures_from_json(value.get("figures", {})),
+            set_aside=SetAsideReport(**one) if (one := value.get("set_aside")) else None,
+            set_aside_total=value.get("set_aside_total", 0),
         )
 
 

@@ -6,22 +6,20 @@ Times are of the monotonic clock and passed in, in seconds.
 from __future__ import annotations
 
 import logging
-import os
 import selectors
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgenode.steering.channel import MAX_DESCRIPTORS, Channel, Message
 from edgenode.steering.faults import GONE
-from edgenode.steering.occupancy import Register, columns_to_json
+from edgenode.steering.occupancy import columns_to_json
+from edgenode.steering.process import Process, Seat, is_stopped
 from edgenode.steering.report import FAILURES, RelayReport, add, forget, retire
+from edgenode.steering.rollout import Fault
 from edgenode.steering.table import Table
 from edgenode.steering.tabledelta import Delta
 
@@ -40,63 +38,25 @@ def restart_delay(early_ends: int) -> float:
     return _DELAYS[min(early_ends, len(_DELAYS) - 1)]
 
 
-_PACKAGES = str(Path(__file__).resolve().parents[2])
-"""Where this very edgenode is: it may be on no search path, as in a system extension."""
-
-
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a relay worker's connections are counted."""
+class Change:
+    """What a table changes of the one with the number `base`."""
 
-    register: Register
-    row: int
+    base: int
+    delta: Delta
 
 
-class Process:
-    """A relay worker's process, and our end of its channel. Raises OSError if it cannot start."""
+class Owner(Protocol):
+    """Who is told of a relay worker's process; `row` is its place."""
 
-    def __init__(self, limit: int, access_log: Path | None, seat: Seat, now: float) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            log = "-" if access_log is None else str(access_log)
-            shared, sources = seat.register.fd, seat.register.sources
-            arguments = [theirs.fileno(), os.getpid(), limit, log, shared, seat.row, sources]
-            try:
-                self._popen = subprocess.Popen(
-                    [sys.executable, "-m", "edgenode.steering.worker", *map(str, arguments)],
-                    stdin=subprocess.DEVNULL,
-                    cwd="/",  # `-m` looks there first
-                    env={**os.environ, "PYTHONPATH": _PACKAGES},
-                    pass_fds=(theirs.fileno(), shared, sources),
-                )
-            except OSError:
-                ours.close()
-                raise
-        self.pid = self._popen.pid
-        try:
-            self.pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            ours.close()
-            self._popen.kill()
-            self._popen.wait()
-            raise
-        self.channel = Channel(ours)
-        self.started = now
-        self.beat = now
-        self.told = 0  # the number of the last table that it was sent
-        self.applied = 0  # the number of the last table that it has confirmed
-        self.takes_deltas = False  # an older one would pass over them in silence
-        self.counters: dict[str, Any] = {}
-        self.ejections: list[dict[str, Any]] = []
+    def heard(self, row: int) -> None:
+        """A new process has spoken."""
 
-    def kill(self) -> None:
-        self._popen.kill()
+    def confirmed(self, row: int, number: int, now: float) -> None:
+        """It has applied a table, and has still answered then."""
 
-    def reap(self) -> int:
-        """Free what belongs to the ended process; return its status as `subprocess` gives it."""
-        os.close(self.pidfd)
-        self.channel.close()
-        return self._popen.wait()
+    def ended(self, row: int, process: Process, how: str, fault: Fault, now: float) -> None:
+        """It has ended; the next one is not started before this returns."""
 
 
 class Slot:
@@ -111,6 +71,7 @@ class Slot:
         limit: int,
         access_log: Path | None,
         seat: Seat,
+        owner: Owner,
         on_failures: Callable[[list[str]], None] = lambda targets: None,
     ) -> None:
         self.listeners: dict[str, socket.socket] = {}
@@ -119,6 +80,7 @@ class Slot:
         self._limit = limit
         self._access_log = access_log
         self._seat = seat
+        self._owner = owner
         self._on_failures = on_failures
         self._table: Table | None = None
         self._number = 0
@@ -142,32 +104,35 @@ class Slot:
             process.beat = min(now, process.beat + stalled)
         if self._start_at is not None and now >= self._start_at:
             self._start(now)
-        elif process is not None and now - process.beat > BEAT_TIMEOUT:
+        elif process and not process.dying and now - process.beat > BEAT_TIMEOUT:
             logger.warning(
                 "relay worker %d has not answered for %.1f s: it is killed and replaced",
                 process.pid,
                 now - process.beat,
             )
             self._mark(False)
+            process.silent = not is_stopped(process.pid)
             process.kill()
-            process.beat = now  # that it has ended is an event of its own
 
     def next_due(self) -> float:
         """When `tend` is needed next although no event came."""
         if self._start_at is not None:
             return self._start_at
-        return self.process.beat + BEAT_TIMEOUT + 0.01 if self.process else float("inf")
+        process = self.process
+        if process is None or process.dying:  # that it has ended is an event of its own
+            return float("inf")
+        return process.beat + BEAT_TIMEOUT + 0.01
 
     def apply(
         self,
         table: Table,
         number: int,
         opened: dict[str, socket.socket],
-        delta: Delta | None = None,
+        change: Change | None = None,
     ) -> None:
         """Hand over a table, and the listeners opened for it; `number` comes back as `applied`.
 
-        `delta`: what it changes of the table with the number before.
+        A process that has the table that a change starts from is told the change alone.
         """
         self._table, self._number = table, number
         self.listeners.update(opened)
@@ -177,7 +142,12 @@ class Slot:
         for listen in self.listeners.keys() - set(table.listen):
             self.listeners.pop(listen).close()
         if self.process is not None:
-            self._hand_over(list(opened), delta)
+            self._hand_over(list(opened), change)
+
+    def clear(self) -> None:
+        """There is no table that could be served: the next process waits for one."""
+        self._table = None
+        self._close_listeners()
 
     def reopen_log(self) -> None:
         """Let the process open its access log anew."""
@@ -188,11 +158,14 @@ class Slot:
         """Let the process accept no more, and end with its last connection or after `seconds`."""
         self._draining = True
         self._start_at = None
+        self._close_listeners()
+        if self.process is not None:
+            self._send({"type": "drain", "seconds": seconds})
+
+    def _close_listeners(self) -> None:
         for listener in self.listeners.values():
             listener.close()
         self.listeners.clear()
-        if self.process is not None:
-            self._send({"type": "drain", "seconds": seconds})
 
     def counters(self) -> dict[str, Any]:
         """Totals of all processes that were here, and what is live."""
@@ -218,7 +191,7 @@ class Slot:
         self._selector.register(process.channel, selectors.EVENT_READ, self._on_channel)
         self._hand_over(list(self.listeners))
 
-    def _hand_over(self, new: list[str], delta: Delta | None = None) -> None:
+    def _hand_over(self, new: list[str], change: Change | None = None) -> None:
         for at in range(0, len(new), MAX_DESCRIPTORS):
             some = new[at : at + MAX_DESCRIPTORS]
             descriptors = tuple(self.listeners[listen].fileno() for listen in some)
@@ -228,9 +201,9 @@ class Slot:
         if process is None or self._table is None:
             return
         before, process.told = process.told, number
-        if delta is not None and process.takes_deltas and before == number - 1:
+        if change is not None and process.takes_deltas and before == change.base:
             columns = columns_to_json(self._seat.register.fresh)
-            message = {"type": "delta", "number": number, "delta": delta, "columns": columns}
+            message = {"type": "delta", "number": number, "delta": change.delta, "columns": columns}
         else:
             columns = columns_to_json(self._seat.register.columns)
             table = self._table.to_json()
@@ -294,6 +267,13 @@ class Slot:
             if message["type"] == "applied":
                 process.applied = message["number"]
                 process.takes_deltas = message.get("deltas") is True
+                # Its answer shows that a whole round went well under the new table.
+                if message.get("pings") is True:
+                    self._send({"type": "ping", "number": process.applied})
+                else:  # it is of an older edgenode
+                    self._confirmed(process, process.applied, now)
+            elif message["type"] == "pong":
+                self._confirmed(process, message["number"], now)
             elif message["type"] == "whole":
                 self._hand_over([])
             elif message["type"] == FAILURES:
@@ -306,17 +286,26 @@ class Slot:
                 }
             process.beat = now
             self._mark(True)
+        if messages and not process.heard:
+            process.heard = True
+            self._owner.heard(self._seat.row)
         return True
+
+    def _confirmed(self, process: Process, number: int, now: float) -> None:
+        process.confirmed = number
+        if not process.dying:
+            self._owner.confirmed(self._seat.row, number, now)
 
     def _on_exit(self, events: int, now: float) -> None:
         process = self.process
         if process is None:
             return
+        process.dying = True
         self._read(process, now)  # its last report
         self._selector.unregister(process.pidfd)
         if process.channel.fileno() in self._selector.get_map():
             self._selector.unregister(process.channel)
-        status = process.reap()
+        ended = process.reap()
         self.process = None
         self._seat.register.clear(self._seat.row)
         self._retired = add(self._retired, retire(process.counters))
@@ -326,10 +315,13 @@ class Slot:
         self._early_ends = self._early_ends + 1 if now - process.started < _STEADY else 0
         delay = restart_delay(self._early_ends)
         self._start_at = now + delay
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         logger.warning(
-            "relay worker %d has ended %s: the next one starts in %.1f s", process.pid, how, delay
+            "relay worker %d has ended %s: the next one starts in %.1f s",
+            process.pid,
+            ended.how,
+            delay,
         )
+        self._owner.ended(self._seat.row, process, ended.how, ended.fault, now)
 
     def _mark(self, healthy: bool) -> None:
         if healthy != self._healthy:

@@ -35,6 +35,10 @@ _SAVE_PATIENCE = 2.0  # seconds that a slow disk gets at the end
 logger = logging.getLogger("edgenode.steering")
 
 
+Sent = tuple[Client, Table, int]
+"""Who has sent a table, and its number."""
+
+
 class Supervisor:
     """One thread, one loop. Raises SocketTaken and OSError when it cannot start."""
 
@@ -56,8 +60,9 @@ class Supervisor:
             self._selector, workers, max_connections, access_log, limit, self._on_failures
         )
         self._table_file = places.steering_table(state_dir)
-        self._last: tuple[Client, Table] | None = None  # whose table is in force
-        self._unconfirmed: list[tuple[Client, int, int]] = []  # client, revision, number
+        self._last: Sent | None = None
+        self._unconfirmed: list[Sent] = []
+        self._saved: Table | None = None
         self._stops = 0  # how many signals to stop have come
         self._hangups = 0
         self._woken, self._waker = socket.socketpair()
@@ -116,7 +121,8 @@ class Supervisor:
         try:
             table = tablefile.load(self._table_file)
             if table is not None:
-                self._fleet.apply(table)
+                self._saved = table
+                self._fleet.apply(table, trusted=True)
         except (TableError, OSError) as error:
             logger.error(
                 "cannot use the last table, %s: %s; waiting for control", self._table_file, error
@@ -165,25 +171,51 @@ class Supervisor:
     def _obey(self, client: Client, table: Table) -> None:
         """Raises TableError."""
         number = self._fleet.apply(table)
-        self._last = client, table
-        self._saver.save(table)
-        self._unconfirmed.append((client, table.revision, number))
+        self._last = client, table, number
+        self._unconfirmed.append(self._last)
 
     def _refuse(self, client: Client, revision: int | None, reason: str) -> None:
         logger.warning("table %s is refused: %s", revision, reason)
         self._control.send(client, {"type": "refused", "revision": revision, "reason": reason})
 
     def _confirm(self) -> None:
-        """Tell control of the tables that all relay workers obey."""
+        """Tell control of the tables that all relay workers obey, and of those that nobody does."""
+        self._take_back()
         waiting = []
-        for client, revision, number in self._unconfirmed:
+        for client, table, number in self._unconfirmed:
             if self._fleet.applied(number):
                 failed = self._fleet.listen_failures
-                message = {"type": "applied", "revision": revision, "failed": failed}
+                message = {"type": "applied", "revision": table.revision, "failed": failed}
                 self._control.send(client, {**message, "deltas": True})
             else:
-                waiting.append((client, revision, number))
+                waiting.append((client, table, number))
         self._unconfirmed = waiting
+        present = self._fleet.present
+        # Only now: what ends relay workers must not be what the next start begins with.
+        if present and present.table is not self._saved and self._fleet.applied(present.number):
+            self._saved = present.table
+            self._saver.save(present.table)
+
+    def _take_back(self) -> None:
+        """Tell control of tables that were set aside: what it changes next is no change of them."""
+        fleet, last, waiting = self._fleet, self._last, self._unconfirmed
+        refused, fleet.refused = dict(fleet.refused), []
+        wants_again, fleet.wants_again = fleet.wants_again, False
+        if not refused and not wants_again:
+            return
+        self._unconfirmed = [one for one in waiting if not wants_again and one[2] not in refused]
+        is_last = last is not None and last[2] in refused
+        if last is not None and is_last and last not in waiting:  # it was in force
+            waiting = [*waiting, last]
+            if (present := fleet.present) is not None:
+                self._unconfirmed.append((last[0], present.table, present.number))
+        for client, table, number in waiting:
+            if number in refused:
+                self._refuse(client, table.revision, refused[number])
+        if wants_again:
+            self._control.publish({"type": "whole"}, wanted=FAILURES)
+        if is_last or wants_again:
+            self._last = None
 
     def _on_failures(self, targets: list[str]) -> None:
         self._control.publish({"type": FAILURES, "targets": targets}, wanted=FAILURES)
@@ -196,6 +228,8 @@ class Supervisor:
             listen_failures=self._fleet.listen_failures,
             full=counters["full"],
             ejections=self._fleet.ejections(),
+            set_aside=self._fleet.set_aside,
+            set_aside_total=self._fleet.set_aside_total,
             **counters["totals"],
         )
         return {

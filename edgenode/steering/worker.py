@@ -185,6 +185,8 @@ class Worker:
                     self._send({"type": "whole"})
                 else:
                     self._apply(table, message)
+            case "ping":
+                self._send({"type": "pong", "number": message["number"]})
             case "reopen":
                 self._log.reopen()
             case "share":
@@ -212,7 +214,8 @@ class Worker:
         self._relay.apply(table, columns)
         if known is None or _names(known) != _names(table):
             self._report()  # so that reports know of the services from now on
-        self._send({"type": "applied", "number": message["number"], "deltas": True})
+        number = message["number"]
+        self._send({"type": "applied", "number": number, "deltas": True, "pings": True})
 
     def _tell_failures(self) -> None:
         """Each is evidence that the target is gone: whoever probes it need not wait."""

@@ -18,7 +18,9 @@ MAIN = """
 import sys
 from pathlib import Path
 from edgenode.steering.supervisor import main
-run, state, workers, log, drain = sys.argv[1:]
+run, state, workers, log, drain, *before = sys.argv[1:]
+for source in before:
+    exec(source)
 sys.exit(main(Path(run), Path(state), int(workers), 1000, Path(log), float(drain)))
 """
 
@@ -27,14 +29,20 @@ class Steering:
     """One that can be killed and started again in the same directories."""
 
     def __init__(
-        self, directory: Path, workers: int = 1, drain: float = 0.0, files: int | None = None
+        self,
+        directory: Path,
+        workers: int = 1,
+        drain: float = 0.0,
+        files: int | None = None,
+        before: str = "",
     ) -> None:
+        """`before`: what its process does first."""
         self.run_dir, self.state_dir = directory / "run", directory / "state"
         self.log = directory / "access.log"
         self.socket = steering_socket(self.run_dir)
         self.table = steering_table(self.state_dir)
         self._files = files  # the hard limit of open files
-        self._arguments = [str(workers), str(self.log), str(drain)]
+        self._arguments = [str(workers), str(self.log), str(drain), before]
         self._processes: list[subprocess.Popen[str]] = []
         for made in (self.socket, self.table):
             made.parent.mkdir(parents=True)

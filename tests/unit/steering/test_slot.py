@@ -16,7 +16,9 @@ from edgenode.steering import slot as slot_module
 from edgenode.steering.channel import Channel, Message
 from edgenode.steering.fleet import Fleet
 from edgenode.steering.occupancy import Register
-from edgenode.steering.slot import BEAT_TIMEOUT, Seat, Slot, restart_delay
+from edgenode.steering.process import Process, Seat
+from edgenode.steering.rollout import Fault
+from edgenode.steering.slot import BEAT_TIMEOUT, Change, Slot, restart_delay
 from edgenode.steering.table import Bind, Service, Table
 
 LISTEN = "192.0.2.1:80"
@@ -31,14 +33,32 @@ class FakeProcess:
         self.channel = Channel(ours)
         self.pid, self.pidfd = 1, os.eventfd(0)
         self.started = self.beat = now
-        self.told = self.applied = 0
+        self.told = self.applied = self.confirmed = 0
+        self.heard = self.silent = self.dying = False
         self.takes_deltas = False
         self.counters: dict[str, object] = {}
         self.ejections: list[dict[str, object]] = []
         self.kills = 0
 
     def kill(self) -> None:
+        self.dying = True
         self.kills += 1
+
+
+class Notes:
+    """What a slot's owner is told."""
+
+    def __init__(self) -> None:
+        self.of_tables: list[int] = []
+
+    def heard(self, row: int) -> None:
+        pass
+
+    def confirmed(self, row: int, number: int, now: float) -> None:
+        self.of_tables.append(number)
+
+    def ended(self, row: int, process: Process, how: str, fault: Fault, now: float) -> None:
+        pass
 
 
 @pytest.fixture
@@ -46,7 +66,7 @@ def slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
     """One that has started its process at 100 s."""
     monkeypatch.setattr(slot_module, "Process", FakeProcess)
     with selectors.DefaultSelector() as selector:
-        made = Slot(selector, 10, None, Seat(Register(1), 0))
+        made = Slot(selector, 10, None, Seat(Register(1), 0), Notes())
         made.tend(100.0)
         yield made
         fake = process(made)
@@ -83,6 +103,7 @@ def test_the_time_in_which_nobody_looked_does_not_count(slot: Slot) -> None:
     assert process(slot).kills == 0
     tend_until(slot, 162.0, 161.0 + BEAT_TIMEOUT)
     assert process(slot).kills == 1
+    assert slot.next_due() == float("inf")  # that it ends is an event of its own
 
 
 @pytest.mark.parametrize(("number", "kills"), [(errno.EMFILE, 1), (errno.EPIPE, 0)])
@@ -110,7 +131,7 @@ def test_a_change_alone_is_sent_to_who_takes_it(slot: Slot, takes: dict[str, boo
     slot.apply(TABLE, 1, {})
     theirs.send({"type": "applied", "number": 1, **takes})
     slot._on_channel(selectors.EVENT_READ, 101.0)
-    slot.apply(replace(TABLE, revision=2), 2, {}, {"base": 1})
+    slot.apply(replace(TABLE, revision=2), 2, {}, Change(1, {"base": 1}))
     kinds = [message["type"] for message, _ in theirs.receive() or ()]
     assert kinds == ["table", "delta" if takes else "table"]
 
