@@ -202,6 +202,14 @@ def _steering(status: Mapping[str, Any]) -> Iterator[Metric]:
         "log_dropped": "Lines that the access log could not take.",
     }.items():
         yield CounterMetricFamily(f"edgenode_steering_{key}", text, value=report.get(key, 0))
+    shortages = CounterMetricFamily(
+        "edgenode_steering_shortages",
+        "Times that the node itself had not enough of something for a connection.",
+        labels=["what"],
+    )
+    for what, count in report.get("shortages", {}).items():
+        shortages.add_metric([what], count)
+    yield shortages
     yield GaugeMetricFamily(
         "edgenode_steering_listen_failures",
         "Addresses that cannot be listened on.",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from edgenode.steering import sysio
+from edgenode.steering import shortage, sysio
 from edgenode.steering.connection import Route
 from edgenode.steering.counters import Counters
 from edgenode.steering.door import Door
 from edgenode.steering.faults import NO_ROOM
+from edgenode.steering.shortage import Shortage
 
 BURST = 64  # connections from one listener before others get their turn
 PAUSE = 0.1  # seconds until accept(2) is tried again when descriptors or memory ran out
@@ -113,6 +115,7 @@ class Acceptor:
         """Take a burst; True if the queue may hold more."""
         for _ in range(BURST):
             if self._room() <= 0:
+                self._counters.lacked(Shortage.CONNECTIONS)
                 self._pause(now)
                 return False
             try:
@@ -123,6 +126,7 @@ class Acceptor:
                 # Other errors are those of one connection that broke in the queue, see accept(2).
                 if error.errno in NO_ROOM:
                     self._counters.accept_errors += 1
+                    self._counters.lacked(shortage.named(errno.errorcode[error.errno]))
                     self._pause(now + PAUSE)
                     return False
                 continue

@@ -8,6 +8,7 @@ cdef class Side:
     cdef public Meter meter
     cdef public long long moved
     cdef public bytes held
+    cdef public long stuck
     cdef public long chunk
     cdef public bint watched
     cdef public bint watches_output
@@ -38,6 +39,8 @@ cdef class Connection:
     cdef public long attempts
     cdef public list errors
     cdef public object connected
+    cdef public object reset
+    cdef public double reset_at
     cdef public bint half_closed
     cdef public long long bytes_up
     cdef public long long bytes_down

@@ -14,6 +14,7 @@ from edgenode.steering.counters import Meter, ServiceCount
 from edgenode.steering.dial import Attempt, Dial
 from edgenode.steering.hello import Reader
 from edgenode.steering.table import Bind, Service
+from edgenode.steering.why import Why
 
 CHUNK = 16 * 1024
 
@@ -53,6 +54,7 @@ class Side:
         "moved",
         "peer_fd",
         "queued",
+        "stuck",
         "watched",
         "watches_output",
     )
@@ -72,6 +74,7 @@ class Side:
         self.meter = meter
         self.moved = 0  # bytes of this side that the other's kernel has taken
         self.held = b""  # bytes read here that the other side has not taken; at most one chunk
+        self.stuck = 0  # of these, what `Loop.stuck` counts
         self.chunk = CHUNK  # how much to read at once
         self.watched = watched  # registered with epoll
         self.watches_output = watches_output  # and for output too
@@ -117,6 +120,8 @@ class Connection:
         "number",
         "peer",
         "phase",
+        "reset",
+        "reset_at",
         "rival",
         "rival_fd",
         "route",
@@ -158,6 +163,8 @@ class Connection:
         self.attempts = 0
         self.errors: list[str] = []
         self.connected: float | None = None
+        self.reset: Why | None = None  # how it ends at `reset_at`: a side was reset after its end
+        self.reset_at = 0.0
         self.half_closed = False  # the end of one side has been passed on to the other
         self.bytes_up = 0  # filled in at the close
         self.bytes_down = 0

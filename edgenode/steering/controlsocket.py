@@ -17,6 +17,7 @@ _PIECE = 256 * 1024
 _LONGEST = 64 << 20  # bytes of a line; a table of 100,000 targets is a tenth of it
 _BEHIND = 1 << 20  # unread bytes from which on a client gets no reports
 _MOST_UNREAD = 8 << 20  # unread bytes from which on a client that wants more is dropped
+_MOST_CLIENTS = 128  # control, and tools that ask for the status
 _PATIENCE = 1.0
 _PAUSE = 1.0  # seconds until accept(2) is tried again when descriptors or memory ran out
 
@@ -182,6 +183,9 @@ class ControlSocket:
                 self._resume_at = now + _PAUSE
                 self._selector.unregister(self._server)
             return  # else it has left again
+        if len(self._clients) >= _MOST_CLIENTS:  # relay workers must find a descriptor left
+            connection.close()
+            return
         client = Client(connection)
         self._clients.add(client)
         self._selector.register(connection, selectors.EVENT_READ, self._callback(client))

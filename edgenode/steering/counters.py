@@ -7,6 +7,7 @@ from typing import Any
 
 from edgenode.steering.dial import TargetKey
 from edgenode.steering.report import surplus
+from edgenode.steering.shortage import Shortage
 from edgenode.steering.table import Table
 from edgenode.steering.why import Why
 
@@ -76,6 +77,11 @@ class Counters:
         """Those that have failed since somebody took note and cleared it."""
         self.target_live: dict[TargetKey, int] = {}
         self.accept_errors = 0
+        self.shortages: dict[Shortage, int] = {}
+
+    def lacked(self, shortage: Shortage) -> None:
+        """Count once more that this node itself had not enough."""
+        self.shortages[shortage] = self.shortages.get(shortage, 0) + 1
 
     def service(self, name: str) -> ServiceCount:
         return self.services.setdefault(name, ServiceCount())
@@ -121,8 +127,9 @@ class Counters:
         self.target_live[key] -= 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return "services", "figures", "full" and "targets" as they stand in a report."""
+        """Return all but `accept_errors`, as they stand in a report."""
         return {
+            "shortages": dict(self.shortages),
             "full": {name: one.full for name, one in self.services.items()},
             "figures": {
                 name: {"endings": dict(one.endings), "dialing": asdict(one.dialing)}

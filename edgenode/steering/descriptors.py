@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _KEPT = 256
 """For the log, channels, local probes, control's connections and the like."""
+
+
+RESERVE = 64
+"""Of them, what connections never get."""
+
+_reserved = False
 
 
 def raise_limit() -> int:
@@ -13,6 +21,31 @@ def raise_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def keep_reserve() -> None:
+    """From now on only `reserve` gives out the last descriptors."""
+    global _reserved
+    _reserved = True
+    _lower()
+
+
+@contextmanager
+def reserve() -> Iterator[None]:
+    """Open what must not fail for want of a descriptor, however many connections there are."""
+    if not _reserved:
+        yield
+        return
+    raise_limit()
+    try:
+        yield
+    finally:
+        _lower()
+
+
+def _lower() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard - RESERVE, hard // 2), hard))
 
 
 def most_addresses(limit: int, workers: int) -> int:

@@ -146,6 +146,11 @@ class Dial:
         self._memory.give(attempt.pool, attempt.at)
         self._memory.failed(attempt.pool, attempt.at, failure, attempt.started, now)
 
+    def unmade(self, attempt: Attempt) -> None:
+        """The attempt could not be made, by no fault of the target; its place is given back."""
+        self._refusals[attempt.region] = self._refusals.get(attempt.region, 0) + 1
+        self._memory.give(attempt.pool, attempt.at)
+
     def connected(self, attempt: Attempt, now: float) -> None:
         """The attempt has succeeded."""
         self._memory.connected(attempt.pool, attempt.at, attempt.started, now)

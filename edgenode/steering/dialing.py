@@ -10,15 +10,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from edgenode.steering import sysio, timeouts, upstream
+from edgenode.steering import shortage, sysio, timeouts, upstream
 from edgenode.steering.connection import Connection, Phase, Side
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt, Dial, Limits
-from edgenode.steering.faults import NO_ROOM, kind
+from edgenode.steering.faults import NO_PORT, NO_ROOM, kind
 from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow
 from edgenode.steering.introduction import Introduction
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
+from edgenode.steering.shortage import Shortage
 from edgenode.steering.why import Why
 
 _EARLY = 1e-6  # seconds: the timers' slots and times that were added differ by less
@@ -97,6 +98,7 @@ class Dialing:
         """Try targets until one is under way; end the connection if there is none left."""
         dial = connection.dial
         assert dial is not None
+        why = Why.NO_TARGET
         while (attempt := dial.next(self._loop.now)) is not None:
             connection.attempts += 1
             connection.attempt = attempt
@@ -105,11 +107,13 @@ class Dialing:
                 return
             if failed in NO_ROOM:  # another target would not help
                 connection.errors.append(errno.errorcode[failed])
+                why = Why.NO_ROOM
                 break
+            why = Why.NO_PORTS if failed == NO_PORT else Why.NO_TARGET
             self._note_failure(connection, connection.worker_fd, failed)
         connection.route.count.failed += 1
         connection.route.count.full += dial.full
-        self._end(connection, Why.FULL if dial.full else Why.NO_TARGET)
+        self._end(connection, Why.FULL if dial.full else why)
 
     def _race(self, connection: Connection, client: Side, late: Attempt) -> None:
         """Start a second attempt beside one that is late, if there may be one."""
@@ -129,6 +133,7 @@ class Dialing:
         failed = self._try(connection, client, rival)
         if failed in NO_ROOM:  # it is not to blame
             connection.errors.append(errno.errorcode[failed])
+            self._counters.lacked(shortage.named(errno.errorcode[failed]))
             self._give_up_rival(connection, rival)
         elif failed:
             self._note_failure(connection, connection.rival_fd, failed)
@@ -154,7 +159,14 @@ class Dialing:
         if connection.phase is Phase.DIALING:
             self._set_timer(connection)
         worker.watched = True
-        loop.epoll.register(fd, WATCH_BOTH if worker.watches_output else WATCH_INPUT)
+        try:
+            loop.epoll.register(fd, WATCH_BOTH if worker.watches_output else WATCH_INPUT)
+        except OSError as error:
+            failed = error.errno or errno.EIO
+            if connection.phase is Phase.DIALING:
+                return failed
+            connection.errors.append(errno.errorcode[failed])
+            self._end(connection, Why.NO_ROOM)
         return 0
 
     def _set_timer(self, connection: Connection) -> None:
@@ -240,8 +252,12 @@ class Dialing:
         assert attempt is not None
         name = errno.errorcode.get(failed, str(failed))
         connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
-        self._counters.attempt_failed(connection.route.count, attempt.key)
-        dial.failed(attempt, kind(failed), loop.now)  # its place is given back
+        if failed == NO_PORT:
+            self._counters.lacked(Shortage.PORTS)
+            dial.unmade(attempt)
+        else:
+            self._counters.attempt_failed(connection.route.count, attempt.key)
+            dial.failed(attempt, kind(failed), loop.now)  # its place is given back
         self._drop_rival(connection, reset=False)
 
     def _drop_rival(self, connection: Connection, reset: bool) -> None:

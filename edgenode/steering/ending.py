@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from edgenode.steering import upstream
+from edgenode.steering import shortage, sysio, upstream
 from edgenode.steering.accesslog import FLUSH_INTERVAL, AccessLog, describe
 from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import Connection, Phase
@@ -28,7 +28,8 @@ class Ending:
     def end(self, connection: Connection, why: Why) -> None:
         """Close both sides: in order if all has been passed on, else with RST.
 
-        A FIN would tell the peer that it has everything.
+        A FIN would tell the peer that it has everything. Where that is so, and the other side was
+        reset after its end, a RST must not take back what is still on its way.
         """
         if connection.phase is Phase.CLOSED:
             return
@@ -50,16 +51,25 @@ class Ending:
         if connection.source != OUTSIDE and connection.route.guard is not None:
             connection.route.guard.leave(connection.source)
         client = loop.sides.pop(connection.client_fd)
-        loop.closing.add(client.fd, reset)
+        loop.stuck -= client.stuck
         connection.bytes_up = client.moved
         if connection.worker_fd >= 0:
             worker = loop.sides.pop(connection.worker_fd)
-            loop.closing.add(worker.fd, reset)
+            loop.stuck -= worker.stuck
             connection.bytes_down = worker.moved
+            if why is Why.CLIENT_RESET and client.end_passed:
+                loop.closing.add(worker.fd, not sysio.unsent(worker.fd))
+            else:
+                loop.closing.add(worker.fd, reset)
+            if why is Why.WORKER_RESET and worker.end_passed:
+                reset = not sysio.unsent(client.fd)
         if connection.rival_fd >= 0:
             del loop.sides[connection.rival_fd]
             loop.closing.add(connection.rival_fd, reset=True)
+        loop.closing.add(client.fd, reset)
         count.ended(why)
+        if why is Why.NO_ROOM:
+            self._counters.lacked(shortage.named(connection.errors[-1]))
         if why is Why.LOCAL_PROBE:
             count.local_probes += 1
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 
 from edgenode.steering import sysio
@@ -79,7 +80,11 @@ class Entrance:
             self._end(connection, Why.TOO_MANY_PROBES)
         if connection.phase is not Phase.CLOSED:
             client.watched = True
-            loop.epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
+            try:
+                loop.epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
+            except OSError as error:  # the kernel has no memory left for it, see epoll_ctl(2)
+                connection.errors.append(errno.errorcode[error.errno or errno.EIO])
+                self._end(connection, Why.NO_ROOM)
 
     def on_event(self, client: Side, event: int) -> None:
         """An event of a user's side before the connection is live."""

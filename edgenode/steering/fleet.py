@@ -271,7 +271,7 @@ class Fleet:
 
     def counters(self) -> dict[str, Any]:
         """The sum of all relay workers' counters, the former ones' totals included."""
-        kinds = ("services", "figures", "full", "targets", "totals")
+        kinds = ("services", "figures", "full", "targets", "totals", "shortages")
         total: dict[str, Any] = {kind: {} for kind in kinds}
         for slot in self._slots:
             total = add(total, slot.counters())

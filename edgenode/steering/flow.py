@@ -2,7 +2,8 @@
 
 Epoll is edge-triggered: an event comes once, so each is acted upon until the kernel says "would
 block", or is remembered. Memory is bounded: a side is read only if all that was read from it
-before has been taken by the other.
+before has been taken by the other. A bulky one is read by large chunks; where many of those wait
+for slow readers, all are read by small ones until they wait no more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ WATCH_INPUT = INPUT | select.EPOLLRDHUP | select.EPOLLET
 WATCH_BOTH = WATCH_INPUT | OUTPUT
 
 BULK_CHUNK = 128 * 1024
+MOST_STUCK = 32 << 20  # bytes that may wait for slow readers before chunks are small
+LINGER = 0.5  # seconds that bytes get to arrive before the reset that follows them
 BUDGET = 256 * 1024  # bytes a side may move before the others get their turn
 
 
@@ -35,6 +38,7 @@ class Flow:
 
     def __init__(self, loop: Loop, end: Callable[[Connection, Why], None]) -> None:
         self.unfinished: list[Side] = []  # sides whose budget ran out; no event will come for them
+        self.most_stuck = MOST_STUCK
         self._loop = loop
         self._sides = loop.sides
         self._end = end
@@ -53,8 +57,8 @@ class Flow:
                     return
         if event & READABLE:
             if side.eof:
-                if event & ERROR:  # reset after its end: it can take nothing more
-                    self._end(side.connection, _reset_by(side))
+                if event & ERROR:
+                    self._reset_after_its_end(side)
             elif not side.held and not side.queued:  # else `pump` goes on by itself, see there
                 self.pump(side)
 
@@ -74,8 +78,13 @@ class Flow:
         peer = self._sides[side.peer_fd]
         if peer.broken or side.end_passed:
             return
+        loop = self._loop
+        if side.stuck:
+            loop.stuck -= side.stuck
+            side.stuck = 0
         moved = 0
         fresh = 0  # bytes of the last read, 0 if what is held is older
+        wanted = CHUNK
         while True:
             # Reading and writing must not share a `try`: bytes would be sent twice.
             if side.held:
@@ -86,25 +95,25 @@ class Flow:
                     write = sysio.write_more if more else sysio.write
                     size = write(peer.fd, side.held)
                 except BlockingIOError:
-                    self.watch_output(peer)
+                    self._wait_for(peer, side)
                     return
                 except OSError:
                     self._write_failed(side, peer)
                     return
                 side.moved += size
                 side.meter.bytes += size
-                side.connection.active = self._loop.now
+                side.connection.active = loop.now
                 moved += size
                 if size < len(side.held):
                     side.held = side.held[size:]
-                    self.watch_output(peer)
+                    self._wait_for(peer, side)
                     return
                 side.held = b""
                 # A read that was not filled took all there was; what comes later is a new event.
-                if 0 < fresh < side.chunk and not side.ended and not side.broken:
+                if 0 < fresh < wanted and not side.ended and not side.broken:
                     side.chunk = CHUNK
                     return
-                if fresh == side.chunk:
+                if fresh == wanted:
                     side.chunk = BULK_CHUNK
             if side.eof:
                 self._pass_end(side, peer)
@@ -115,7 +124,8 @@ class Flow:
                     self.unfinished.append(side)
                 return
             try:
-                side.held = sysio.read(side.fd, side.chunk)
+                wanted = side.chunk if loop.stuck < self.most_stuck else CHUNK
+                side.held = sysio.read(side.fd, wanted)
             except BlockingIOError:
                 if side.broken:
                     self._end(side.connection, _reset_by(side))
@@ -125,6 +135,12 @@ class Flow:
                 return
             fresh = len(side.held)
             side.eof = fresh == 0
+
+    def _wait_for(self, peer: Side, side: Side) -> None:
+        """What the side holds waits until its peer can take it."""
+        side.stuck = len(side.held)
+        self._loop.stuck += side.stuck
+        self.watch_output(peer)
 
     def watch_output(self, side: Side) -> None:
         """From now on have events when the side can take bytes again (never undone)."""
@@ -138,7 +154,7 @@ class Flow:
             self._end(side.connection, _reset_by(side))
             return
         if peer.end_passed:
-            self._end(side.connection, Why.CLOSED)
+            self._end(side.connection, side.connection.reset or Why.CLOSED)
             return
         try:
             sysio.end_writing(peer.fd)
@@ -146,7 +162,20 @@ class Flow:
             self._write_failed(side, peer)
             return
         side.end_passed = True
-        self._half_closed(side.connection)
+        if side.failed:  # both came before either was looked at
+            self._reset_after_its_end(side)
+        else:
+            self._half_closed(side.connection)
+
+    def _reset_after_its_end(self, side: Side) -> None:
+        """It can take nothing more. Its peer is told so, but not before it has what came before."""
+        connection, peer = side.connection, self._sides[side.peer_fd]
+        if sysio.unsent(peer.fd) and connection.reset is None:
+            connection.reset = _reset_by(side)
+            connection.reset_at = self._loop.now + LINGER
+            timeouts.watch(self._loop.timers, connection)
+        else:
+            self._end(connection, _reset_by(side))
 
     def _half_closed(self, connection: Connection) -> None:
         """One side has ended: from now on nothing need move for this long until it is over."""

@@ -11,6 +11,9 @@ from edgenode.steering.table import split_endpoint
 
 BACKLOG = 4096
 
+# A user who vanished without a word is noticed after 5 minutes, however long the idle timeout is.
+_KEEPALIVE_AFTER, _KEEPALIVE_EACH, _KEEPALIVES = 150, 30, 5  # seconds, seconds, probes
+
 _IPV6_FREEBIND = 78  # linux/in6.h; not in Python's socket module
 _IP_FREEBIND = 15  # linux/in.h
 
@@ -47,7 +50,12 @@ def _open(listen: str) -> socket.socket:
             listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         else:
             listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited when accepted
+        # What is accepted inherits these, without a system call.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_AFTER)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_EACH)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVES)
         listener.bind((str(address), port))
         listener.listen(BACKLOG)
         listener.setblocking(False)

@@ -11,6 +11,8 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
+from edgenode.steering import descriptors
+
 LIMIT = 1 << 20
 """Bytes kept for a reader or a disk that is slow; lines beyond are dropped and counted."""
 
@@ -204,7 +206,8 @@ class FileSink:
 
 def _open(path: Path) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-    return os.open(path, flags, 0o640)
+    with descriptors.reserve():
+        return os.open(path, flags, 0o640)
 
 
 def _is_file(fd: int) -> bool:

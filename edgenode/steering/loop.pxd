@@ -20,4 +20,5 @@ cdef class Loop:
     cdef public Timers timers
     cdef public Closing closing
     cdef public long live
+    cdef public long long stuck
     cdef public long waiting

@@ -69,5 +69,7 @@ class Loop:
         self.closing = Closing()
         self.live = 0
         """Connections that there are."""
+        self.stuck = 0
+        """Bytes that live sides hold since their peers take no more."""
         self.waiting = 0
         """Those of them from this node itself that have not sent a byte yet."""

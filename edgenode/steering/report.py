@@ -115,6 +115,7 @@ class Report:
     `services`, in which a control that was not upgraded yet takes nothing that it does not know.
     `set_aside`: the last table that was at fault, until another is in force; `set_aside_total`
     counts them.
+    `shortages`: how often the node itself had not enough of something, see `shortage`.
     """
 
     at: float
@@ -129,6 +130,7 @@ class Report:
     figures: Mapping[str, ServiceFigures] = field(default_factory=dict)
     set_aside: SetAsideReport | None = None
     set_aside_total: int = 0
+    shortages: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -162,6 +164,7 @@ class Report:
             figures=figures_from_json(value.get("figures", {})),
             set_aside=SetAsideReport(**one) if (one := value.get("set_aside")) else None,
             set_aside_total=value.get("set_aside_total", 0),
+            shortages=value.get("shortages", {}),
         )
 
 

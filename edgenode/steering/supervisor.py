@@ -24,6 +24,7 @@ from edgenode.steering.checked import shown
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
 from edgenode.steering.fleet import Fleet
 from edgenode.steering.report import FAILURES, Report
+from edgenode.steering.shortage import Teller
 from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import BaseError, patch
 from edgenode.steering.tablesaver import TableSaver
@@ -70,6 +71,7 @@ class Supervisor:
         self._waker.setblocking(False)
         self._saver = TableSaver(self._table_file)
         self._report_at = 0.0
+        self._shortages = Teller()
 
     def run(self, drain: float) -> None:
         """Serve until SIGTERM or SIGINT; live connections then get up to `drain` seconds.
@@ -87,7 +89,10 @@ class Supervisor:
             self._control.tend(now)
             if now >= self._report_at:
                 self._report_at = now + _REPORT_INTERVAL
-                self._control.publish(self._report())
+                report = self._report()
+                self._control.publish(report)
+                for sentence in self._shortages.tell(report["shortages"], now):
+                    logger.warning("%s", sentence)
             due = (self._report_at, self._fleet.next_due(), self._control.next_due())
             now = self._step(min(due))
         self._notifier.stopping()
@@ -230,6 +235,7 @@ class Supervisor:
             ejections=self._fleet.ejections(),
             set_aside=self._fleet.set_aside,
             set_aside_total=self._fleet.set_aside_total,
+            shortages=counters["shortages"],
             **counters["totals"],
         )
         return {

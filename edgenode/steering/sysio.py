@@ -6,9 +6,11 @@ it would wait, and never blocks.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
+import termios
 from socket import (
     AF_INET,
     AF_INET6,
@@ -99,6 +101,13 @@ def write_more(fd: int, data: bytes) -> int:
 def end_writing(fd: int) -> None:
     """Send FIN after what has been written."""
     _socket(fd).shutdown(SHUT_WR)
+
+
+def unsent(fd: int) -> bool:
+    """Whether the other end has not confirmed yet all bytes before our FIN (SIOCOUTQ, tcp(7))."""
+    size: int
+    (size,) = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))
+    return size > 1  # the FIN counts as one
 
 
 def close(fd: int) -> None:

@@ -23,6 +23,8 @@ def watch(timers: Timers, connection: Connection) -> None:
     lifetime = service.protection.lifetime
     if lifetime and connection.started + lifetime < due:
         due, slack = connection.started + lifetime, lifetime * _SLACK
+    if connection.reset is not None and connection.reset_at < due:
+        due, slack = connection.reset_at, 0.0
     timers.set(connection.number, due, slack)
 
 
@@ -31,6 +33,8 @@ def over(connection: Connection, now: float) -> Why | None:
     service = connection.route.service
     protection = service.protection
     quiet = now - connection.active
+    if connection.reset is not None and now >= connection.reset_at:
+        return connection.reset
     if protection.lifetime and now - connection.started >= protection.lifetime:
         return Why.LIFETIME
     if connection.half_closed and quiet >= protection.half_closed_timeout > 0.0:

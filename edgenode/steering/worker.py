@@ -160,7 +160,8 @@ class Worker:
 
     def _on_channel(self) -> None:
         try:
-            messages = self._channel.receive()
+            with descriptors.reserve():  # listeners come this way
+                messages = self._channel.receive()
         except OSError:
             messages = None
         if messages is None:
@@ -264,6 +265,7 @@ def main(arguments: list[str]) -> int:
     if not parent.end_with(supervisor):
         return 1
     limit = min(limit, descriptors.most_connections(descriptors.raise_limit()))
+    descriptors.keep_reserve()
     log = AccessLog(None if path == "-" else Path(path))
     shared = [int(argument) for argument in arguments[4:7]]
     occupancy = Occupancy.shared(*shared[:2]) if shared else None

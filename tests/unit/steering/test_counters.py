@@ -29,7 +29,8 @@ def test_a_service_is_forgotten_with_its_last_connection() -> None:
     assert list(counters.services) == ["web"]
     web.live = 0
     counters.forget(table("dns"))
-    assert counters.to_json() == {"services": {}, "figures": {}, "full": {}, "targets": {}}
+    keys = ("services", "figures", "full", "targets", "shortages")
+    assert counters.to_json() == {key: {} for key in keys}
 
 
 def test_targets_and_regions_are_forgotten_once_they_are_many() -> None:
