@@ -9,9 +9,11 @@ from edgenode.steering.proxyprotocol import (
     ALPN,
     AUTHORITY,
     UNIQUE_ID,
+    UNSUMMED,
     encode,
     encode_v1,
     field,
+    summed,
 )
 
 
@@ -31,12 +33,18 @@ class Introduction:
         if not service.proxy_tlvs:
             return encode(connection.client, connection.local)
         told, fields = service.proxy_tlvs, b""
-        if "authority" in told and connection.sni:
-            fields += field(AUTHORITY, connection.sni.encode())
         if "alpn" in told and connection.alpn:
             fields += field(ALPN, connection.alpn.encode())
+        if "authority" in told and connection.sni:
+            fields += field(AUTHORITY, connection.sni.encode())
+        before = len(fields)
+        if "crc32c" in told:
+            fields += UNSUMMED
         if "unique-id" in told:
             if not connection.unique_id:  # else a proxy in front has given one
                 connection.unique_id = f"{self._run}-{connection.number:x}"
             fields += field(UNIQUE_ID, connection.unique_id.encode("latin-1"))
-        return encode(connection.client, connection.local, fields, "crc32c" in told)
+        header = encode(connection.client, connection.local, fields)
+        if "crc32c" in told:
+            return summed(header, len(header) - len(fields) + before)
+        return header

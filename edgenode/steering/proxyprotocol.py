@@ -60,18 +60,14 @@ class Header:
     unique_id: str = ""
 
 
-def encode(
-    source: Endpoint, destination: Endpoint, fields: bytes = b"", checksum: bool = False
-) -> bytes:
+def encode(source: Endpoint, destination: Endpoint, fields: bytes = b"") -> bytes:
     """Return the header, version 2, for a TCP connection; both addresses of one family.
 
     `fields`: additional ones, each made by `field`. Raises OSError if an address is none, and
     OverflowError if a port does not fit.
     """
     family, kind = (AF_INET6, _TCP6) if ":" in source[0] else (AF_INET, _TCP4)
-    if checksum:
-        fields += field(CRC32C, bytes(_CHECKSUM))
-    header = b"".join(
+    return b"".join(
         (
             SIGNATURE,
             bytes((_PROXY, kind)),
@@ -83,14 +79,25 @@ def encode(
             fields,
         )
     )
-    if checksum:
-        header = header[:-_CHECKSUM] + crc32c(header).to_bytes(_CHECKSUM, "big")
-    return header
 
 
 def field(kind: int, value: bytes) -> bytes:
-    """An additional field (TLV) of a header, version 2."""
+    """An additional field (TLV) of a header, version 2.
+
+    Those of a header are best in ascending order: there are receivers that want it so.
+    """
     return bytes((kind,)) + len(value).to_bytes(2, "big") + value
+
+
+UNSUMMED = field(CRC32C, bytes(_CHECKSUM))
+"""In the place of the checksum, until it is known."""
+
+
+def summed(header: bytes, at: int) -> bytes:
+    """The header with its checksum, `at` which UNSUMMED stands in it."""
+    value = at + _FIELD
+    checksum = crc32c(header).to_bytes(_CHECKSUM, "big")
+    return header[:value] + checksum + header[value + _CHECKSUM :]
 
 
 def encode_v1(source: Endpoint, destination: Endpoint) -> bytes:

@@ -21,11 +21,13 @@ from edgenode.steering.proxyprotocol import (
     ALPN,
     AUTHORITY,
     UNIQUE_ID,
+    UNSUMMED,
     Endpoint,
     Header,
     encode,
     encode_v1,
     field,
+    summed,
 )
 from edgenode.steering.table import Service
 from tests.unit.steering.hellos import hello
@@ -41,7 +43,7 @@ from tests.unit.steering.running import (
 
 SOURCE: Endpoint = ("198.51.100.7", 4711)
 THERE: Endpoint = ("203.0.113.1", 443)
-V1, V2 = encode_v1(SOURCE, THERE), encode(SOURCE, THERE, checksum=True)
+V1, V2 = encode_v1(SOURCE, THERE), summed(encode(SOURCE, THERE, UNSUMMED), 28)
 PROXIES = ("127.0.0.2/32",)
 
 

@@ -1,0 +1,244 @@
+"""Sessions of real protocols go through, while one table follows the other."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
+from tests.lab.steering.daemons import postgresql, redis
+from tests.unit.steering.process import Address, Control, Steering
+from tests.unit.steering.running import PATIENCE, USER, read_exactly
+
+SOAK = float(os.environ.get("EDGENODE_SOAK", "180"))
+"""Seconds of each slow test."""
+
+
+@pytest.fixture
+def addresses() -> Iterator[tuple[Address, Address]]:
+    """Steering's, and the server's."""
+    made = Address(), Address()
+    yield made
+    for one in made:
+        one.close()
+
+
+class Tables:
+    """Tables that differ each time: order, weights, who is there; the server is always there."""
+
+    def __init__(self, steering: Steering, edge: Address, server: Address) -> None:
+        self.revision = 0
+        self._edge = edge
+        self._server = server
+        self._control = steering.control()
+
+    def publish(self) -> None:
+        self.revision += 1
+        assert self._control.publish(self._table())["type"] == "applied"
+
+    def _table(self) -> Table:
+        number, server = self.revision, self._server
+        near = RegionTargets("near", (Target("a", server.host, server.port, 1 + number % 3),))
+        other = Target(f"b{number % 2}", server.host, server.port)
+        far = RegionTargets("far", (replace(other, worker="c"), other))
+        regions = (near, far) if number % 2 else (far, near)[: 1 + number % 3]
+        service = Service("db", (str(self._edge),), "none", 2.0, 60.0 + number % 5, regions)
+        # Another comes and goes beside it, at the same address.
+        tls = replace(service, name="tls", sni=("db.example",))
+        services = (service, tls) if number % 4 else (service,)
+        return Table(number, "lon1", Bind(), services)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Ten a second, until the end."""
+        over, errors = threading.Event(), list[BaseException]()
+
+        def change() -> None:
+            try:
+                while not over.wait(0.1):
+                    self.publish()
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(PATIENCE)
+        assert errors == []
+        assert self.revision > 3
+
+    def report(self) -> dict[str, object]:
+        found: dict[str, object] = self._control.report()["services"]["db"]
+        return found
+
+    def close(self) -> None:
+        Control.__exit__(self._control)
+
+
+@pytest.fixture
+def tables(steering: Steering, addresses: tuple[Address, Address]) -> Iterator[Tables]:
+    made = Tables(steering, *addresses)
+    made.publish()
+    yield made
+    made.close()
+
+
+def run_postgresql(edge: Address, server: Address, tables: Tables, seconds: float) -> None:
+    with postgresql(server) as programs:
+        where = ["-h", edge.host, "-p", str(edge.port), "-U", "postgres"]
+
+        def call(*command: str, text: str | None = None) -> str:
+            done = subprocess.run(
+                command,
+                input=text,
+                capture_output=True,
+                text=True,
+                timeout=seconds + 60,
+                env={**os.environ, "PGSSLMODE": "require"},  # by an SSLRequest
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        def bench(*options: str) -> None:
+            said = call(f"{programs}/pgbench", *where, *options, "postgres")
+            failed = re.search(r"number of failed transactions: (\d+)", said)
+            assert failed is not None, said
+            assert failed[1] == "0", said
+            assert re.search(r"number of transactions actually processed: [1-9]", said), said
+
+        session = subprocess.Popen(
+            ["psql", *where, "-qtA", "postgres"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PGSSLMODE": "require"},
+        )
+        assert session.stdin is not None
+        assert session.stdout is not None
+
+        def ask(question: str) -> str:
+            assert session.stdin is not None
+            assert session.stdout is not None
+            session.stdin.write(f"{question};\n")
+            session.stdin.flush()
+            return session.stdout.readline().strip()
+
+        with session:
+            backend = ask("SELECT pg_backend_pid()")
+            assert ask("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == "t"
+            with tables.changing():
+                call(f"{programs}/pgbench", *where, "-i", "-q", "-s", "1", "postgres")
+                bench("-n", "-c", "4", "-T", f"{max(1, int(seconds / 2))}")
+                # A new connection for each transaction.
+                bench("-n", "-C", "-c", "2", "-T", f"{max(1, int(seconds / 2))}")
+                digest = ask("SELECT md5(string_agg(aid::text || filler, '' ORDER BY aid)) FROM"
+                             " pgbench_accounts")  # fmt: skip
+                rows = call("psql", *where, "-c", "COPY pgbench_accounts TO STDOUT", "postgres")
+                copied = "CREATE TABLE copied (LIKE pgbench_accounts); COPY copied FROM STDIN;\n"
+                call("psql", *where, "-q", "postgres", text=copied + rows + "\\.\n")
+            assert (
+                ask("SELECT md5(string_agg(aid::text || filler, '' ORDER BY aid)) FROM copied")
+                == digest
+            )
+            assert ask("SELECT pg_backend_pid()") == backend
+            session.stdin.close()
+            assert session.wait(PATIENCE) == 0
+
+
+def run_redis(
+    directory: Path, edge: Address, server: Address, tables: Tables, seconds: float
+) -> None:
+    with redis(directory, server):
+        reader, writer = connect(edge), connect(edge)
+        with reader, writer, tables.changing():
+            reader.sendall(b"SUBSCRIBE news\r\n")
+            assert line(reader) == b"*3"
+            read_exactly(reader, len(b"$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"))
+            value = os.urandom(1 << 20)
+            writer.sendall(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%b\r\n" % (len(value), value))
+            assert line(writer) == b"+OK"
+            number, until = 0, time.monotonic() + seconds / 2
+            while time.monotonic() < until or number < 20:
+                number += 1
+                writer.sendall(b"PUBLISH news %d\r\n" % number)
+                assert line(writer) == b":1"
+                told = b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$%d\r\n%d\r\n"
+                wanted = told % (len(str(number)), number)
+                assert read_exactly(reader, len(wanted)) == wanted
+            command = ["redis-benchmark", "-h", edge.host, "-p", str(edge.port), "-q", "-c", "20"]
+            requests = ["-n", f"{int(2000 * seconds)}", "-t", "set,get", "-d", "1000"]
+            done = subprocess.run(
+                [*command, *requests], capture_output=True, text=True, timeout=seconds * 10 + 60
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "Error" not in done.stdout + done.stderr
+            writer.sendall(b"GET k\r\n")
+            assert line(writer) == b"$%d" % len(value)
+            assert read_exactly(writer, len(value) + 2) == value + b"\r\n"
+            # It ends its sending, and still gets what it has asked for.
+            writer.sendall(b"GET k\r\n")
+            writer.shutdown(socket.SHUT_WR)
+            assert line(writer) == b"$%d" % len(value)
+            assert read_exactly(writer, len(value) + 2) == value + b"\r\n"
+            assert writer.recv(1) == b""
+
+
+def connect(edge: Address) -> socket.socket:
+    made = socket.create_connection((edge.host, edge.port), PATIENCE, (USER, 0))
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def line(connection: socket.socket) -> bytes:
+    found = b""
+    while not found.endswith(b"\r\n"):
+        found += read_exactly(connection, 1)
+    return found[:-2]
+
+
+Run = Callable[[float], None]
+
+
+@pytest.fixture
+def postgres_session(addresses: tuple[Address, Address], tables: Tables) -> Run:
+    return lambda seconds: run_postgresql(*addresses, tables, seconds)
+
+
+@pytest.fixture
+def redis_session(tmp_path: Path, addresses: tuple[Address, Address], tables: Tables) -> Run:
+    return lambda seconds: run_redis(tmp_path, *addresses, tables, seconds)
+
+
+def test_postgresql(postgres_session: Run) -> None:
+    """pgbench and psql, by TLS that the server and not steering answers to."""
+    postgres_session(2.0)
+
+
+def test_redis(redis_session: Run) -> None:
+    """Two sessions that stay, many that are busy."""
+    redis_session(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(int(SOAK * 5 + 300))
+def test_postgresql_for_minutes(postgres_session: Run) -> None:
+    postgres_session(SOAK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(int(SOAK * 5 + 300))
+def test_redis_for_minutes(redis_session: Run) -> None:
+    redis_session(SOAK)
