@@ -84,7 +84,7 @@ def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose
         loaded.node.state_dir,
         loaded.steering.workers,
         loaded.steering.max_connections,
-        loaded.steering.access_log,
+        loaded.steering.access_log.file,
     )
     logs.flush()  # why it could not start, above all
     raise typer.Exit(status)

@@ -50,7 +50,7 @@ _RELAYS = "takes effect when edgenode-steering is restarted"
 ELSEWHERE: Mapping[str, str] = {
     "steering.workers": _RELAYS,
     "steering.max_connections": _RELAYS,
-    "steering.access_log": _RELAYS,
+    "steering.access_log.file": _RELAYS,
     "firewall": "takes effect by `edgenode firewall apply`",
 }
 """What control does not read."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from edgenode import places
 from edgenode.config.checks import Check, Hook
@@ -323,12 +323,27 @@ class Dialing(Section):
     """… and so many a second besides, in each relay worker."""
 
 
+class AccessLog(Section):
+    """A JSON line a connection."""
+
+    file: FilePath | None = None
+    """Absent: standard error."""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of the ordinary connections that have a line; those that fail all have one."""
+    long_after: Duration = 600.0
+    """Seconds after which a connection that lives has a line, again and again; 0: never."""
+
+
+def _access_log(value: object) -> object:
+    """The short form is the file alone."""
+    return {"file": value} if isinstance(value, str) else value
+
+
 class Steering(Section):
     workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Relay workers; 0: one per core."""
     max_connections: Connections = 100_000
-    access_log: FilePath | None = None
-    """A JSON line per connection; absent: standard error."""
+    access_log: Annotated[AccessLog, BeforeValidator(_access_log)] = AccessLog()
     outliers: Outliers = Outliers()
     dialing: Dialing = Dialing()
 

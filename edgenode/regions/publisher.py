@@ -82,6 +82,7 @@ class Publisher:
             services=services,
             outliers=self._registry.outliers,
             dialing=self._registry.dialing,
+            logging=self._registry.logging,
         )
         self._published_at = now
         return self._last
@@ -106,8 +107,8 @@ class Publisher:
             served = all(service.regions for service in services)
             return known or served or now >= self._settled_at
         last, registry = self._last, self._registry
-        head = (registry.node, registry.bind, registry.outliers, registry.dialing)
-        if (last.node, last.bind, last.outliers, last.dialing) != head:
+        head = (registry.node, registry.bind, registry.outliers, registry.dialing, registry.logging)
+        if (last.node, last.bind, last.outliers, last.dialing, last.logging) != head:
             return True
         if last.services == services:
             return False

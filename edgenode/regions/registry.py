@@ -74,6 +74,7 @@ class Registry:
     targets: tuple[Target, ...]
     outliers: table.Outliers = table.DEFAULT_OUTLIERS
     dialing: table.Dialing = table.DEFAULT_DIALING
+    logging: table.Logging = table.DEFAULT_LOGGING
 
     def of_worker(self, name: str) -> tuple[TargetKey, ...]:
         """The targets of a worker ("region/worker"); none if it is not known."""
@@ -163,7 +164,10 @@ def from_config(config: Config, bind: table.Bind) -> Registry:
     }
     outliers = table.Outliers(**config.steering.outliers.model_dump())
     dialing = table.Dialing(**config.steering.dialing.model_dump())
-    return Registry(config.node.name, bind, config.services, regions, targets, outliers, dialing)
+    log = config.steering.access_log
+    logging = table.Logging(log.sample, log.long_after)
+    services = config.services
+    return Registry(config.node.name, bind, services, regions, targets, outliers, dialing, logging)
 
 
 def _usable(worker: schema.Worker, bind: table.Bind) -> Address | None:

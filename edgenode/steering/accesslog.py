@@ -58,12 +58,12 @@ class AccessLog:
         self._sink.close()
 
 
-def describe(connection: Connection, why: Why, now: float, wall: float) -> dict[str, Any]:
-    """The line of a connection that has ended; `wall` added to `now` is Unix time."""
-    attempt, connected, started = connection.attempt, connection.connected, connection.started
+def describe(connection: Connection, why: Why | None, now: float, wall: float) -> dict[str, Any]:
+    """The line of a connection; `wall` added to `now` is Unix time, `why` None while it lives."""
+    attempt, connected = connection.attempt, connection.connected
     if connected is None:
         attempt = None
-    return {
+    line = {
         "at": round(wall + now, 3),
         "client": _text(connection.client),
         "local": _text(connection.local),
@@ -72,12 +72,22 @@ def describe(connection: Connection, why: Why, now: float, wall: float) -> dict[
         "worker": attempt.target.worker if attempt else None,
         "attempts": connection.attempts,
         "errors": connection.errors,
-        "connect_ms": None if connected is None else round((connected - started) * 1e3, 1),
+        "connect_ms": None if connected is None else _ms(connected - connection.dialed),
         "up": connection.bytes_up,
         "down": connection.bytes_down,
-        "duration_ms": round((now - started) * 1e3, 1),
+        "duration_ms": _ms(now - connection.started),
         "why": why,
     }
+    if connection.retransmits >= 0:
+        line["rtt_ms"] = _ms(connection.rtt / 1e6) if connection.rtt else None
+        line["retransmits"] = connection.retransmits
+    if why is None:
+        line["event"] = "live"
+    return line
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 1)
 
 
 def _text(endpoint: tuple[str, int]) -> str:

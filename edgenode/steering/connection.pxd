@@ -31,6 +31,7 @@ cdef class Connection:
     cdef public object phase
     cdef public object source
     cdef public int worker_fd
+    cdef public double dialed
     cdef public long header_size
     cdef public object dial
     cdef public object attempt
@@ -49,3 +50,5 @@ cdef class Connection:
     cdef public str alpn
     cdef public str unique_id
     cdef public object awaited
+    cdef public long rtt
+    cdef public long retransmits

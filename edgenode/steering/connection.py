@@ -113,6 +113,7 @@ class Connection:
         "client_fd",
         "connected",
         "dial",
+        "dialed",
         "errors",
         "half_closed",
         "header_size",
@@ -122,9 +123,11 @@ class Connection:
         "phase",
         "reset",
         "reset_at",
+        "retransmits",
         "rival",
         "rival_fd",
         "route",
+        "rtt",
         "sni",
         "source",
         "started",
@@ -155,6 +158,7 @@ class Connection:
         self.phase = phase
         self.source = source  # whom its place is counted for, see `admission`
         self.worker_fd = worker_fd
+        self.dialed = started  # when the first attempt was made
         self.header_size = 0  # of the PROXY protocol header in front of the client's bytes
         self.dial: Dial | None = None
         self.attempt: Attempt | None = None
@@ -166,10 +170,12 @@ class Connection:
         self.reset: Why | None = None  # how it ends at `reset_at`: a side was reset after its end
         self.reset_at = 0.0
         self.half_closed = False  # the end of one side has been passed on to the other
-        self.bytes_up = 0  # filled in at the close
+        self.bytes_up = 0  # filled in for its line in the log
         self.bytes_down = 0
         self.peer: tuple[str, int] | None = None  # the proxy's that has said who the client is
         self.sni = ""
         self.alpn = ""  # of the protocols offered the one it was routed by, or the first
         self.unique_id = ""  # Latin-1 for bytes
         self.awaited: Awaited | None = None  # until it is known whose user it is
+        self.rtt = 0  # to the user, in microseconds, as the kernel says at the end; 0: not known
+        self.retransmits = -1  # segments to the user sent again, likewise; -1: not asked

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgenode.steering.dial import TargetKey
+from edgenode.steering.histogram import Histogram
+from edgenode.steering.outliers import Failure
 from edgenode.steering.report import surplus
 from edgenode.steering.shortage import Shortage
 from edgenode.steering.table import Table
@@ -23,11 +25,29 @@ class Meter:
 
 @dataclass(slots=True)
 class RegionCount:
-    """`failures` are attempts, not connections."""
+    """`failures` are attempts, not connections; `reasons` says how they failed.
+
+    `connect`: seconds from the first attempt, whoever it was with, until this region answered.
+    """
 
     connections: int = 0
     failures: int = 0
     live: int = 0
+    up: Meter = field(default_factory=Meter)
+    down: Meter = field(default_factory=Meter)
+    reasons: dict[Failure, int] = field(default_factory=dict)
+    connect: Histogram = field(default_factory=Histogram)
+
+    def failed(self, failure: Failure) -> None:
+        self.reasons[failure] = self.reasons.get(failure, 0) + 1
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "bytes_up": self.up.bytes,
+            "bytes_down": self.down.bytes,
+            "reasons": dict(self.reasons),
+            "connect": self.connect.to_json(),
+        }
 
 
 @dataclass(slots=True)
@@ -47,6 +67,9 @@ class ServiceCount:
     """`failed` connections reached no worker, those of `full` since none had room;
 
     `local_probes` closed without a byte. `endings`: why connections have ended.
+
+    `up` and `down` are the bytes that no region counts. `rtt`, `segments` and `retransmits` are
+    what the kernel says of users' ways, as far as it was asked, see `Ending`.
     """
 
     live: int = 0
@@ -59,12 +82,41 @@ class ServiceCount:
     down: Meter = field(default_factory=Meter)
     regions: dict[str, RegionCount] = field(default_factory=dict)
     endings: dict[Why, int] = field(default_factory=dict)
+    rtt: Histogram = field(default_factory=Histogram)
+    segments: int = 0
+    retransmits: int = 0
 
     def ended(self, why: Why) -> None:
         self.endings[why] = self.endings.get(why, 0) + 1
 
+    def asked(self, rtt: int, segments: int, again: int) -> None:
+        """What the kernel says of a user's way; the round trip in microseconds, 0: not known."""
+        if rtt:
+            self.rtt.add(rtt / 1e6)
+        self.segments += segments
+        self.retransmits += again
+
     def region(self, name: str) -> RegionCount:
-        return self.regions.setdefault(name, RegionCount())
+        known = self.regions.get(name)
+        if known is None:
+            known = self.regions[name] = RegionCount()
+        return known
+
+    def forget(self, name: str) -> None:
+        """Drop a region; its bytes still are the service's."""
+        gone = self.regions.pop(name)
+        self.up.bytes += gone.up.bytes
+        self.down.bytes += gone.down.bytes
+
+    def figures(self) -> dict[str, Any]:
+        return {
+            "endings": dict(self.endings),
+            "dialing": asdict(self.dialing),
+            "rtt": self.rtt.to_json(),
+            "segments": self.segments,
+            "retransmits": self.retransmits,
+            "regions": {name: region.figures() for name, region in self.regions.items()},
+        }
 
 
 class Counters:
@@ -84,7 +136,10 @@ class Counters:
         self.shortages[shortage] = self.shortages.get(shortage, 0) + 1
 
     def service(self, name: str) -> ServiceCount:
-        return self.services.setdefault(name, ServiceCount())
+        known = self.services.get(name)
+        if known is None:
+            known = self.services[name] = ServiceCount()
+        return known
 
     def forget(self, table: Table) -> None:
         """Drop the totals of services that are not in the table, and have no connection left.
@@ -99,23 +154,28 @@ class Counters:
         for service in self.services.values():
             for name in surplus(service.regions, lambda: {region for region, _ in table.targets}):
                 if service.regions[name].live == 0:
-                    del service.regions[name]
+                    service.forget(name)
         known = self.connect_failures.keys() | self.target_live.keys()
         for key in surplus(known, lambda: table.targets):
             if self.target_live.get(key, 0) == 0:
                 self.target_live.pop(key, None)
                 self.connect_failures.pop(key, None)
 
-    def attempt_failed(self, service: ServiceCount, key: TargetKey) -> None:
-        service.region(key[0]).failures += 1
+    def attempt_failed(self, service: ServiceCount, key: TargetKey, failure: Failure) -> None:
+        region = service.region(key[0])
+        region.failures += 1
+        region.failed(failure)
         self.connect_failures[key] = self.connect_failures.get(key, 0) + 1
         self.fresh_failures.add(key)
 
-    def connected(self, service: ServiceCount, key: TargetKey) -> None:
+    def connected(self, service: ServiceCount, key: TargetKey, took: float) -> RegionCount:
+        """Return what counts the region's bytes."""
         region = service.region(key[0])
         region.connections += 1
         region.live += 1
+        region.connect.add(took)
         self.target_live[key] = self.target_live.get(key, 0) + 1
+        return region
 
     def adopted(self, service: ServiceCount, key: TargetKey) -> None:
         """One that was connected by another relay worker, which has counted it, is live here."""
@@ -131,18 +191,15 @@ class Counters:
         return {
             "shortages": dict(self.shortages),
             "full": {name: one.full for name, one in self.services.items()},
-            "figures": {
-                name: {"endings": dict(one.endings), "dialing": asdict(one.dialing)}
-                for name, one in self.services.items()
-            },
+            "figures": {name: one.figures() for name, one in self.services.items()},
             "services": {
                 name: {
                     "live": one.live,
                     "accepted": one.accepted,
                     "failed": one.failed,
                     "local_probes": one.local_probes,
-                    "bytes_up": one.up.bytes,
-                    "bytes_down": one.down.bytes,
+                    "bytes_up": one.up.bytes + sum(r.up.bytes for r in one.regions.values()),
+                    "bytes_down": one.down.bytes + sum(r.down.bytes for r in one.regions.values()),
                     "regions": {
                         region: {
                             "connections": count.connections,

@@ -56,6 +56,7 @@ class Dialing:
             connection.header_size = len(header)
             client.held = header + client.held
         self._memory.budget(service.name).earn(self._loop.now)
+        connection.dialed = self._loop.now
         connection.dial = Dial(service, self._memory, self._loop.now, self._limits)
         if self._take_first_bytes(connection, client):
             self._next_attempt(connection, client)
@@ -210,7 +211,9 @@ class Dialing:
         connection.dial = None
         connection.phase = Phase.LIVE
         connection.connected = connection.active = now
-        self._counters.connected(connection.route.count, attempt.key)
+        took = now - connection.dialed
+        region = self._counters.connected(connection.route.count, attempt.key, took)
+        client.meter, worker.meter = region.up, region.down
         client.peer_fd = worker.fd
         client.moved = sent - connection.header_size
         client.meter.bytes += client.moved
@@ -256,8 +259,9 @@ class Dialing:
             self._counters.lacked(Shortage.PORTS)
             dial.unmade(attempt)
         else:
-            self._counters.attempt_failed(connection.route.count, attempt.key)
-            dial.failed(attempt, kind(failed), loop.now)  # its place is given back
+            failure = kind(failed)
+            self._counters.attempt_failed(connection.route.count, attempt.key, failure)
+            dial.failed(attempt, failure, loop.now)  # its place is given back
         self._drop_rival(connection, reset=False)
 
     def _drop_rival(self, connection: Connection, reset: bool) -> None:

@@ -10,12 +10,24 @@ from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import Connection, Phase
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt
+from edgenode.steering.longlived import LongLived
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
-from edgenode.steering.why import IN_ORDER, Why
+from edgenode.steering.table import DEFAULT_LOGGING, Logging
+from edgenode.steering.why import IN_ORDER, ORDINARY, Why
+
+_LONG = 1.0
+"""Seconds from which on a session is asked about."""
+_ONE_IN = 16
 
 
 class Ending:
+    """Closes connections.
+
+    The kernel is asked about the way to the user at the end of each session that lasted a second
+    or ended badly, and of one in 16 of the others: a system call more for each would be felt.
+    """
+
     def __init__(self, loop: Loop, counters: Counters, memory: Memory, log: AccessLog) -> None:
         self.wall = time.time() - loop.now
         """What is added to the monotonic clock for Unix time."""
@@ -24,6 +36,14 @@ class Ending:
         self._memory = memory
         self._log = log
         self._flush_at = 0.0
+        self._sample = 1.0
+        self._owed = 0.0  # lines of ordinary connections, by the sample
+        self._long = LongLived(DEFAULT_LOGGING.long_after)
+
+    def apply(self, logging: Logging) -> None:
+        """Which lines are written from now on."""
+        self._sample = logging.sample
+        self._long.every = logging.long_after
 
     def end(self, connection: Connection, why: Why) -> None:
         """Close both sides: in order if all has been passed on, else with RST.
@@ -72,8 +92,31 @@ class Ending:
             self._counters.lacked(shortage.named(connection.errors[-1]))
         if why is Why.LOCAL_PROBE:
             count.local_probes += 1
-        else:
-            self._log.add(describe(connection, why, loop.now, self.wall))
+            return
+        began, ordinary = connection.connected, why in ORDINARY
+        if began is not None and (
+            not ordinary or loop.now - began >= _LONG or connection.number % _ONE_IN == 0
+        ):
+            self._ask(connection)
+        if ordinary and self._sample < 1.0:
+            self._owed += self._sample
+            if self._owed < 1.0:
+                return
+            self._owed -= 1.0
+        self._log.add(describe(connection, why, loop.now, self.wall))
+
+    def log_long(self) -> None:
+        """Write a line for connections that have lasted; to be called about once a second."""
+        loop = self._loop
+        for number in self._long.due(loop.connections, loop.now):
+            connection = loop.connections.get(number)
+            if connection is None or connection.phase is not Phase.LIVE:
+                continue
+            if loop.now - connection.started >= self._long.every:
+                connection.bytes_up = loop.sides[connection.client_fd].moved
+                connection.bytes_down = loop.sides[connection.worker_fd].moved
+                self._ask(connection)
+                self._log.add(describe(connection, None, loop.now, self.wall))
 
     def flush(self) -> None:
         """Write what has waited long enough."""
@@ -86,6 +129,16 @@ class Ending:
     def next_due(self) -> float | None:
         """When `flush` is needed next."""
         return self._flush_at if self._log.waiting else None
+
+    def _ask(self, connection: Connection) -> None:
+        """What the way to the user was like."""
+        try:
+            connection.rtt, segments, again = sysio.tcp_info(connection.client_fd)
+        except OSError:
+            return
+        connection.retransmits = again
+        if connection.phase is Phase.CLOSED:
+            connection.route.count.asked(connection.rtt, segments, again)
 
     def _leave(self, connection: Connection, attempt: Attempt, why: Why) -> None:
         """Give back the place at the worker, and tell how it was there."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenode.steering import descriptors
+from edgenode.steering.figures import RelayFigures
 from edgenode.steering.listeners import ListenError, open_listeners
 from edgenode.steering.occupancy import Register
 from edgenode.steering.process import Process, Seat
@@ -283,6 +284,9 @@ class Fleet:
 
     def relays(self) -> tuple[RelayReport, ...]:
         return tuple(slot.report() for slot in self._slots)
+
+    def relay_figures(self) -> tuple[RelayFigures, ...]:
+        return tuple(slot.figures() for slot in self._slots)
 
     def _open(self, table: Table) -> list[dict[str, socket.socket]]:
         """Open what the table names and is not open yet; for each slot its part of it."""

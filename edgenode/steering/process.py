@@ -95,6 +95,7 @@ class Process:
         self.takes_deltas = False  # an older one would pass over them in silence
         self.counters: dict[str, Any] = {}
         self.ejections: list[dict[str, Any]] = []
+        self.figures: dict[str, Any] = {}
 
     def kill(self) -> None:
         self.dying = True

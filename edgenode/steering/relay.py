@@ -32,6 +32,7 @@ from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.occupancy import Counted, Occupancy
 from edgenode.steering.outliers import Ejection
+from edgenode.steering.pace import Pace
 from edgenode.steering.sources import Sources
 from edgenode.steering.table import Table
 from edgenode.steering.why import Why
@@ -64,6 +65,7 @@ class Relay:
         self._acceptor = Acceptor(
             loop.epoll, self.counters, self._entrance.room, self._entrance.opened
         )
+        self._pace = Pace(loop.now)
         self._watched: dict[int, Callable[[], None]] = {}
 
     def parts(self) -> Parts:
@@ -104,12 +106,21 @@ class Relay:
         self._entrance.apply(doors)
         self._memory.apply(table, self.now, time.time(), columns)
         self._admission.number(self._memory.column_of)
+        self._ending.apply(table.logging)
         self.counters.forget(table)
 
     def ejections(self) -> Iterator[Ejection]:
         """Whom new connections leave alone; `until` is Unix time."""
         for one in self._memory.ejections(self.now):
             yield replace(one, until=one.until + self._ending.wall)
+
+    def pace(self) -> tuple[float, float]:
+        """See `Pace`: of the time since this was asked last."""
+        return self._pace.taken(self._loop.now)
+
+    def log_long(self) -> None:
+        """Let connections that have lasted have a line; to be called about once a second."""
+        self._ending.log_long()
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back at the end of each round in which the descriptor is readable."""
@@ -133,7 +144,9 @@ class Relay:
     def step(self, until: float) -> None:
         """One round; waits for events until the given time at the latest."""
         loop, flow = self._loop, self._flow
-        events = loop.epoll.poll(self._wait(until), _MAX_EVENTS)
+        waits = time.monotonic()
+        self._pace.worked(waits - loop.now)
+        events = loop.epoll.poll(self._wait(until, waits), _MAX_EVENTS)
         loop.now = now = time.monotonic()
         sides = loop.sides
         called: list[Callable[[], None]] = []
@@ -169,7 +182,7 @@ class Relay:
         else:
             timeouts.watch(self._loop.timers, connection)
 
-    def _wait(self, until: float) -> float:
+    def _wait(self, until: float, now: float) -> float:
         """How long the loop may wait for events, in seconds."""
         if self._flow.unfinished:
             return 0.0
@@ -181,4 +194,4 @@ class Relay:
         ):
             if other is not None and other < due:
                 due = other
-        return max(0.0, due - time.monotonic())
+        return max(0.0, due - now)

@@ -9,6 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar, Union
 
+from edgenode.steering.figures import (
+    RelayFigures,
+    ServiceFigures,
+    relay_figures,
+    service_figures,
+)
 from edgenode.steering.table import Table
 
 MOST_NAMES = 1000
@@ -49,17 +55,6 @@ class ServiceReport:
     bytes_up: int = 0
     bytes_down: int = 0
     regions: Mapping[str, RegionReport] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceFigures:
-    """What a service's connections were like. `endings`: why they have ended, see `why`.
-
-    `dialing`: attempts beside the first, see `counters.DialingCount`.
-    """
-
-    endings: Mapping[str, int] = field(default_factory=dict)
-    dialing: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +106,8 @@ class Report:
     `listen_failures`: why an address of the table is not listened on. `accept_errors`: how often
     descriptors or memory ran out. `log_dropped`: lines that the access log has lost. `full`:
     connections of each service that were refused since no worker had room. `ejections`: whom new
-    connections leave alone, at most MOST_EJECTIONS. `figures`: of each service, apart from
-    `services`, in which a control that was not upgraded yet takes nothing that it does not know.
+    connections leave alone, at most MOST_EJECTIONS. `figures` of services and `relay_figures` stand
+    apart, since a control that was not upgraded yet takes nothing new in `services` and `relays`.
     `set_aside`: the last table that was at fault, until another is in force; `set_aside_total`
     counts them.
     `shortages`: how often the node itself had not enough of something, see `shortage`.
@@ -131,6 +126,7 @@ class Report:
     set_aside: SetAsideReport | None = None
     set_aside_total: int = 0
     shortages: Mapping[str, int] = field(default_factory=dict)
+    relay_figures: tuple[RelayFigures, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -161,21 +157,12 @@ class Report:
             log_dropped=value.get("log_dropped", 0),
             full=value.get("full", {}),
             ejections=tuple(EjectionReport(**one) for one in value.get("ejections", ())),
-            figures=figures_from_json(value.get("figures", {})),
+            figures={name: service_figures(one) for name, one in value.get("figures", {}).items()},
+            relay_figures=tuple(relay_figures(one) for one in value.get("relay_figures", ())),
             set_aside=SetAsideReport(**one) if (one := value.get("set_aside")) else None,
             set_aside_total=value.get("set_aside_total", 0),
             shortages=value.get("shortages", {}),
         )
-
-
-def figures_from_json(value: Mapping[str, Any]) -> Mapping[str, ServiceFigures]:
-    """Those that are known here: the other end may be of another version."""
-    return {
-        name: ServiceFigures(
-            endings=dict(figures.get("endings", {})), dialing=dict(figures.get("dialing", {}))
-        )
-        for name, figures in value.items()
-    }
 
 
 def merge_ejections(

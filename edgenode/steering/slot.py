@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from edgenode.steering.channel import MAX_DESCRIPTORS, Channel, Message
 from edgenode.steering.faults import GONE
+from edgenode.steering.figures import RelayFigures, relay_figures
 from edgenode.steering.occupancy import columns_to_json
 from edgenode.steering.process import Process, Seat, is_stopped
 from edgenode.steering.report import FAILURES, RelayReport, add, forget, retire
@@ -175,6 +176,12 @@ class Slot:
         """Whom the process leaves alone."""
         return self.process.ejections if self.process else []
 
+    def figures(self) -> RelayFigures:
+        """How the process does."""
+        if self.process is None:
+            return RelayFigures()
+        return relay_figures({**self.process.figures, "pid": self.process.pid})
+
     def report(self) -> RelayReport:
         return RelayReport(self.process.pid if self.process else 0, self._healthy, self._since)
 
@@ -280,6 +287,7 @@ class Slot:
                 self._on_failures(message["targets"])
             else:
                 process.ejections = message.get("ejections", [])
+                process.figures = message.get("figures", {})
                 process.counters = {
                     **message["counters"],
                     "totals": {key: message[key] for key in ("accept_errors", "log_dropped")},

@@ -230,6 +230,7 @@ class Supervisor:
         report = Report(
             at=time.time(),
             relays=self._fleet.relays(),
+            relay_figures=self._fleet.relay_figures(),
             listen_failures=self._fleet.listen_failures,
             full=counters["full"],
             ejections=self._fleet.ejections(),

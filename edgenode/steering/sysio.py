@@ -26,12 +26,14 @@ from socket import (
     SOCK_NONBLOCK,
     SOCK_STREAM,
     SOL_SOCKET,
+    TCP_INFO,
     TCP_NODELAY,
     TCP_QUICKACK,
 )
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; not in Python's socket module
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close(2) sends RST, see socket(7)
+_INFO = struct.Struct("=68xI28xI32xI")  # tcpi_rtt, tcpi_total_retrans, tcpi_segs_out
 _MORE = MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL
 
 # Python offers most calls on socket objects alone; they are made when first needed.
@@ -91,6 +93,16 @@ def local_address(fd: int) -> tuple[str, int]:
     """Return the address and port that the user connected to."""
     name = _socket(fd).getsockname()
     return name[0], name[1]
+
+
+def tcp_info(fd: int) -> tuple[int, int, int]:
+    """What the kernel says of the way to the peer, see `tcp_info` in linux/tcp.h.
+
+    Return the smoothed round trip (microseconds, 0 while unknown), segments sent and sent again.
+    """
+    info = _socket(fd).getsockopt(IPPROTO_TCP, TCP_INFO, _INFO.size)
+    rtt, again, segments = _INFO.unpack(info)
+    return rtt, segments, again
 
 
 def write_more(fd: int, data: bytes) -> int:

@@ -99,6 +99,21 @@ DEFAULT_DIALING = Dialing()
 
 
 @dataclass(frozen=True, slots=True)
+class Logging:
+    """What the access log has beside the lines of connections that failed.
+
+    `sample`: the share of the other connections that have a line. `long_after`: seconds after
+    which one that lives has a line, again and again; 0: never.
+    """
+
+    sample: float = 1.0
+    long_after: float = 600.0
+
+
+DEFAULT_LOGGING = Logging()
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """One steered service; timeouts in seconds, `listen` as "host:port" or "[v6]:port".
 
@@ -135,6 +150,7 @@ class Table:
     services: tuple[Service, ...]
     outliers: Outliers = DEFAULT_OUTLIERS
     dialing: Dialing = DEFAULT_DIALING
+    logging: Logging = DEFAULT_LOGGING
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as a JSON object (for `json.dumps`).
@@ -152,6 +168,8 @@ class Table:
             value["outliers"] = asdict(self.outliers)
         if self.dialing != DEFAULT_DIALING:
             value["dialing"] = asdict(self.dialing)
+        if self.logging != DEFAULT_LOGGING:
+            value["logging"] = asdict(self.logging)
         return value
 
     @classmethod
@@ -163,7 +181,7 @@ class Table:
         silently.
         """
         keys = {"revision", "node", "bind", "services"}
-        fields = checked.mapping(value, "table", keys, {"outliers", "dialing"})
+        fields = checked.mapping(value, "table", keys, {"outliers", "dialing", "logging"})
         services = tuple(
             service_from_json(item, f"services[{index}]")
             for index, item in enumerate(checked.listing(fields["services"], "services"))
@@ -177,6 +195,7 @@ class Table:
             services=services,
             outliers=_outliers(fields["outliers"]) if "outliers" in fields else DEFAULT_OUTLIERS,
             dialing=_dialing(fields["dialing"]) if "dialing" in fields else DEFAULT_DIALING,
+            logging=_logging(fields["logging"]) if "logging" in fields else DEFAULT_LOGGING,
         )
 
     @property
@@ -366,6 +385,15 @@ def _dialing(value: object) -> Dialing:
     return Dialing(
         hedge_share=checked.number(fields["hedge_share"], "dialing.hedge_share", 1.0),
         hedge_floor=checked.number(fields["hedge_floor"], "dialing.hedge_floor", 1e6),
+    )
+
+
+def _logging(value: object) -> Logging:
+    defaults = asdict(DEFAULT_LOGGING)
+    fields = {**defaults, **checked.mapping(value, "logging", set(), defaults.keys())}
+    return Logging(
+        sample=checked.number(fields["sample"], "logging.sample", 1.0),
+        long_after=checked.number(fields["long_after"], "logging.long_after", checked.YEAR),
     )
 
 

@@ -74,5 +74,5 @@ IN_ORDER = frozenset(
 """Both sides are closed with FIN; after any other reason with RST, since a FIN would tell the peer
 that it has everything."""
 
-ORDINARY = frozenset({Why.CLOSED, Why.CLIENT_RESET, Why.IDLE})
+ORDINARY = frozenset({Why.CLOSED, Why.CLIENT_RESET, Why.IDLE, Why.HALF_CLOSED, Why.LIFETIME})
 """How sessions end of which nothing is wrong here: the lines of these may be sampled."""

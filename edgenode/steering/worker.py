@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -95,6 +96,7 @@ class Worker:
             if relay.now >= beat:
                 beat = relay.now + BEAT
                 self._report()
+                relay.log_long()
             until = beat
             if self._drain_until is not None:
                 if relay.live == 0 or relay.now >= self._drain_until:
@@ -232,12 +234,19 @@ class Worker:
 
     def _report(self) -> None:
         counters, ejections = self._relay.counters, self._relay.ejections()
+        busy, lag = self._relay.pace()
         self._send(
             {
                 "type": "beat",
                 "counters": counters.to_json(),
                 "accept_errors": counters.accept_errors,
                 "log_dropped": self._log.dropped,
+                "figures": {
+                    "live": self._relay.live,
+                    "cpu_s": round(time.process_time(), 3),
+                    "busy": round(busy, 3),
+                    "lag_ms": round(lag * 1e3, 1),
+                },
                 "ejections": [asdict(one) for one in islice(ejections, MOST_EJECTIONS)],
             }
         )

@@ -14,7 +14,7 @@ EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.S)
 
 ILLUSTRATIONS = {
     "maintenance_file",
-    *("source", "multihop", "password_file", "access_log"),
+    *("source", "multihop", "password_file", "file"),
     *("pin", "soft_limit", "hard_limit"),
     *("half_closed_timeout", "lifetime", "allow", "deny"),
     *("connections", "per_source", "rate", "burst", "source_rate", "source_burst"),

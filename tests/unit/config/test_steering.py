@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,31 @@ def test_the_defaults_ask_for_nothing() -> None:
     assert (outliers.max_time, outliers.max_share) == (300, 0.5)
     dialing = config.steering.dialing
     assert (service.hedge, dialing.hedge_share, dialing.hedge_floor) == (True, 0.2, 10)
+    log = config.steering.access_log
+    assert (log.file, log.sample, log.long_after) == (None, 1.0, 600)
+
+
+def test_the_access_log_may_be_a_file_alone() -> None:
+    short = loads(f'{TWO}\n[steering]\naccess_log = "/var/log/access"\n')
+    long = loads(f'{TWO}\n[steering.access_log]\nfile = "/var/log/access"\nsample = 0\n')
+    logs = short.steering.access_log, long.steering.access_log
+    assert [log.file for log in logs] == [Path("/var/log/access")] * 2
+    assert [log.sample for log in logs] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[steering]\naccess_log = "log"', r"-:\d+: steering\.access_log.*"),
+        ("[steering]\naccess_log = 7", r"-:\d+: steering\.access_log"),
+        ("[steering.access_log]\nsample = 2", r"-:\d+: steering\.access_log\.sample.* 1"),
+        ('[steering.access_log]\npath = "/x"', r"-:\d+: steering\.access_log\.path"),
+    ],
+)
+def test_an_access_log_that_cannot_be_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(f"{TWO}\n{text}\n")
+    assert re.search(complaint, "\n".join(caught.value.lines()))
 
 
 @pytest.mark.parametrize(

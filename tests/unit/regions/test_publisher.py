@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edgenode.health.risefall import State
 from edgenode.regions.publisher import Publisher
 from edgenode.regions.registry import TargetKey, from_config
-from edgenode.steering.table import Table
+from edgenode.steering.table import Logging, Table
 from tests.unit.regions.worlds import BIND, REGISTRY, config, names, states, with_keys
 
 rtts = st.none() | st.floats(1, 300)
@@ -223,3 +223,13 @@ def test_outliers_go_out_with_the_table() -> None:
     table = publisher.update(states(ALL_UP, registry=stern), 2.0)
     assert table is not None
     assert table.outliers.failures == 2
+
+
+def test_what_is_logged_goes_out_with_the_table() -> None:
+    publisher = Publisher(REGISTRY, 0.0)
+    publisher.update(states(ALL_UP), 1.0)
+    brief = from_config(config(steering={"access_log": {"sample": 0.1, "long_after": "1h"}}), BIND)
+    publisher.take(brief, 2.0)
+    table = publisher.update(states(ALL_UP, registry=brief), 2.0)
+    assert table is not None
+    assert table.logging == Logging(0.1, 3600.0)

@@ -19,9 +19,11 @@ from edgenode.steering.dial import Limits
 from edgenode.steering.relay import Relay
 from edgenode.steering.table import (
     DEFAULT_DIALING,
+    DEFAULT_LOGGING,
     DEFAULT_OUTLIERS,
     Bind,
     Dialing,
+    Logging,
     Outliers,
     ProxyProtocol,
     RegionTargets,
@@ -158,7 +160,7 @@ class RunningRelay:
     """A relay that runs until the test ends. The relay is only touched in its own thread."""
 
     def __init__(self, log: Path, limit: int, limits: Limits) -> None:
-        self._log = log
+        self.log_file = log
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake, woken = socket.socketpair()
         self._stopped = False
@@ -243,9 +245,10 @@ class RunningRelay:
         bind: Bind = Bind(),  # noqa: B008
         outliers: Outliers = DEFAULT_OUTLIERS,
         dialing: Dialing = DEFAULT_DIALING,
+        logging: Logging = DEFAULT_LOGGING,
     ) -> None:
         self._revision += 1
-        table = Table(self._revision, "lon1", bind, services, outliers, dialing)
+        table = Table(self._revision, "lon1", bind, services, outliers, dialing, logging)
         self.call(lambda: self.relay.apply(table))
 
     def serve(self, *regions: tuple[str, list[Target]], host: str = "127.0.0.1") -> None:
@@ -277,7 +280,7 @@ class RunningRelay:
         """The access log, once it has so many lines."""
 
         def read() -> list[dict[str, Any]]:
-            found = [json.loads(line) for line in self._log.read_text().splitlines()]
+            found = [json.loads(line) for line in self.log_file.read_text().splitlines()]
             return found if len(found) >= lines else []
 
         return eventually(read, f"the log has fewer than {lines} lines")

@@ -38,18 +38,28 @@ def test_targets_and_regions_are_forgotten_once_they_are_many() -> None:
     web = counters.service("web")
     key = ("fra", "fra-1")
     for number in range(MOST_NAMES - 1):
-        counters.attempt_failed(web, (f"r-{number}", "worker"))
-    counters.connected(web, key)
+        counters.attempt_failed(web, (f"r-{number}", "worker"), Failure.REFUSED)
+    counters.connected(web, key, 0.1)
     counters.forget(table("web", region="iad"))
     assert len(counters.connect_failures) == MOST_NAMES - 1  # they may be back
     for number in range(10 * MOST_NAMES):
-        counters.attempt_failed(web, (f"s-{number}", "worker"))
+        counters.attempt_failed(web, (f"s-{number}", "worker"), Failure.REFUSED)
         if number % 100 == 0:
             counters.forget(table("web", region="iad"))
             assert len(counters.connect_failures) <= MOST_NAMES + 100
             assert len(web.regions) <= MOST_NAMES + 100
     counters.closed(web, key)  # one that lives is never forgotten
     assert web.regions["fra"].live == counters.target_live[key] == 0
+
+
+def test_the_bytes_of_a_region_that_is_forgotten_are_still_the_services() -> None:
+    counters = Counters()
+    web = counters.service("web")
+    for number in range(MOST_NAMES + 1):
+        web.region(f"r-{number}").up.bytes = 2
+    counters.forget(table("web"))
+    assert not web.regions
+    assert counters.to_json()["services"]["web"]["bytes_up"] == 2 * (MOST_NAMES + 1)
 
 
 def test_retired_totals_are_forgotten_too() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenode.steering.figures import RegionFigures, RelayFigures, ServiceFigures, Times
+from edgenode.steering.histogram import NAMES
 from edgenode.steering.report import (
     RegionReport,
     RelayReport,
     Report,
-    ServiceFigures,
     ServiceReport,
     TargetReport,
     add,
@@ -21,6 +22,14 @@ from edgenode.steering.why import Why
 counts = st.integers(0, 2**40)
 names = st.sampled_from(("web", "mail", "dns"))
 ways = st.sampled_from([*Why])
+times = st.builds(Times, counts, st.dictionaries(st.sampled_from(NAMES), counts))
+figures = st.builds(
+    ServiceFigures,
+    st.dictionaries(ways, counts),
+    st.dictionaries(st.just("hedged"), counts),
+    times,
+    regions=st.dictionaries(names, st.builds(RegionFigures, counts, connect=times)),
+)
 reports = st.builds(
     Report,
     st.floats(0, 2e9),
@@ -39,7 +48,8 @@ reports = st.builds(
     st.dictionaries(names, st.text()),
     counts,
     counts,
-    figures=st.dictionaries(names, st.builds(ServiceFigures, st.dictionaries(ways, counts))),
+    figures=st.dictionaries(names, figures),
+    relay_figures=st.lists(st.builds(RelayFigures, counts, counts), max_size=2).map(tuple),
 )
 trees = reports.map(lambda report: report.to_json()["services"])
 
@@ -68,9 +78,17 @@ def test_what_is_gone_keeps_its_totals_only(tree: dict[str, Any]) -> None:
         assert all(region["live"] == 0 for region in gone[name]["regions"].values())
 
 
+def test_a_report_of_a_newer_steering() -> None:
+    message = Report(at=1.0, figures={"web": ServiceFigures()}).to_json()
+    message["figures"]["web"]["new"] = 7
+    message["relay_figures"] = [{"pid": 7, "new": 1}]
+    read = Report.from_json(message)
+    assert (read.figures["web"], read.relay_figures) == (ServiceFigures(), (RelayFigures(7),))
+
+
 def test_a_report_of_an_older_steering() -> None:
     message = Report(at=1.0).to_json()
-    for key in ("listen_failures", "accept_errors", "log_dropped"):
+    for key in ("listen_failures", "accept_errors", "log_dropped", "figures", "relay_figures"):
         del message[key]
     assert Report.from_json(message) == Report(at=1.0)
 

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from edgenode.steering.table import (
     DEFAULT_DIALING,
+    DEFAULT_LOGGING,
     DEFAULT_OUTLIERS,
     HELLO_TIMEOUT,
     Bind,
     Dialing,
+    Logging,
     Outliers,
     RegionTargets,
     Service,
@@ -99,6 +101,7 @@ def tables(draw: st.DrawFn) -> Table:
         ),
         draw(st.just(DEFAULT_OUTLIERS) | outliers()),
         draw(st.just(DEFAULT_DIALING) | st.builds(Dialing, st.floats(0, 1), st.floats(0, 1000))),
+        draw(st.just(DEFAULT_LOGGING) | st.builds(Logging, st.floats(0, 1), st.floats(0, 1e6))),
     )
 
 
@@ -231,6 +234,8 @@ def test_an_older_edgenode_takes_a_table_that_asks_for_nothing_new() -> None:
         (["services", 0, "regions", 0, "workers", 0, "since"], float("nan"), "since: nan is not"),
         (["outliers"], {"max_share": 1.5}, "max_share: 1.5 is not a number between 0 and 1"),
         (["outliers"], {"max_time": 29}, "base_time is above max_time"),
+        (["logging"], {"sample": 1.5}, "logging.sample: 1.5 is not a number between 0 and 1"),
+        (["logging"], {"file": "/x"}, "logging: the key 'file' is unknown"),
         (["outliers"], {"sigma": 3}, "outliers: the key 'sigma' is unknown"),
         (["dialing"], {"hedge_share": 1.5}, "hedge_share: 1.5 is not a number between 0 and 1"),
         (["dialing"], {"hedge_floor": -1}, "hedge_floor: -1 is not a number"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edgenode.steering.protection import UNPROTECTED, Protection
 from edgenode.steering.table import (
+    DEFAULT_LOGGING,
     DEFAULT_OUTLIERS,
     Bind,
     Dialing,
@@ -41,6 +42,7 @@ regions = st.builds(
     st.lists(targets, max_size=8, unique_by=lambda one: one.worker).map(tuple),
     hard_limit=st.sampled_from((None, 9)),
 )
+loggings = st.sampled_from((DEFAULT_LOGGING, replace(DEFAULT_LOGGING, sample=0.5)))
 outliers = st.sampled_from((DEFAULT_OUTLIERS, replace(DEFAULT_OUTLIERS, failures=0)))
 
 protections = st.sampled_from((UNPROTECTED, GUARDED, replace(GUARDED, rate=7.5, lifetime=60.0)))
@@ -68,7 +70,8 @@ def tables(draw: st.DrawFn) -> Table:
     chosen = draw(st.lists(st.sampled_from(services), unique_by=lambda one: one.name))
     bind = draw(st.sampled_from((Bind(), Bind("wg0", "10.1.0.1", None))))
     revision, dialing = draw(st.integers(0, 3)), Dialing(draw(st.sampled_from((0.2, 0.5))))
-    return Table(revision, "lon1", bind, tuple(chosen), draw(outliers), dialing)
+    more = draw(outliers), dialing, draw(loggings)
+    return Table(revision, "lon1", bind, tuple(chosen), *more)
 
 
 def sent(value: object) -> Any:
