@@ -177,10 +177,12 @@ class Counters:
         self.target_live[key] = self.target_live.get(key, 0) + 1
         return region
 
-    def adopted(self, service: ServiceCount, key: TargetKey) -> None:
+    def adopted(self, service: ServiceCount, key: TargetKey) -> RegionCount:
         """One that was connected by another relay worker, which has counted it, is live here."""
-        service.region(key[0]).live += 1
+        region = service.region(key[0])
+        region.live += 1
         self.target_live[key] = self.target_live.get(key, 0) + 1
+        return region
 
     def closed(self, service: ServiceCount, key: TargetKey) -> None:
         service.region(key[0]).live -= 1

@@ -134,6 +134,7 @@ class Adoption:
         assert row.region is not None
         assert row.worker is not None
         connection.connected = row.connected
+        connection.dialed = row.dialed
         connection.header_size = row.header_size
         connection.worker_fd = row.fd_down
         connection.half_closed = row.half_closed
@@ -152,7 +153,8 @@ class Adoption:
             if side.held:
                 peer.watches_output = True
                 loop.epoll.modify(peer.fd, WATCH_BOTH)
-        counters.adopted(route.count, connection.attempt.key)
+        region = counters.adopted(route.count, connection.attempt.key)
+        client.meter, worker.meter = region.up, region.down
         timeouts.watch(loop.timers, connection)
 
     def _take_out(self, row: Row) -> None:

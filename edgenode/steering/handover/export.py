@@ -119,6 +119,7 @@ class Export:
             connection.started,
             connection.active,
             connection.connected,
+            connection.dialed,
             connection.attempts,
             tuple(connection.errors),
         )

@@ -52,6 +52,7 @@ class Row(NamedTuple):
     started: float = 0.0
     active: float = 0.0
     connected: float | None = None
+    dialed: float = 0.0
     attempts: int = 0
     errors: tuple[str, ...] = ()
     header_size: int = 0
