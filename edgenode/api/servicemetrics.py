@@ -20,6 +20,12 @@ MOST_PAIRS = 1000
 
 EVERY = "*"
 
+_DIALING = {
+    "hedged": "Attempts that were late, and were raced by another.",
+    "hedge_won": "Races that the other attempt won.",
+    "budget_exhausted": "Attempts that were late and not raced, for want of budget.",
+}
+
 Figures = Mapping[str, Any]
 
 
@@ -50,13 +56,19 @@ def _services(services: Mapping[str, Figures]) -> Iterator[Metric]:
     again = CounterMetricFamily(
         "edgenode_service_user_retransmits", "Of those, sent again.", labels=["service"]
     )
+    dialing = {
+        key: CounterMetricFamily(f"edgenode_service_{key}", text, labels=["service"])
+        for key, text in _DIALING.items()
+    }
     for service, found in services.items():
+        for key, counter in dialing.items():
+            counter.add_metric([service], found.get("dialing", {}).get(key, 0))
         for why, count in found["endings"].items():
             endings.add_metric([service, why], count)
         _add(rtt, [service], found.get("rtt"))
         segments.add_metric([service], found.get("segments", 0))
         again.add_metric([service], found.get("retransmits", 0))
-    yield from (endings, rtt, segments, again)
+    yield from (endings, rtt, segments, again, *dialing.values())
 
 
 def _regions(services: Mapping[str, Figures], together: bool) -> Iterator[Metric]:

@@ -78,6 +78,14 @@ def describe(connection: Connection, why: Why | None, now: float, wall: float) -
         "duration_ms": _ms(now - connection.started),
         "why": why,
     }
+    if connection.peer is not None:
+        line["peer"] = _text(connection.peer)
+    if connection.sni:
+        line["sni"] = connection.sni
+    if connection.alpn:
+        line["alpn"] = connection.alpn
+    if connection.unique_id:
+        line["unique_id"] = connection.unique_id
     if connection.retransmits >= 0:
         line["rtt_ms"] = _ms(connection.rtt / 1e6) if connection.rtt else None
         line["retransmits"] = connection.retransmits

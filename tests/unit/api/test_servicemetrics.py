@@ -30,7 +30,7 @@ def region(**more: Any) -> dict[str, Any]:
 
 def service(**regions: dict[str, Any]) -> dict[str, Any]:
     rtt = {"us": 20_000, "buckets": {"0.02": 1, "inf": 1}}
-    about = {"rtt": rtt, "segments": 40, "retransmits": 3}
+    about = {"rtt": rtt, "segments": 40, "retransmits": 3, "dialing": {"hedged": 4}}
     return {"endings": {}, "regions": regions} | about
 
 
@@ -49,6 +49,8 @@ def test_what_a_region_was_like() -> None:
         f"edgenode_service_region_connect_seconds_count{{{at}}} 3.0",
         'edgenode_service_user_rtt_seconds_bucket{le="5",service="web"} 1.0',
         'edgenode_service_user_rtt_seconds_count{service="web"} 2.0',
+        'edgenode_service_hedged_total{service="web"} 4.0',
+        'edgenode_service_hedge_won_total{service="web"} 0.0',
         'edgenode_service_user_segments_total{service="web"} 40.0',
         'edgenode_service_user_retransmits_total{service="web"} 3.0',
     ):
