@@ -204,6 +204,23 @@ def test_what_protects_a_service_reaches_the_table() -> None:
     assert mail.protection == UNPROTECTED
 
 
+def test_what_tells_users_apart_and_what_workers_are_told_reach_the_table() -> None:
+    registry = with_keys(
+        web={
+            "sni": ("WWW.example.net", "*.example.net"),
+            "alpn": ("h2",),
+            "hello_timeout": "2s",
+            "accept_proxy": ("192.0.2.0/24",),
+            "proxy_tlvs": ("authority",),
+        }
+    )
+    web, mail = steered(registry).services
+    assert (web.sni, web.alpn) == (("www.example.net", "*.example.net"), ("h2",))
+    assert (web.hello_timeout, web.accept_proxy) == (2.0, ("192.0.2.0/24",))
+    assert (web.proxy_tlvs, mail.proxy_tlvs) == (("authority",), ())
+    assert (mail.sni, mail.alpn, mail.accept_proxy) == ((), (), ())
+
+
 def test_weights_limits_and_slow_starts_reach_the_table() -> None:
     registry = with_keys(
         web={"slow_start": "30s"},

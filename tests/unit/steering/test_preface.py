@@ -560,3 +560,17 @@ def test_who_is_not_taken_anyway_is_not_waited_for(
     with pytest.raises(ConnectionResetError), relay.connect() as user:
         user.recv(1)
     assert last(relay)["why"] == "denied"
+
+
+def test_where_nothing_is_awaited_there_is_no_door(relay: RunningRelay) -> None:
+    """Such a connection takes the way that it had before: no look, no system call more."""
+    relay.listen("web")
+    web = relay.service(("fra", []))
+    for plain in (web, replace(web, proxy_protocol="v1", proxy_tlvs=("unique-id", "crc32c"))):
+        relay.apply(plain)
+        (listener,) = relay.relay._acceptor.listeners.values()
+        assert listener.door is None
+    awaited: Any = ({"alpn": ("h2",)}, {"proxy_tlvs": ("alpn",)}, {"accept_proxy": PROXIES})
+    for keys in awaited:
+        relay.apply(replace(web, **keys))
+        assert listener.door is not None
