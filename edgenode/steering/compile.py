@@ -36,6 +36,8 @@ FLAGS = (
     "-shared",
     "-fstack-protector-strong",
     "-D_FORTIFY_SOURCE=2",
+    # A method that a .pxd declares, taken as a value from an attribute that it types.
+    "-Werror=incompatible-pointer-types",
 )
 
 

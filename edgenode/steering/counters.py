@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgenode.steering.dial import TargetKey
@@ -23,20 +23,22 @@ class Meter:
         self.bytes = 0
 
 
-@dataclass(slots=True)
 class RegionCount:
     """`failures` are attempts, not connections; `reasons` says how they failed.
 
     `connect`: seconds from the first attempt, whoever it was with, until this region answered.
     """
 
-    connections: int = 0
-    failures: int = 0
-    live: int = 0
-    up: Meter = field(default_factory=Meter)
-    down: Meter = field(default_factory=Meter)
-    reasons: dict[Failure, int] = field(default_factory=dict)
-    connect: Histogram = field(default_factory=Histogram)
+    __slots__ = ("connect", "connections", "down", "failures", "live", "reasons", "up")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.failures = 0
+        self.live = 0
+        self.up = Meter()
+        self.down = Meter()
+        self.reasons: dict[Failure, int] = {}
+        self.connect = Histogram()
 
     def failed(self, failure: Failure) -> None:
         self.reasons[failure] = self.reasons.get(failure, 0) + 1
@@ -62,7 +64,6 @@ class DialingCount:
     budget_exhausted: int = 0
 
 
-@dataclass(slots=True)
 class ServiceCount:
     """`failed` connections reached no worker, those of `full` since none had room;
 
@@ -72,19 +73,36 @@ class ServiceCount:
     what the kernel says of users' ways, as far as it was asked, see `Ending`.
     """
 
-    live: int = 0
-    accepted: int = 0
-    failed: int = 0
-    local_probes: int = 0
-    full: int = 0
-    dialing: DialingCount = field(default_factory=DialingCount)
-    up: Meter = field(default_factory=Meter)
-    down: Meter = field(default_factory=Meter)
-    regions: dict[str, RegionCount] = field(default_factory=dict)
-    endings: dict[Why, int] = field(default_factory=dict)
-    rtt: Histogram = field(default_factory=Histogram)
-    segments: int = 0
-    retransmits: int = 0
+    __slots__ = (
+        "accepted",
+        "dialing",
+        "down",
+        "endings",
+        "failed",
+        "full",
+        "live",
+        "local_probes",
+        "regions",
+        "retransmits",
+        "rtt",
+        "segments",
+        "up",
+    )
+
+    def __init__(self) -> None:
+        self.live = 0
+        self.accepted = 0
+        self.failed = 0
+        self.local_probes = 0
+        self.full = 0
+        self.dialing = DialingCount()
+        self.up = Meter()
+        self.down = Meter()
+        self.regions: dict[str, RegionCount] = {}
+        self.endings: dict[Why, int] = {}
+        self.rtt = Histogram()
+        self.segments = 0
+        self.retransmits = 0
 
     def ended(self, why: Why) -> None:
         self.endings[why] = self.endings.get(why, 0) + 1
@@ -185,7 +203,8 @@ class Counters:
         return region
 
     def closed(self, service: ServiceCount, key: TargetKey) -> None:
-        service.region(key[0]).live -= 1
+        region = service.region(key[0])
+        region.live -= 1
         self.target_live[key] -= 1
 
     def to_json(self) -> dict[str, Any]:

@@ -51,27 +51,36 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 _NEVER = float("inf")
+_SOFT, _HARD, _EJECTED = Room.SOFT, Room.HARD, Room.EJECTED
+_FULL = Nobody.FULL
 
 
-@dataclass(slots=True)
 class Attempt:
     """Try this target, for at most `timeout` seconds. It holds a place in `pool` at `at`.
 
-    `late_at`: from when on it may be raced.
+    `late_at`: from when on it may be raced. `key`: what it is counted under.
     """
 
-    region: str
-    target: Target
-    timeout: float
-    pool: Pool
-    at: int
-    started: float = 0.0
-    late_at: float = _NEVER
-    raced: bool = False
+    __slots__ = ("at", "key", "late_at", "pool", "raced", "region", "started", "target", "timeout")
 
-    @property
-    def key(self) -> TargetKey:
-        return (self.region, self.target.worker)
+    def __init__(
+        self,
+        region: str,
+        target: Target,
+        timeout: float,
+        pool: Pool,
+        at: int,
+        started: float = 0.0,
+    ) -> None:
+        self.region = region
+        self.target = target
+        self.key: TargetKey = (region, target.worker)
+        self.timeout = timeout
+        self.pool = pool
+        self.at = at
+        self.started = started
+        self.late_at = _NEVER
+        self.raced = False
 
     @property
     def until(self) -> float:
@@ -112,7 +121,8 @@ class Dial:
             return None
         if self._attempts:
             self._memory.budget(self._service.name).spend()
-        return self._begin(*chosen, now, left)
+        pool, at = chosen
+        return self._begin(pool, at, now, left)
 
     def late(self, attempt: Attempt, now: float) -> bool:
         """The attempt is late, which is told once; True if it shows that somebody is silent."""
@@ -135,7 +145,8 @@ class Dial:
         budget.spend()
         attempt.raced = True
         self._silences[attempt.region] = self._silences.get(attempt.region, 0) + 1
-        return self._begin(*chosen, now, left)
+        pool, at = chosen
+        return self._begin(pool, at, now, left)
 
     def failed(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """The attempt has failed; its place is given back."""
@@ -178,7 +189,7 @@ class Dial:
                 first = region != late and self._tier(pool) == _FIRST
                 if first != elsewhere or memory.dead(pool, now):
                     continue
-                found = memory.take(pool, Room.SOFT, self._tried.get(region, ()), now)
+                found = memory.take(pool, _SOFT, self._tried.get(region, ()), now)
                 if not isinstance(found, Nobody):
                     return pool, found
         return None
@@ -193,17 +204,17 @@ class Dial:
             if memory.dead(pool, now) or (tried and self._tier(pool) != _FIRST):
                 later.setdefault(self._tier(pool), []).append(pool)
                 continue
-            found = memory.take(pool, Room.SOFT, tried.get(pool.targets.region, ()), now)
+            found = memory.take(pool, _SOFT, tried.get(pool.targets.region, ()), now)
             if not isinstance(found, Nobody):
                 return pool, found
-            if found is Nobody.FULL:
+            if found is _FULL:
                 first.append(pool)
-        chosen = self._among(first, Room.HARD, now)
+        chosen = self._among(first, _HARD, now)
         for _, pools in sorted(later.items()):
-            chosen = chosen or self._among(pools, Room.SOFT, now)
-            chosen = chosen or self._among(pools, Room.HARD, now)
+            chosen = chosen or self._among(pools, _SOFT, now)
+            chosen = chosen or self._among(pools, _HARD, now)
         if chosen is None and not self.full:
-            chosen = self._among(memory.pools(self._service.name), Room.EJECTED, now)
+            chosen = self._among(memory.pools(self._service.name), _EJECTED, now)
         return chosen
 
     def _among(self, pools: Sequence[Pool], room: Room, now: float) -> tuple[Pool, int] | None:
@@ -212,7 +223,7 @@ class Dial:
             found = self._memory.take(pool, room, tried, now)
             if not isinstance(found, Nobody):
                 return pool, found
-            self.full = self.full or (found is Nobody.FULL and room is not Room.SOFT)
+            self.full = self.full or (found is _FULL and room is not _SOFT)
         return None
 
     def _tier(self, pool: Pool) -> tuple[int, bool, int]:

@@ -6,7 +6,6 @@ Pure but for the occupancy, which other relay workers write too. Times are of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from random import Random
 
 from edgenode.steering import hedge
@@ -20,17 +19,20 @@ _MOST_LATE = 4096  # workers that are late
 _TAKES = 3  # how often the last place may be lost to another relay worker
 
 _INFINITY = float("inf")
+_FULL = Nobody.FULL
 
 
-@dataclass(slots=True)
 class Path:
     """What is known about the way to a region; times in seconds."""
 
-    usual: float | None = None
-    deviation: float = 0.0
-    answered: float = -_INFINITY
-    silences: int = 0
-    late: int = 0  # attempts, with no answer of anybody since the first of them began
+    __slots__ = ("answered", "deviation", "late", "silences", "usual")
+
+    def __init__(self) -> None:
+        self.usual: float | None = None
+        self.deviation = 0.0
+        self.answered = -_INFINITY
+        self.silences = 0
+        self.late = 0  # attempts, with no answer of anybody since the first of them began
 
     def learn(self, sample: float) -> None:
         """Smooth the connect time as RFC 6298 section 2 smooths the round trip."""
@@ -55,8 +57,9 @@ class Memory:
         pause: float = PAUSE,
     ) -> None:
         random = random or Random()
-        self._occupancy = occupancy or Occupancy.alone()
-        self._live = self._occupancy.live
+        occupancy = occupancy or Occupancy.alone()
+        self._occupancy = occupancy
+        self._live = occupancy.live
         self._uniform = random.random
         self._outliers = Outliers(random, pause)
         self._numbers = Numbers()  # where nobody else gives them
@@ -111,7 +114,8 @@ class Memory:
 
     def budget(self, service: str) -> hedge.Budget:
         """What a service has for attempts beside the first; one that is gone has nothing."""
-        return self._budgets.get(service) or hedge.Budget(0.0, 0.0, 0.0)
+        budget = self._budgets.get(service)
+        return hedge.Budget(0.0, 0.0, 0.0) if budget is None else budget
 
     def pools(self, service: str) -> tuple[Pool, ...]:
         """The regions of a service as the newest table has them; none if it is gone."""
@@ -188,7 +192,7 @@ class Memory:
                     pool.until = now
                 return found
             self._give(column, pool.column)
-        return Nobody.FULL
+        return _FULL
 
     def adopt(self, service: str, region: str, target: Target) -> tuple[Pool, int]:
         """Take a place for a connection that another process has made; see `give`.
@@ -241,7 +245,10 @@ class Memory:
     # --- learning
 
     def path(self, region: str) -> Path:
-        return self._paths.setdefault(region, Path())
+        path = self._paths.get(region)
+        if path is None:
+            path = self._paths[region] = Path()
+        return path
 
     def connected(self, pool: Pool, at: int, started: float, now: float) -> None:
         """An attempt that began at `started` has succeeded."""

@@ -127,7 +127,7 @@ class Outliers:
 
     def connected(self, pool: Pool, worker: str, now: float) -> bool:
         """An attempt has succeeded: the target answers, and so does the way."""
-        records = self._records.get(pool)
+        records = self._records.get(pool) if self._records else None
         if not records:
             return False
         record = records.get(worker)
@@ -141,17 +141,21 @@ class Outliers:
 
     def answered(self, pool: Pool, now: float) -> bool:
         """Somebody there has answered, be it no: the way is good."""
+        if not self._records:
+            return False
         way = self._records.get(pool, {}).get(None)
         return way is not None and self._well(way, now)
 
     def proven(self, pool: Pool, worker: str, started: float, now: float) -> bool:
         """A session that began at `started` has had bytes of the target."""
+        if not self._records:
+            return False
         record = self._records.get(pool, {}).get(worker)
         return record is not None and started >= record.began and self._well(record, now)
 
     def trying(self, pool: Pool, worker: str, now: float) -> bool:
         """A connection tries this target: if its time is over, it tries for all."""
-        records = self._records.get(pool)
+        records = self._records.get(pool) if self._records else None
         if not records:
             return False
         changed = False

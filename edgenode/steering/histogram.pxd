@@ -1,0 +1,5 @@
+cdef class Histogram:
+    cdef public list counts
+    cdef public double total
+
+    cpdef add(self, double seconds)
