@@ -35,6 +35,10 @@ class Notifier:
         """The service serves. `status` is what `systemctl status` shows."""
         self._send("READY=1" + (f"\nSTATUS={status}" if status else ""))
 
+    def heir(self, pid: int) -> None:
+        """The service is that process from now on. Said by either (NotifyAccess=all)."""
+        self._send(f"MAINPID={pid}")
+
     def alive(self, now: float) -> None:
         """A sign of life, where one is due. `now`: seconds of the monotonic clock."""
         if self.interval is not None and now >= self._due:

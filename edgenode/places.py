@@ -38,6 +38,11 @@ def steering_socket(run_dir: Path) -> Path:
     return run_dir / "steering" / "steering.sock"
 
 
+def steering_handover(run_dir: Path) -> Path:
+    """Where a new steering asks the one that runs for its connections."""
+    return run_dir / "steering" / "handover.sock"
+
+
 def exec_socket(run_dir: Path) -> Path:
     """Where exec checks are asked for."""
     return run_dir / "exec" / "exec.sock"

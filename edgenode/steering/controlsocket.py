@@ -120,21 +120,45 @@ class Client:
 
 
 class ControlSocket:
-    """Serves the socket; each line of a client is passed to `on_line(client, line)`."""
+    """Serves the socket; each line of a client is passed to `on_line(client, line)`.
+
+    `server`: the socket of a steering that runs; it is paused until `resume`.
+    """
 
     def __init__(
         self,
         path: Path,
         selector: selectors.BaseSelector,
         on_line: Callable[[Client, bytes], None],
+        server: socket.socket | None = None,
     ) -> None:
         self._path = path
         self._selector = selector
         self._on_line = on_line
         self._clients: set[Client] = set()
         self._resume_at: float | None = None  # not None: no descriptors to accept with
-        self._server = listen(path)
-        self._selector.register(self._server, selectors.EVENT_READ, self._on_connect)
+        self._paused = True
+        self.server = listen(path) if server is None else server
+        if server is None:
+            self.resume()
+
+    def pause(self) -> None:
+        """Hear nobody until `resume`; what is published is sent all the same."""
+        if not self._paused:
+            self._paused = True
+            for client in self._clients:
+                self._selector.unregister(client.socket)
+            if self._resume_at is None:
+                self._selector.unregister(self.server)
+
+    def resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            for client in self._clients:
+                self._selector.register(client.socket, selectors.EVENT_READ, self._callback(client))
+                self._watch(client)
+            if self._resume_at is None:
+                self._selector.register(self.server, selectors.EVENT_READ, self._on_connect)
 
     def send(self, client: Client, message: dict[str, Any]) -> None:
         """Send to one client; nothing happens if it is gone."""
@@ -156,20 +180,21 @@ class ControlSocket:
             if not client.behind and (wanted is None or wanted in client.wants):
                 self.send(client, message)
 
-    def close(self) -> None:
-        """Remove the socket, leave the clients."""
+    def close(self, unlink: bool = True) -> None:
+        """Remove the socket, unless another process has it; leave the clients."""
+        self.pause()
         for client in list(self._clients):
             self._drop(client)
-        if self._resume_at is None:
-            self._selector.unregister(self._server)
-        self._server.close()
-        self._path.unlink(missing_ok=True)
+        self.server.close()
+        if unlink:
+            self._path.unlink(missing_ok=True)
 
     def tend(self, now: float) -> None:
         """Accept again, some time after descriptors ran out."""
         if self._resume_at is not None and now >= self._resume_at:
             self._resume_at = None
-            self._selector.register(self._server, selectors.EVENT_READ, self._on_connect)
+            if not self._paused:
+                self._selector.register(self.server, selectors.EVENT_READ, self._on_connect)
 
     def next_due(self) -> float:
         """When `tend` is needed next although no event came."""
@@ -177,11 +202,11 @@ class ControlSocket:
 
     def _on_connect(self, _events: int, now: float) -> None:
         try:
-            connection, _ = self._server.accept()
+            connection, _ = self.server.accept()
         except OSError as error:
             if error.errno in NO_ROOM:  # the client waits: it would be reported again and again
                 self._resume_at = now + _PAUSE
-                self._selector.unregister(self._server)
+                self._selector.unregister(self.server)
             return  # else it has left again
         if len(self._clients) >= _MOST_CLIENTS:  # relay workers must find a descriptor left
             connection.close()
@@ -208,11 +233,12 @@ class ControlSocket:
         self._watch(client)
 
     def _watch(self, client: Client) -> None:
-        if client in self._clients:
+        if client in self._clients and not self._paused:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.blocked else 0)
             self._selector.modify(client.socket, events, self._callback(client))
 
     def _drop(self, client: Client) -> None:
         self._clients.discard(client)
-        self._selector.unregister(client.socket)
+        if not self._paused:
+            self._selector.unregister(client.socket)
         client.socket.close()

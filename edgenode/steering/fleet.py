@@ -10,7 +10,7 @@ import logging
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,17 @@ class Fleet:
         entry = self._rollout.offer(table, trusted)
         self._proceed()
         return entry.number
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The relay workers' places."""
+        return self._slots
+
+    def take_in(self, table: Table | None, listeners: Sequence[dict[str, socket.socket]]) -> int:
+        """Serve what another supervisor has served, with its listeners; see `apply`."""
+        for slot, given in zip(self._slots, listeners, strict=True):
+            slot.take_in(given)
+        return 0 if table is None else self.apply(table, trusted=True)
 
     def applied(self, number: int) -> bool:
         """Whether all relay workers that run have confirmed this table or a later one.

@@ -58,19 +58,22 @@ class Ended:
 class Process:
     """A relay worker's process, and our end of its channel. Raises OSError if it cannot start."""
 
-    def __init__(self, limit: int, access_log: Path | None, seat: Seat, now: float) -> None:
+    def __init__(
+        self, limit: int, access_log: Path | None, seat: Seat, now: float, *more: int
+    ) -> None:
+        """`more` are descriptors that it gets as further arguments."""
         ours, theirs = socket.socketpair()
         with theirs:
             log = "-" if access_log is None else str(access_log)
             shared, sources = seat.register.fd, seat.register.sources
-            arguments = [theirs.fileno(), os.getpid(), limit, log, shared, seat.row, sources]
+            arguments = [theirs.fileno(), os.getpid(), limit, log, shared, seat.row, sources, *more]
             try:
                 self._popen = subprocess.Popen(
                     [sys.executable, *PROGRAM, *map(str, arguments)],
                     stdin=subprocess.DEVNULL,
                     cwd="/",  # `-m` looks there first
                     env={**os.environ, "PYTHONPATH": _PACKAGES},
-                    pass_fds=(theirs.fileno(), shared, sources),
+                    pass_fds=(theirs.fileno(), shared, sources, *more),
                 )
             except OSError:
                 ours.close()

@@ -19,7 +19,7 @@ from edgenode.steering.faults import GONE
 from edgenode.steering.figures import RelayFigures, relay_figures
 from edgenode.steering.occupancy import columns_to_json
 from edgenode.steering.process import Process, Seat, is_stopped
-from edgenode.steering.report import FAILURES, RelayReport, add, forget, retire
+from edgenode.steering.report import FAILURES, RelayReport, Tree, add, forget, retire
 from edgenode.steering.rollout import Fault
 from edgenode.steering.table import Table
 from edgenode.steering.tabledelta import Delta
@@ -77,6 +77,8 @@ class Slot:
     ) -> None:
         self.listeners: dict[str, socket.socket] = {}
         self.process: Process | None = None
+        self.on_step: Callable[[Slot, Message], None] | None = None
+        """Is told how far a handover is in the relay worker, and that it has ended."""
         self._selector = selector
         self._limit = limit
         self._access_log = access_log
@@ -150,6 +152,43 @@ class Slot:
         self._table = None
         self._close_listeners()
 
+    def arrive(self, now: float, other: int) -> None:
+        """Start a process that takes over from the relay worker at the other end. Raises OSError.
+
+        It serves nobody until it is told to.
+        """
+        self._start_at = None
+        self.process = Process(self._limit, self._access_log, self._seat, now, other)
+        self._attend(self.process)
+
+    def take_in(self, listeners: dict[str, socket.socket]) -> None:
+        """These are its listeners, which another supervisor has opened."""
+        self.listeners = dict(listeners)
+        self._give(list(listeners))
+
+    def inherit(self, counters: Tree) -> None:
+        """Go on from these totals."""
+        self._retired = retire(counters)
+
+    def say(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Tell the process something about a handover. Raises OSError if there is none."""
+        if self.process is None:
+            raise OSError("a relay worker has ended")
+        self._send(message, descriptors)
+
+    def leave(self) -> None:
+        """Another process has the connections: let this one end without touching them."""
+        self._draining = True
+        self._start_at = None
+        if self.process is not None:
+            self._send({"type": "leave"})
+
+    @property
+    def live(self) -> int:
+        """Connections of the process, as far as it has told."""
+        services = self.process.counters.get("services", {}) if self.process else {}
+        return sum(service["live"] for service in services.values())
+
     def reopen_log(self) -> None:
         """Let the process open its access log anew."""
         if self.process is not None:
@@ -194,16 +233,25 @@ class Slot:
             self._start_at = now + max(0.1, restart_delay(self._early_ends))
             logger.error("cannot start a relay worker: %s; it is tried again", error)
             return
-        self._selector.register(process.pidfd, selectors.EVENT_READ, self._on_exit)
-        self._selector.register(process.channel, selectors.EVENT_READ, self._on_channel)
+        self._attend(process)
         self._hand_over(list(self.listeners))
 
-    def _hand_over(self, new: list[str], change: Change | None = None) -> None:
+    def _attend(self, process: Process) -> None:
+        self._selector.register(process.pidfd, selectors.EVENT_READ, self._on_exit)
+        self._selector.register(process.channel, selectors.EVENT_READ, self._on_channel)
+
+    def _give(self, new: list[str]) -> bool:
+        """Send listeners; False if the process ends."""
         for at in range(0, len(new), MAX_DESCRIPTORS):
             some = new[at : at + MAX_DESCRIPTORS]
             descriptors = tuple(self.listeners[listen].fileno() for listen in some)
             if not self._send({"type": "listeners", "listen": some}, descriptors):
-                return
+                return False
+        return True
+
+    def _hand_over(self, new: list[str], change: Change | None = None) -> None:
+        if not self._give(new):
+            return
         process, number = self.process, self._number
         if process is None or self._table is None:
             return
@@ -285,6 +333,9 @@ class Slot:
                 self._hand_over([])
             elif message["type"] == FAILURES:
                 self._on_failures(message["targets"])
+            elif message["type"] == "handover":
+                if self.on_step is not None:
+                    self.on_step(self, message)
             else:
                 process.ejections = message.get("ejections", [])
                 process.figures = message.get("figures", {})
@@ -318,6 +369,9 @@ class Slot:
         self._seat.register.clear(self._seat.row)
         self._retired = add(self._retired, retire(process.counters))
         self._mark(False)
+        if self.on_step is not None:
+            reason = f"relay worker {process.pid} has ended {ended.how}"
+            self.on_step(self, {"step": "failed", "reason": reason})
         if self._draining:
             return
         self._early_ends = self._early_ends + 1 if now - process.started < _STEADY else 0

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.checked import shown
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
 from edgenode.steering.fleet import Fleet
+from edgenode.steering.handover import giving as handover
+from edgenode.steering.handover.giving import Giving, OnStep
+from edgenode.steering.handover.taking import HandoverError, Taking, ask
 from edgenode.steering.report import FAILURES, Report
 from edgenode.steering.shortage import Teller
+from edgenode.steering.slot import Slot
 from edgenode.steering.table import Table, TableError
 from edgenode.steering.tabledelta import BaseError, patch
 from edgenode.steering.tablesaver import TableSaver
 
 _REPORT_INTERVAL = 1.0
 _DRAIN_MARGIN = 2.0  # seconds that relay workers get beyond the drain, before they are killed
+_LOG_PATIENCE = 2.0  # seconds that relay workers without connections get to write their log
 _SAVE_PATIENCE = 2.0  # seconds that a slow disk gets at the end
 
 logger = logging.getLogger("edgenode.steering")
@@ -51,11 +57,19 @@ class Supervisor:
         max_connections: int,
         access_log: Path | None,
         limit: int,
+        taking: Taking | None = None,
+        on_step: OnStep | None = None,
     ) -> None:
+        """`taking`: the steering that runs, from which it takes over. `on_step` is for tests."""
         self._notifier = Notifier()
+        if taking is not None:
+            self._notifier.interval = self._notifier.interval or taking.watchdog
         self._selector = selectors.DefaultSelector()
         self._control = ControlSocket(
-            places.steering_socket(run_dir), self._selector, self._on_line
+            places.steering_socket(run_dir),
+            self._selector,
+            self._on_line,
+            taking.control if taking is not None else None,
         )
         self._fleet = Fleet(
             self._selector, workers, max_connections, access_log, limit, self._on_failures
@@ -72,21 +86,27 @@ class Supervisor:
         self._saver = TableSaver(self._table_file)
         self._report_at = 0.0
         self._shortages = Teller()
+        self._taking = taking
+        self._taken = 0  # the number of the table that was taken over
+        self._on_step = on_step
+        self._handover = places.steering_handover(run_dir)
+        self._left = False  # another process has the connections
 
     def run(self, drain: float) -> None:
         """Serve until SIGTERM or SIGINT; live connections then get up to `drain` seconds.
 
-        A second signal ends the drain. SIGHUP: the access log is opened anew.
+        A second signal ends the drain. SIGHUP: the access log is opened anew. A new version that
+        takes over ends it, too.
+
+        Raises HandoverError if it cannot take over itself, and OSError.
         """
-        self._catch_signals()
-        self._load_table()
+        giving = self._begin()
         now = time.monotonic()
-        self._fleet.tend(now)
-        self._notifier.ready()
-        while not self._stops:
+        while not self._stops and not self._left:
             self._notifier.alive(now)
             self._fleet.tend(now)
             self._control.tend(now)
+            giving.tend(now)
             if now >= self._report_at:
                 self._report_at = now + _REPORT_INTERVAL
                 report = self._report()
@@ -94,7 +114,12 @@ class Supervisor:
                 for sentence in self._shortages.tell(report["shortages"], now):
                     logger.warning("%s", sentence)
             due = (self._report_at, self._fleet.next_due(), self._control.next_due())
-            now = self._step(min(due))
+            now = self._step(min(*due, giving.next_due()))
+        if self._left:
+            self._end_without_them()
+            return
+        giving.close()
+        self._handover.unlink(missing_ok=True)
         self._notifier.stopping()
         self._control.close()
         self._fleet.drain(drain)
@@ -105,6 +130,79 @@ class Supervisor:
         while self._fleet.running:
             self._step(time.monotonic() + 1.0)
         self._saver.close(_SAVE_PATIENCE)
+
+    def _begin(self) -> Giving:
+        """Take over, or start; from then on it serves."""
+        taking = self._taking
+        if taking is None:
+            self._catch_signals()
+            self._load_table()
+            listener = handover.listen(self._handover)
+            self._fleet.tend(time.monotonic())
+            self._notifier.ready()
+        else:
+            taking.run(self, self._selector)
+            self._catch_signals()
+            for slot, counters in zip(self.slots, taking.counters, strict=True):
+                slot.inherit(counters)
+            self._control.resume()
+            listener = taking.listener
+            self._notifier.heir(os.getpid())
+            self._notifier.ready()
+            taking.close()
+            logger.warning("this version has taken over, with all connections")
+        return Giving(listener, self._selector, self, self._on_step)
+
+    def _end_without_them(self) -> None:
+        """Another process has the connections, and the sockets that are in the file system."""
+        self._control.close(unlink=False)
+        deadline = time.monotonic() + _LOG_PATIENCE
+        while self._fleet.running and time.monotonic() < deadline:
+            self._step(min(deadline, time.monotonic() + 0.1))
+        self._fleet.kill()
+        self._saver.close(_SAVE_PATIENCE)
+
+    # --- what a handover asks of it, see `giving.Host` and `taking.Host`
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        return self._fleet.slots
+
+    @property
+    def control(self) -> socket.socket:
+        return self._control.server
+
+    @property
+    def watchdog(self) -> float | None:
+        return self._notifier.interval
+
+    def unfit(self) -> str | None:
+        if any(slot.process is None for slot in self.slots):
+            return "a relay worker is being replaced here; try again"
+        return None
+
+    def offer(self) -> dict[str, Any]:
+        self._control.pause()
+        present = self._fleet.present
+        return {"table": None if present is None else present.table.to_json()}
+
+    def keep(self) -> None:
+        self._control.resume()
+
+    def leave(self, heir: int) -> None:
+        self._notifier.heir(heir)
+        self._left = True
+
+    def load(self, state: dict[str, Any], listeners: Sequence[dict[str, socket.socket]]) -> None:
+        table = state["table"]
+        try:
+            wanted = None if table is None else Table.from_json(table)
+            self._taken = self._fleet.take_in(wanted, listeners)
+        except TableError as error:
+            raise OSError(f"the table is refused here: {error}") from None
+
+    def loaded(self) -> bool:
+        return self._fleet.applied(self._taken)
 
     def _step(self, until: float) -> float:
         """Act on what comes until then; return a time up to which all that had come was read."""
@@ -270,10 +368,14 @@ def main(
     max_connections: int,
     access_log: Path | None = None,
     drain: float = 0.0,
+    on_step: OnStep | None = None,
 ) -> int:
     """Run steering; return the exit status. `workers` 0: one relay worker for each core.
 
     `drain` is how many seconds live connections get when it is stopped; then they are reset.
+
+    If steering runs already, as the same user, it takes over from that one, and that one ends. It
+    then has as many relay workers as that one.
     """
     # The loop waits for the thread that saves tables no longer than this (else five times as long).
     sys.setswitchinterval(0.001)
@@ -282,16 +384,33 @@ def main(
     try:
         if access_log is not None:
             AccessLog(access_log).close()  # an error is told once here, not by each relay worker
+        wanted = workers or len(os.sched_getaffinity(0))
+        taking = ask(places.steering_handover(run_dir), limit, on_step)
+        if taking is not None and taking.workers != wanted:
+            logger.warning(
+                "the steering that runs has %d relay workers, and %d are wanted: it goes on with"
+                " %d; `systemctl restart` gives the other number, and ends all connections",
+                taking.workers,
+                wanted,
+                taking.workers,
+            )
         supervisor = Supervisor(
             run_dir,
             state_dir,
-            workers or len(os.sched_getaffinity(0)),
+            taking.workers if taking is not None else wanted,
             max_connections,
             access_log,
             limit,
+            taking,
+            on_step,
         )
+        supervisor.run(drain)
+    except HandoverError as error:
+        logger.error(
+            "cannot take over from the edgenode steering that runs, which goes on: %s", error
+        )
+        return 1
     except (SocketTaken, OSError) as error:
         logger.error("cannot start steering: %s", error)
         return 1
-    supervisor.run(drain)
     return 0

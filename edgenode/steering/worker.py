@@ -68,6 +68,8 @@ class Worker:
         self._leaving: Leaving | None = None
         self._token: int | None = None  # not None: frozen
         self._freeze_until: float | None = None
+        self._still = False  # frozen: all but the handover's end waits
+        self._later: list[tuple[Message, list[int]]] = []
         self._left = False
         relay.watch(channel.fileno(), self._on_channel)
 
@@ -137,6 +139,7 @@ class Worker:
 
     def _frozen(self, deadline: float, token: int) -> bool:
         """Do nothing until it is known whose the connections are; whether they are ours."""
+        self._still = True
         poll = select.poll()
         while self._leaving is not None:
             out = select.POLLOUT if self._channel.blocked else 0
@@ -150,6 +153,10 @@ class Worker:
                 return False
             if self._stopped:  # the supervisor is gone
                 return left_alone(token, deadline)
+        self._still = False
+        later, self._later = self._later, []
+        for message, fds in later:
+            self._obey(message, fds)
         return True
 
     def _drop(self) -> None:
@@ -170,7 +177,10 @@ class Worker:
             self._stopped = True
             return
         for message, fds in messages:
-            self._obey(message, fds)
+            if self._still and message["type"] not in ("keep", "leave"):
+                self._later.append((message, fds))
+            else:
+                self._obey(message, fds)
 
     def _obey(self, message: Message, fds: list[int]) -> None:
         match message["type"]:

@@ -43,7 +43,7 @@ class Steering:
         self.table = steering_table(self.state_dir)
         self._files = files  # the hard limit of open files
         self._arguments = [str(workers), str(self.log), str(drain), before]
-        self._processes: list[subprocess.Popen[str]] = []
+        self.processes: list[subprocess.Popen[str]] = []
         for made in (self.socket, self.table):
             made.parent.mkdir(parents=True)
 
@@ -56,12 +56,12 @@ class Steering:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     @property
     def process(self) -> subprocess.Popen[str]:
-        return self._processes[-1]
+        return self.processes[-1]
 
     def kill(self) -> None:
         """SIGKILL, and wait until its relay workers have gone too."""
@@ -94,7 +94,7 @@ class Steering:
         return Control(self.socket)
 
     def close(self) -> None:
-        for process in self._processes:
+        for process in self.processes:
             if process.poll() is None:
                 process.kill()
             process.wait(PATIENCE)

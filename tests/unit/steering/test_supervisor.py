@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edgenode.places import steering_handover
 from edgenode.steering.table import Table
 from edgenode.steering.tabledelta import diff
 from tests.unit.steering.process import Address, Steering, ask, table
@@ -154,7 +155,10 @@ def test_an_address_that_is_taken_holds_nobody_else_back(
 
 
 def test_only_one_steering_runs(steering: Steering) -> None:
+    """Another one that cannot take over does not start."""
     with steering.control():
+        eventually(steering_handover(steering.run_dir).exists)
+        steering_handover(steering.run_dir).unlink()
         second = steering.start()
         assert second.wait(PATIENCE) == 1
         assert second.stderr is not None

@@ -32,11 +32,11 @@ class Hand:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.register = Register(1)
-        self.relay = Relay(AccessLog(log), 20000, occupancy=Occupancy.shared(self.register.fd, 0))
+        self._log = AccessLog(log)
+        self.relay = Relay(self._log, 20000, occupancy=Occupancy.shared(self.register.fd, 0))
         self.heard: list[Message] = []
         self.ours: bool | None = None  # whose the connections are at its end
         self._other = other
-        self._log = AccessLog(log)
         self._worker = Worker(Channel(theirs), self.relay, self._log)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
