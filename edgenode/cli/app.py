@@ -24,6 +24,7 @@ from edgenode.cli import (
     regions,
     render,
     status,
+    top,
     trace,
     why,
     worker,
@@ -93,6 +94,7 @@ status.add_to(app)
 why.add_to(app)
 regions.add_to(app)
 trace.add_to(app)
+top.add_to(app)
 history.add_to(app)
 groups.add_to(app)
 emergency.add_to(app)

@@ -18,7 +18,7 @@ SUBCOMMANDS = [
     *(["control"], ["steering"], ["lifeline"], ["check-config"], ["render"], ["status"]),
     *(["history"], ["why"], ["drain"], ["undrain"], ["withdraw"], ["degrade"], ["maintenance"]),
     *(["release"], ["pause"], ["resume"], ["lab"], ["apply"], ["confirm"], ["undo"]),
-    *(["mesh"], ["mesh", "up"], ["mesh", "key"], ["regions"], ["trace"]),
+    *(["mesh"], ["mesh", "up"], ["mesh", "key"], ["regions"], ["trace"], ["top"]),
     *(["lab", "up"], ["lab", "down"], ["lab", "run"], ["lab", "list"], ["lab", "delays"]),
 ]
 
