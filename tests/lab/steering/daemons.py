@@ -79,6 +79,16 @@ def redis(directory: Path, address: Address) -> AbstractContextManager[None]:
     return running(["redis-server", *options, str(directory)], address)
 
 
+def certificate(directory: Path) -> Path:
+    """Certificate and key of nobody in particular, in one file."""
+    file = directory / "pair.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    out = ["-subj", "/CN=anybody.example", "-keyout", str(file), "-out", f"{file}.cert"]
+    subprocess.run([*request, *out], check=True, capture_output=True)
+    file.write_text(file.read_text() + Path(f"{file}.cert").read_text())
+    return file
+
+
 @contextmanager
 def postgresql(address: Address) -> Iterator[Path]:
     """A cluster of its own, with TLS, that trusts everybody; the directory of its programs."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -34,7 +33,7 @@ from edgenode.steering.proxyprotocol import (
     summed,
 )
 from edgenode.steering.table import Bind, ProxyField, RegionTargets, Service, Table, Target
-from tests.lab.steering.daemons import haproxy, nginx
+from tests.lab.steering.daemons import certificate, haproxy, nginx
 from tests.unit.steering.hellos import hello
 from tests.unit.steering.process import Address, Steering
 from tests.unit.steering.running import PATIENCE, USER, Worker, read_all
@@ -158,11 +157,7 @@ def test_haproxy_that_ends_tls_in_front(
 ) -> None:
     """The service is chosen by the name and the protocol that it tells."""
     front, edge = free(), free()
-    pem = tmp_path / "pem"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    made = [*request, "-subj", "/CN=a.example", "-keyout", str(pem), "-out", f"{pem}.cert"]
-    subprocess.run(made, check=True, capture_output=True)
-    pem.write_text(pem.read_text() + Path(f"{pem}.cert").read_text())
+    pem = certificate(tmp_path)
     keys: dict[str, Any] = {"sni": ("*.example",), "alpn": ("dot",), "proxy_tlvs": FIELDS}
     publish(steering, edge, seen.worker.target("w"), accept_proxy=LOOPBACK, **keys)
     sections = (

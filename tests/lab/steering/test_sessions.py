@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
-from tests.lab.steering.daemons import postgresql, redis
+from tests.lab.steering.daemons import certificate, haproxy, postgresql, redis
 from tests.unit.steering.process import Address, Control, Steering
-from tests.unit.steering.running import PATIENCE, USER, read_exactly
+from tests.unit.steering.running import PATIENCE, USER, eventually, read_exactly
 
 SOAK = float(os.environ.get("EDGENODE_SOAK", "180"))
 """Seconds of each slow test."""
@@ -230,6 +232,48 @@ def test_postgresql(postgres_session: Run) -> None:
 def test_redis(redis_session: Run) -> None:
     """Two sessions that stay, many that are busy."""
     redis_session(1.0)
+
+
+def test_postgresql_by_its_name(
+    tmp_path: Path, steering: Steering, addresses: tuple[Address, Address]
+) -> None:
+    """Direct TLS, which a proxy beside the worker ends; others are ended at once, with an error."""
+    edge, server = addresses
+    back = Address()
+    keys = certificate(tmp_path)
+    ended = (
+        f"listen back\n  mode tcp\n  bind {back} accept-proxy ssl crt {keys} alpn postgresql\n"
+        f"  server db {server}\n"
+    )
+    region = RegionTargets("near", (Target("a", back.host, back.port),))
+    service = Service("db", (str(edge),), "v2", 2.0, 60.0, (region,), sni=("db.example",))
+    with steering.control() as control:
+        control.publish(Table(1, "lon1", Bind(), (service,)))
+    where: dict[str, Any] = {
+        "host": "db.example",
+        "hostaddr": edge.host,
+        "port": edge.port,
+        "user": "postgres",
+        "dbname": "postgres",
+        "sslmode": "require",
+        "connect_timeout": int(PATIENCE),
+    }
+    with postgresql(server), haproxy(tmp_path, ended, back):
+        with psycopg.connect(**where, sslnegotiation="direct") as session:
+            for number in range(100):
+                assert session.execute("SELECT %s + 1", (number,)).fetchone() == (number + 1,)
+        with pytest.raises(psycopg.OperationalError, match="error"):
+            psycopg.connect(**where)
+        with pytest.raises(psycopg.OperationalError, match=r"(?i)alert|unrecognized"):
+            psycopg.connect(**{**where, "host": "other.example"}, sslnegotiation="direct")
+    back.close()
+    with steering.control() as control:
+
+        def counted() -> bool:
+            endings = control.report()["figures"]["db"]["endings"]
+            return {"not-direct-tls": 1, "no-route": 1}.items() <= endings.items()
+
+        eventually(counted)
 
 
 @pytest.mark.slow
