@@ -270,7 +270,7 @@ def test_postgresql_by_its_name(
     with steering.control() as control:
 
         def counted() -> bool:
-            endings = control.report()["figures"]["db"]["endings"]
+            endings: dict[str, int] = control.report()["figures"]["db"]["endings"]
             return {"not-direct-tls": 1, "no-route": 1}.items() <= endings.items()
 
         eventually(counted)
