@@ -24,6 +24,8 @@ _DIALING = {
     "hedged": "Attempts that were late, and were raced by another.",
     "hedge_won": "Races that the other attempt won.",
     "budget_exhausted": "Attempts that were late and not raced, for want of budget.",
+    "warm_used": "Connections that were kept ready, and given to a user.",
+    "warm_discarded": "Those that workers had ended, or spoken on, before.",
 }
 
 Figures = Mapping[str, Any]

@@ -255,6 +255,10 @@ class Service(Section):
     """Seconds in which a worker that came up is given its full share; 0: at once."""
     hedge: Flag = True
     """Whether an attempt that is not answered in about the usual time is raced by another."""
+    warm: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
+    """Connections that each relay worker keeps ready to the nearest region."""
+    server_first: Flag = False
+    """Whether the workers speak before the users do (SMTP, SSH, MySQL)."""
 
     @cached_property
     def prefix_lists(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -321,6 +325,8 @@ class Dialing(Section):
     """Of a service's connections, so many may be raced by a second attempt …"""
     hedge_floor: Annotated[float, Field(strict=True, ge=0, le=10_000)] = 10.0
     """… and so many a second besides, in each relay worker."""
+    warm_age: Annotated[PositiveDuration, Field(le=3600)] = 20.0
+    """Seconds that a connection is kept ready."""
 
 
 class AccessLog(Section):

@@ -15,6 +15,12 @@ def check(config: Config) -> Iterator[Problem]:
     regions = [region.name for region in config.regions]
     for s, service in enumerate(config.services):
         yield from _regions(service, ("services", s), regions)
+        if service.warm and service.server_first:
+            what = (
+                "is for protocols in which the user speaks first: a worker that speaks first would"
+                " greet nobody (server_first is set); take out one of the two"
+            )
+            yield Problem(("services", s, "warm"), what)
         yield from _protection(service, ("services", s))
         yield from _told_by_proxies(service, ("services", s))
     for clash in clashes(config.services):

@@ -182,6 +182,7 @@ def _service(
         accept_proxy=tuple(str(prefix) for prefix in service.accept_proxy),
         proxy_tlvs=service.proxy_tlvs,
         hedge=service.hedge,
+        warm=service.warm,
     )
 
 

@@ -56,12 +56,15 @@ class RegionCount:
 class DialingCount:
     """`hedged` attempts were raced by another, of which `hedge_won`; `budget_exhausted` were not
 
-    raced, since the service's budget was spent.
+    raced, since the service's budget was spent. `warm_used` connections had been kept ready,
+    `warm_discarded` had ended, or the worker had spoken, before they were anybody's.
     """
 
     hedged: int = 0
     hedge_won: int = 0
     budget_exhausted: int = 0
+    warm_used: int = 0
+    warm_discarded: int = 0
 
 
 class ServiceCount:

@@ -20,6 +20,7 @@ from edgenode.steering.introduction import Introduction
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.shortage import Shortage
+from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
 
 _EARLY = 1e-6  # seconds: the timers' slots and times that were added differ by less
@@ -35,6 +36,7 @@ class Dialing:
         memory: Memory,
         limits: Limits,
         flow: Flow,
+        warming: Warming,
         end: Callable[[Connection, Why], None],
     ) -> None:
         self._loop = loop
@@ -42,6 +44,7 @@ class Dialing:
         self._memory = memory
         self._limits = limits
         self._flow = flow
+        self._warming = warming
         self._end = end
         self._introduction = Introduction()
 
@@ -57,9 +60,12 @@ class Dialing:
             client.held = header + client.held
         self._memory.budget(service.name).earn(self._loop.now)
         connection.dialed = self._loop.now
+        if not self._take_first_bytes(connection, client):
+            return
+        if service.warm and self._go_warm(connection, client, service.name):
+            return
         connection.dial = Dial(service, self._memory, self._loop.now, self._limits)
-        if self._take_first_bytes(connection, client):
-            self._next_attempt(connection, client)
+        self._next_attempt(connection, client)
 
     def on_answer(self, worker: Side, event: int) -> None:
         """An event of a worker's side before the connection is live: it has accepted or refused."""
@@ -94,6 +100,30 @@ class Dialing:
             self._race(connection, client, attempt)
         if connection.phase is Phase.DIALING:
             self._set_timer(connection)
+
+    def _go_warm(self, connection: Connection, client: Side, service: str) -> bool:
+        """Give the user a connection that was kept ready; False if there is none that is good."""
+        loop, warming = self._loop, self._warming
+        while (one := warming.take(service)) is not None:
+            connection.attempts += 1
+            connection.attempt, connection.worker_fd = one.attempt, one.fd
+            worker = loop.sides[one.fd] = Side(
+                one.fd, client.fd, connection, connection.route.count.down, watches_output=True
+            )
+            worker.watched = True
+            failed = self._send_first_bytes(connection, client, worker)
+            if connection.phase is Phase.DIALING and not failed and not client.held:
+                self._established(connection, client, worker, 0)
+            well = connection.phase is not Phase.DIALING
+            warming.used(service, well)
+            if well:
+                return True
+            # Nothing was taken from us, so nothing is lost.
+            connection.attempt, connection.worker_fd = None, -1
+            del loop.sides[one.fd]
+            loop.closing.add(one.fd, reset=True)
+            self._memory.give(one.attempt.pool, one.attempt.at)
+        return False
 
     def _next_attempt(self, connection: Connection, client: Side) -> None:
         """Try targets until one is under way; end the connection if there is none left."""
@@ -205,10 +235,10 @@ class Dialing:
         if connection.rival is not None:
             self._decide(connection, worker.fd)
         attempt = connection.attempt
-        assert dial is not None
         assert attempt is not None
-        dial.connected(attempt, now)
-        connection.dial = None
+        if dial is not None:
+            dial.connected(attempt, now)
+            connection.dial = None
         connection.phase = Phase.LIVE
         connection.connected = connection.active = now
         took = now - connection.dialed

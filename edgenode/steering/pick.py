@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 from itertools import accumulate
 
-from edgenode.steering.table import RegionTargets
+from edgenode.steering.table import RegionTargets, Target
 
 SMALLEST_SHARE = 0.05
 """Of its weight, that a worker has when it has just come up."""
@@ -120,6 +120,15 @@ class Pool:
         self._cumulative: list[float] = []
         self._soft_full_until = self._hard_full_until = -_INFINITY
         self._freed = 0
+
+    def takes(self, target: Target) -> bool:
+        """Whether a new connection may go to this target: it is here, and not left alone."""
+        at = self.index.get(target.worker)
+        if at is None:
+            return False
+        here = self.targets.workers[at]
+        same = (here.address, here.port) == (target.address, target.port)
+        return same and at in self._members
 
     def arrange(
         self, shares: Sequence[float] | None, ejected: Collection[str], dead: bool, until: float

@@ -35,6 +35,7 @@ from edgenode.steering.outliers import Ejection
 from edgenode.steering.pace import Pace
 from edgenode.steering.sources import Sources
 from edgenode.steering.table import Table
+from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
 
 _MAX_EVENTS = 512
@@ -60,7 +61,8 @@ class Relay:
         self._ending = Ending(loop, self.counters, self._memory, log)
         end = self._ending.end
         self._flow = Flow(loop, end)
-        self._dialing = Dialing(loop, self.counters, self._memory, limits, self._flow, end)
+        self._warming = warming = Warming(loop, self.counters, self._memory)
+        self._dialing = Dialing(loop, self.counters, self._memory, limits, self._flow, warming, end)
         self._entrance = Entrance(loop, limit, self._dialing.begin, end)
         self._acceptor = Acceptor(
             loop.epoll, self.counters, self._entrance.room, self._entrance.opened
@@ -107,6 +109,7 @@ class Relay:
         self._memory.apply(table, self.now, time.time(), columns)
         self._admission.number(self._memory.column_of)
         self._ending.apply(table.logging)
+        self._warming.apply(table)
         self.counters.forget(table)
 
     def ejections(self) -> Iterator[Ejection]:
@@ -130,6 +133,7 @@ class Relay:
     def stop_accepting(self) -> None:
         """Accept no more; connections that wait for their first bytes are closed."""
         self._acceptor.close()
+        self._warming.close()
         for connection in list(self._loop.connections.values()):
             if connection.phase is Phase.WAITING:
                 self._ending.end(connection, Why.LOCAL_PROBE)
@@ -138,6 +142,7 @@ class Relay:
         """Reset all connections."""
         for connection in list(self._loop.connections.values()):
             self._ending.end(connection, why)
+        self._warming.close()
         self._loop.closing.close_all()
         self._log.flush()
 
@@ -153,7 +158,9 @@ class Relay:
         for fd, event in events:
             side = sides.get(fd)
             if side is None:
-                if not self._acceptor.on_event(fd) and fd in self._watched:
+                if self._acceptor.on_event(fd) or self._warming.on_event(fd, event):
+                    continue
+                if fd in self._watched:
                     called.append(self._watched[fd])
             elif side.connection.phase is Phase.LIVE:
                 flow.on_event(side, event)
@@ -165,6 +172,8 @@ class Relay:
             flow.resume()
         for number in loop.timers.expired(now):
             self._on_timer(loop.connections[number])
+        if self._warming.active:
+            self._warming.tend(now)
         loop.closing.close_all()
         self._acceptor.accept(now)
         for callback in called:
@@ -191,6 +200,7 @@ class Relay:
             self._loop.timers.next_due(),
             self._acceptor.next_due(),
             self._ending.next_due(),
+            self._warming.next_due(),
         ):
             if other is not None and other < due:
                 due = other

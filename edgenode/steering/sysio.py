@@ -19,6 +19,7 @@ from socket import (
     MSG_DONTWAIT,
     MSG_MORE,
     MSG_NOSIGNAL,
+    MSG_PEEK,
     SHUT_WR,
     SO_BINDTODEVICE,
     SO_ERROR,
@@ -87,6 +88,17 @@ def connect(fd: int, host: str, port: int) -> int:
 def take_error(fd: int) -> int:
     """Return and clear the socket's pending error number, 0 if there is none."""
     return _socket(fd).getsockopt(SOL_SOCKET, SO_ERROR)
+
+
+def is_quiet(fd: int) -> bool:
+    """Whether the peer has neither sent anything nor ended the connection."""
+    try:
+        _socket(fd).recv(1, MSG_PEEK | MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def local_address(fd: int) -> tuple[str, int]:

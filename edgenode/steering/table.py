@@ -88,14 +88,19 @@ DEFAULT_OUTLIERS = Outliers()
 class Dialing:
     """How many attempts a service may make beside the first of each connection.
 
-    For each relay worker: a share of its connections, and so many a second besides.
+    For each relay worker: a share of its connections, and so many a second besides. `warm_age`: how
+    many seconds a connection is kept ready.
     """
 
     hedge_share: float = 0.2
     hedge_floor: float = 10.0
+    warm_age: float = 20.0
 
 
 DEFAULT_DIALING = Dialing()
+
+MOST_WARM = 256
+"""Connections that are kept ready, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,8 @@ class Service:
     `sni` and `alpn`: which TLS clients are meant, where several services share an address (see
     `routing`). `accept_proxy`: the prefixes from which a PROXY header is awaited. `hello_timeout`:
     until that and the TLS hello must have come. `proxy_tlvs`: what our own header tells.
-    `hedge`: whether an attempt that is late is raced by another.
+    `hedge`: whether an attempt that is late is raced by another. `warm`: connections that each
+    relay worker keeps ready.
     """
 
     name: str
@@ -138,6 +144,7 @@ class Service:
     accept_proxy: tuple[str, ...] = ()
     proxy_tlvs: tuple[ProxyField, ...] = ()
     hedge: bool = True
+    warm: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +251,7 @@ _TARGET: Mapping[str, object] = {"weight": 1, **_LIMITS, "since": 0.0}
 _SERVICE: Mapping[str, object] = {
     "slow_start": 0.0,
     "hedge": True,
+    "warm": 0,
     "sni": (),
     "alpn": (),
     "hello_timeout": HELLO_TIMEOUT,
@@ -320,6 +328,7 @@ def service_from_json(value: object, where: str) -> Service:
             fields["accept_proxy"], f"{where}.accept_proxy", checked.is_prefix, "a prefix"
         ),
         hedge=checked.flag(fields["hedge"], f"{where}.hedge"),
+        warm=checked.integer(fields["warm"], f"{where}.warm", 0, MOST_WARM),
         protection=protection.from_json(fields.get("protection", {}), f"{where}.protection"),
         proxy_tlvs=_proxy_tlvs(fields["proxy_tlvs"], f"{where}.proxy_tlvs"),
     )
@@ -385,6 +394,7 @@ def _dialing(value: object) -> Dialing:
     return Dialing(
         hedge_share=checked.number(fields["hedge_share"], "dialing.hedge_share", 1.0),
         hedge_floor=checked.number(fields["hedge_floor"], "dialing.hedge_floor", 1e6),
+        warm_age=checked.seconds(fields["warm_age"], "dialing.warm_age"),
     )
 
 

@@ -40,6 +40,7 @@ def test_the_defaults_ask_for_nothing() -> None:
     assert (service.hedge, dialing.hedge_share, dialing.hedge_floor) == (True, 0.2, 10)
     log = config.steering.access_log
     assert (log.file, log.sample, log.long_after) == (None, 1.0, 600)
+    assert (service.warm, service.server_first, dialing.warm_age) == (0, False, 20)
 
 
 def test_the_access_log_may_be_a_file_alone() -> None:
@@ -107,6 +108,12 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
         ("[[services]]", "limits = { source_prefix_v4 = 33 }", r"source_prefix_v4: .*32"),
         ("[[services]]", 'half_closed_timeout = "6m"', r"half_closed_timeout: is above idle"),
         ("[[services]]", 'lifetime = "0s"', r"lifetime: "),
+        ("[[services]]", "warm = 257", r"services\[0\]\.warm: .*256"),
+        (
+            "[[services]]",
+            "warm = 2\nserver_first = true",
+            r"services\[0\]\.warm: .*speaks first would greet nobody",
+        ),
         ("[[services]]", "hedge = 1", r"services\[0\]\.hedge: .*bool"),
         ("[[services]]", "slow_start = -1", r"slow_start: .*between 0 and a year"),
         ("[[regions]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard_limit \(8\)"),
@@ -142,6 +149,7 @@ def test_what_is_outside_the_services_own_regions_cannot_be_pinned() -> None:
         ("hedge_share = 1.1", r"steering\.dialing\.hedge_share: .*1"),
         ("hedge_floor = -1", r"steering\.dialing\.hedge_floor: .*0"),
         ("hedge_floor = true", r"steering\.dialing\.hedge_floor"),
+        ('warm_age = "0s"', r"steering\.dialing\.warm_age"),
         ("hedges = 5", r"steering\.dialing\.hedges"),
     ],
 )

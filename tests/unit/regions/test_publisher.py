@@ -113,13 +113,14 @@ def test_another_budget_for_races_is_a_new_table() -> None:
     assert publisher.update(states({"fra": 10, "iad": 20, "sin": 90}), 1.0)
     moved = config().model_dump(mode="json")
     moved["steering"]["dialing"]["hedge_share"] = 0.5
-    moved["services"][0]["hedge"] = False
+    moved["services"][0] |= {"hedge": False, "warm": 3}
     registry = from_config(config(**moved), BIND)
     after = Publisher(registry, 2.0)
     after.take_over(publisher)
     table = after.update(states({"fra": 10, "iad": 20, "sin": 90}, registry=registry), 2.0)
     assert table is not None
     assert (table.dialing.hedge_share, table.services[0].hedge) == (0.5, False)
+    assert table.services[0].warm == 3
 
 
 SLOW = with_keys(web={"slow_start": "30s"})

@@ -24,6 +24,7 @@ from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.occupancy import Occupancy
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
+from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
 
 CLIENT = 10_000
@@ -172,8 +173,9 @@ class Story:
         self.ending = Ending(self.loop, self.counters, self.memory, self.log)  # type: ignore[arg-type]
         flow = Flow(self.loop, self.ending.end)
         self.flow = flow
+        warming = Warming(self.loop, self.counters, self.memory)
         self.dialing = Dialing(
-            self.loop, self.counters, self.memory, DEFAULT_LIMITS, flow, self.ending.end
+            self.loop, self.counters, self.memory, DEFAULT_LIMITS, flow, warming, self.ending.end
         )
         route = Route(service, self.counters.service("web"), Bind())
         now = self.loop.now

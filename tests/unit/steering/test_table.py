@@ -66,6 +66,8 @@ def some(*values: str) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(st.sampled_from(values), unique=True).map(tuple)
 
 
+dialings = st.builds(Dialing, st.floats(0, 1), st.floats(0, 1000), seconds)
+
 endpoints = st.tuples(addresses, ports).map(lambda pair: join_endpoint(*pair))
 
 
@@ -96,11 +98,12 @@ def tables(draw: st.DrawFn) -> Table:
                 accept_proxy=draw(some("192.0.2.0/24", "2001:db8::/32")),
                 proxy_tlvs=draw(some("authority", "alpn", "unique-id", "crc32c")),
                 hedge=draw(st.booleans()),
+                warm=draw(st.integers(0, 256)),
             )
             for index, name in enumerate(services)
         ),
         draw(st.just(DEFAULT_OUTLIERS) | outliers()),
-        draw(st.just(DEFAULT_DIALING) | st.builds(Dialing, st.floats(0, 1), st.floats(0, 1000))),
+        draw(st.just(DEFAULT_DIALING) | dialings),
         draw(st.just(DEFAULT_LOGGING) | st.builds(Logging, st.floats(0, 1), st.floats(0, 1e6))),
     )
 
@@ -180,7 +183,8 @@ def test_a_table_of_an_older_edgenode_loads() -> None:
     assert (service.slow_start, service.hello_timeout) == (0.0, 5.0)
     assert (service.sni, service.alpn, service.accept_proxy) == ((), (), ())
     assert service.proxy_tlvs == ()
-    assert (table.dialing, service.hedge) == (Dialing(0.2, 10.0), True)
+    assert (table.dialing, service.hedge) == (Dialing(0.2, 10.0, 20.0), True)
+    assert service.warm == 0
     assert table.services[0].regions[0] == RegionTargets(
         "fra", (Target("a", "198.51.100.201", 8080, 1, None, None, 0.0),), None, None
     )
@@ -239,6 +243,12 @@ def test_an_older_edgenode_takes_a_table_that_asks_for_nothing_new() -> None:
         (["outliers"], {"sigma": 3}, "outliers: the key 'sigma' is unknown"),
         (["dialing"], {"hedge_share": 1.5}, "hedge_share: 1.5 is not a number between 0 and 1"),
         (["dialing"], {"hedge_floor": -1}, "hedge_floor: -1 is not a number"),
+        (["dialing"], {"warm_age": 0}, "warm_age: 0 is not a time"),
+        (
+            ["services", 0, "warm"],
+            257,
+            r"\(web\).warm: 257 is not a whole number between 0 and 256",
+        ),
         (["services", 0, "hedge"], 1, r"\(web\).hedge: 1 is neither true nor false"),
         (["services"], {}, "services: expected a list, got dict"),
     ],

@@ -64,6 +64,7 @@ def tables(draw: st.DrawFn) -> Table:
             hello_timeout=draw(st.sampled_from((5.0, 1.0))),
             accept_proxy=draw(st.sampled_from(((), ("192.0.2.0/24",)))),
             hedge=draw(st.booleans()),
+            warm=draw(st.sampled_from((0, 4))),
         )
         for number, name in enumerate(("web", "mail", "dns"))
     ]
