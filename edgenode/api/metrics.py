@@ -200,6 +200,7 @@ def _steering(status: Mapping[str, Any]) -> Iterator[Metric]:
     for key, text in {
         "accept_errors": "Times that a connection could not be accepted.",
         "log_dropped": "Lines that the access log could not take.",
+        "set_aside_total": "Tables that nobody obeys, since a relay worker failed at them.",
     }.items():
         yield CounterMetricFamily(f"edgenode_steering_{key}", text, value=report.get(key, 0))
     shortages = CounterMetricFamily(

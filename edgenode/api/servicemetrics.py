@@ -115,6 +115,15 @@ def _relays(report: Figures) -> Iterator[Metric]:
             value = relay.get(key, 0)
             family.add_metric([str(place)], value / 1e3 if key == "lag_ms" else value)
         yield family
+    compiled = GaugeMetricFamily(
+        "edgenode_relay_worker_compiled",
+        "1 where the compiled form runs, 0 where the interpreted one does.",
+        labels=["relay"],
+    )
+    for place, relay in enumerate(relays):
+        if form := relay.get("form"):
+            compiled.add_metric([str(place)], float(form == "compiled"))
+    yield compiled
     cpu = CounterMetricFamily(
         "edgenode_relay_worker_cpu_seconds",
         "Processor time of the relay worker, since it started.",

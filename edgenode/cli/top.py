@@ -181,7 +181,7 @@ def _traffic(look: Frame) -> Rows:
 
 
 def _relays(look: Frame) -> Rows:
-    table = Rows("RELAY", "PID", "STATE", "LIVE", "CPU", "BUSY", "LAG")
+    table = Rows("RELAY", "PID", "STATE", "LIVE", "CPU", "BUSY", "LAG", "FORM")
     for relay in look.relays:
         table.add(
             str(relay.place),
@@ -191,6 +191,7 @@ def _relays(look: Frame) -> Rows:
             NONE if relay.cpu is None else f"{relay.cpu:.0%}",
             Text(f"{relay.busy:.0%}", "red" if relay.busy > 0.9 else ""),
             milliseconds(relay.lag_ms),
+            relay.form or NONE,
         )
     return table
 

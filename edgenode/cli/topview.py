@@ -52,6 +52,8 @@ class Relay:
     """Share of the last second in which it did not wait for events."""
     lag_ms: float
     """The longest that an event waited for its turn in that second."""
+    form: str
+    """compiled, interpreted; empty: not told."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ def _relays(before: Report, after: Report, seconds: float) -> Iterator[Relay]:
             None if used is None else round(used / seconds, 3),
             figures.busy,
             figures.lag_ms,
+            figures.form,
         )
 
 

@@ -56,7 +56,7 @@ class RelayFigures:
 
     `cpu_s`: seconds of processor time since it started. `busy`: the share of the last second in
     which it did not wait for events. `lag_ms`: the longest that an event had to wait for its turn
-    in that time.
+    in that time. `form`: whether it runs compiled or interpreted, see `form`; empty: not told.
     """
 
     pid: int = 0
@@ -64,6 +64,7 @@ class RelayFigures:
     cpu_s: float = 0.0
     busy: float = 0.0
     lag_ms: float = 0.0
+    form: str = ""
 
 
 def service_figures(value: Mapping[str, Any]) -> ServiceFigures:

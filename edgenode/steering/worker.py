@@ -28,7 +28,7 @@ from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
-from edgenode.steering import descriptors, parent
+from edgenode.steering import FORM, descriptors, parent
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.channel import Channel, Message
 from edgenode.steering.handover.arriving import Arriving
@@ -256,6 +256,7 @@ class Worker:
                     "cpu_s": round(time.process_time(), 3),
                     "busy": round(busy, 3),
                     "lag_ms": round(lag * 1e3, 1),
+                    "form": FORM,
                 },
                 "ejections": [asdict(one) for one in islice(ejections, MOST_EJECTIONS)],
             }

@@ -66,7 +66,8 @@ def test_more_pairs_than_anybody_looks_at_are_added_up() -> None:
 
 
 def test_relay_workers_are_told_apart_by_their_place() -> None:
-    relays = [{"pid": 71, "live": 3, "cpu_s": 1.5, "busy": 0.25, "lag_ms": 4.0}, {"pid": 0}]
+    first = {"pid": 71, "live": 3, "cpu_s": 1.5, "busy": 0.25, "lag_ms": 4.0, "form": "compiled"}
+    relays = [first, {"pid": 0}]
     found = lines({}, relay_figures=relays)
     for line in (
         'edgenode_relay_worker_connections{relay="0"} 3.0',
@@ -74,6 +75,7 @@ def test_relay_workers_are_told_apart_by_their_place() -> None:
         'edgenode_relay_worker_lag_seconds{relay="0"} 0.004',
         'edgenode_relay_worker_cpu_seconds_total{relay="0"} 1.5',
         'edgenode_relay_worker_connections{relay="1"} 0.0',
+        'edgenode_relay_worker_compiled{relay="0"} 1.0',
     ):
         assert line in found
     assert not [line for line in found if "71" in line]
