@@ -8,8 +8,14 @@ from socket import MSG_WAITALL
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgenode.steering.table import Logging, Target
+from edgenode.steering.accesslog import describe
+from edgenode.steering.connection import Connection, Route
+from edgenode.steering.counters import ServiceCount
+from edgenode.steering.table import Bind, Logging, Service, Target
+from edgenode.steering.why import Why
 from tests.unit.steering.running import RunningRelay, Worker, echo, eventually, reset
 
 SERVED, REFUSED = "web", "mail"
@@ -118,3 +124,23 @@ def test_bytes_and_connect_times_are_counted_by_region(relay: RunningRelay, work
     assert sum(fra["connect"]["buckets"].values()) == 3
     web = report["services"][SERVED]
     assert (web["bytes_up"], web["bytes_down"]) == (15, 15)
+
+
+@given(st.text(), st.text(), st.text(), st.lists(st.text()), st.floats(0, 1e9), st.integers(-1, 9))
+def test_whatever_others_have_sent_a_line_is_json(
+    host: str, sni: str, alpn: str, errors: list[str], now: float, retransmits: int
+) -> None:
+    route = Route(Service("web", (), "v2", 1.0, 1.0, ()), ServiceCount(), Bind())
+    one = Connection(1, route, (host, 1), ("2001:db8::1", 443), 3, started=now, active=now)
+    one.sni, one.alpn, one.unique_id, one.errors = sni, alpn, alpn, errors
+    one.peer, one.retransmits, one.rtt = (host, 2), retransmits, 1234
+    written = describe(one, Why.NO_ROUTE, now + 0.0123, 5.0)
+    assert written.count(b"\n") == 1
+    line = json.loads(written)
+    assert line["at"] == pytest.approx(now + 5.0123, abs=1e-3)
+    assert line["client"] == (f"[{host}]:1" if ":" in host else f"{host}:1")
+    assert (line["local"], line["why"]) == ("[2001:db8::1]:443", "no-route")
+    assert (line.get("sni", ""), line.get("alpn", ""), line["errors"]) == (sni, alpn, errors)
+    assert line["duration_ms"] == pytest.approx(12.3, abs=0.11)
+    assert (line["region"], line["worker"], line["connect_ms"]) == (None, None, None)
+    assert line.get("rtt_ms") == (None if retransmits < 0 else 1.2)

@@ -133,7 +133,7 @@ def test_a_disk_that_hangs_is_not_waited_for(
     monkeypatch.setattr(logsink, "LIMIT", 5_000)
     log = AccessLog(tmp_path / "log")
     for number in range(1000):
-        log.add({"n": number})
+        log.add(b'{"n":%d}\n' % number)
         log.flush()
     assert log.dropped > 0
     go.set()
@@ -156,12 +156,12 @@ def test_a_full_disk_is_counted() -> None:
 def test_it_goes_on_in_a_new_file(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(path)
-    log.add({"n": 1})
+    log.add(b'{"n":1}\n')
     log.flush()
     old = path.rename(tmp_path / "old")
     log.reopen()
     eventually(path.exists)
-    log.add({"n": 2})
+    log.add(b'{"n":2}\n')
     log.close()
     assert (old.read_text(), path.read_text()) == ('{"n":1}\n', '{"n":2}\n')
 
@@ -172,6 +172,6 @@ def test_the_old_file_is_better_than_none(tmp_path: Path) -> None:
     log = AccessLog(directory / "log")
     moved = directory.rename(tmp_path / "moved")
     log.reopen()
-    log.add({"n": 1})
+    log.add(b'{"n":1}\n')
     log.close()
     assert (moved / "log").read_text() == '{"n":1}\n'
