@@ -212,6 +212,11 @@ def _steering(status: Mapping[str, Any]) -> Iterator[Metric]:
         shortages.add_metric([what], count)
     yield shortages
     yield GaugeMetricFamily(
+        "edgenode_steering_table_set_aside",
+        "1 while steering serves from an older table, since the last one was set aside.",
+        value=float(bool(report.get("set_aside"))),
+    )
+    yield GaugeMetricFamily(
         "edgenode_steering_listen_failures",
         "Addresses that cannot be listened on.",
         value=len(report.get("listen_failures", {})),

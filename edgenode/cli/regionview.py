@@ -206,7 +206,20 @@ def notes(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"{service['name']} has no reachable region{_evidence(service)}"
         elif service.get("cause") == "everywhere":
             yield f"{service['name']} is reached from nowhere{_evidence(service)}"
+    if told := set_aside(status["steering"]["report"] or {}):
+        yield told
     yield from registry_notes(status)
+
+
+def set_aside(report: Mapping[str, Any]) -> str:
+    """That steering does not serve from the newest table; empty: it does."""
+    found = report.get("set_aside")
+    if not found:
+        return ""
+    return (
+        f"steering serves from an older table: table {found['revision']} has failed, and "
+        f"{found['reason']}"
+    )
 
 
 def registry_notes(status: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from edgenode import places
 from edgenode.cli.known import Known, know
 from edgenode.cli.meshview import bad_paths
 from edgenode.cli.options import AsJson, ConfigPath, console, fail, show
-from edgenode.cli.regionview import registry_notes
+from edgenode.cli.regionview import registry_notes, set_aside
 from edgenode.cli.tables import coloured, row, table, yes
 from edgenode.cli.times import shown
 
@@ -157,6 +157,7 @@ def _problems(answer: Mapping[str, Any]) -> list[str]:
         and f"the lifeline has not answered for {lifeline['silent_s']:.0f} s: "
         "it would not withdraw if control died; restart it",
         steering["refusal"] and f"steering refuses the table: {steering['refusal']}",
+        set_aside(report),
         (lost := answer.get("history", {}).get("lost", 0))
         and f"{lost} events could not be kept in the history: see control's log",
         hung and f"{hung} of {len(relays)} relay workers do not answer",

@@ -254,6 +254,8 @@ class Service(Section):
     slow_start: Annotated[Duration, Field(le=3600)] = 0.0
     """Seconds in which a worker that came up is given its full share; 0: at once."""
     hedge: Flag = True
+    close_dead: Flag = False
+    """Whether the connections of a worker are closed when its probes find it dead."""
     """Whether an attempt that is not answered in about the usual time is raced by another."""
     warm: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Connections that each relay worker keeps ready to the nearest region."""

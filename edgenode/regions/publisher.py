@@ -72,7 +72,11 @@ class Publisher:
         self._healthy = self._find_healthy(states, unix if now >= self._warm_until else 0.0)
         behind_bad_ways = {key for key, target in states.items() if target.behind_bad_way}
         suspects = {key for key, target in states.items() if target.suspect}
-        services = steer(self._registry, self._healthy, self._order, behind_bad_ways, suspects)
+        closes = any(service.close_dead for service in self._registry.services)
+        dead = {key for key, target in states.items() if target.is_dead} if closes else set()
+        services = steer(
+            self._registry, self._healthy, self._order, behind_bad_ways, suspects, dead
+        )
         if not self._due(services, states, now):
             return None
         self._last = Table(

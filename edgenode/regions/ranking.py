@@ -42,6 +42,11 @@ class TargetState:
     suspect: str = ""
     """Why it is up and yet others are better; empty: they are not (see `suspicion`)."""
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether its own probes say so."""
+        return self.state is State.DOWN and not self.behind_bad_way
+
 
 States = Mapping[TargetKey, TargetState]
 
@@ -122,6 +127,7 @@ def steer(
     order: Sequence[str],
     behind_bad_ways: Container[TargetKey] = frozenset(),
     suspects: Collection[TargetKey] = frozenset(),
+    dead: Container[TargetKey] = frozenset(),
 ) -> tuple[table.Service, ...]:
     """The services of a steering table: healthy targets, regions in the given order.
 
@@ -129,6 +135,10 @@ def steer(
     is better than none, and a mistake in a drain must not refuse everybody. Nor must one in looking
     at the ways: where all are bad, those serve that answer. A suspect comes after what drains, of
     which it is known that it is well; where all are suspects, all serve as if none were.
+
+    `dead` by their probes: they are named where their connections are to be closed, unless they
+    drain (one that ends as it was asked to takes no new connections either), and only while another
+    is healthy: where none is, this node may be at fault, and nobody would be served sooner.
     """
     tiers: list[tuple[Container[TargetKey], int]] = [(healthy, 0), (healthy, 1)]
     if suspects:
@@ -144,8 +154,23 @@ def steer(
                 for region, of_region in registry.for_new(service).items()
                 if (chosen := [one for one in of_region[draining] if one.key in known])
             }
-        services.append(_service(registry, service, targets, healthy, order))
+        made = _service(registry, service, targets, healthy, order)
+        if service.close_dead and any(
+            one.key in healthy for chosen in targets.values() for one in chosen
+        ):
+            made = replace(made, dead=_dead(registry, service, dead))
+        services.append(made)
     return tuple(services)
+
+
+def _dead(
+    registry: Registry, service: schema.Service, dead: Container[TargetKey]
+) -> tuple[table.RegionTargets, ...]:
+    return tuple(
+        table.RegionTargets(region, tuple(found))
+        for region, (targets, _) in registry.for_new(service).items()
+        if (found := [one.in_table() for one in targets if one.key in dead])
+    )
 
 
 def _service(

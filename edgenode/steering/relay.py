@@ -22,6 +22,7 @@ from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.admission import Admission
 from edgenode.steering.connection import Connection, Phase
 from edgenode.steering.counters import Counters
+from edgenode.steering.dead import Dead
 from edgenode.steering.dial import DEFAULT_LIMITS, Limits
 from edgenode.steering.dialing import Dialing
 from edgenode.steering.ending import Ending
@@ -68,6 +69,7 @@ class Relay:
             loop.epoll, self.counters, self._entrance.room, self._entrance.opened
         )
         self._pace = Pace(loop.now)
+        self._dead = Dead(loop, end)
         self._watched: dict[int, Callable[[], None]] = {}
 
     def parts(self) -> Parts:
@@ -110,6 +112,7 @@ class Relay:
         self._admission.number(self._memory.column_of)
         self._ending.apply(table.logging)
         self._warming.apply(table)
+        self._dead.apply(table)
         self.counters.forget(table)
 
     def ejections(self) -> Iterator[Ejection]:
@@ -174,6 +177,8 @@ class Relay:
             self._on_timer(loop.connections[number])
         if self._warming.active:
             self._warming.tend(now)
+        if self._dead.due is not None and now >= self._dead.due:
+            self._dead.go_on()
         loop.closing.close_all()
         self._acceptor.accept(now)
         for callback in called:
@@ -201,6 +206,7 @@ class Relay:
             self._acceptor.next_due(),
             self._ending.next_due(),
             self._warming.next_due(),
+            self._dead.due,
         ):
             if other is not None and other < due:
                 due = other

@@ -127,7 +127,8 @@ class Service:
     `routing`). `accept_proxy`: the prefixes from which a PROXY header is awaited. `hello_timeout`:
     until that and the TLS hello must have come. `proxy_tlvs`: what our own header tells.
     `hedge`: whether an attempt that is late is raced by another. `warm`: connections that each
-    relay worker keeps ready.
+    relay worker keeps ready. `dead`: targets by region that have died by control's probes, and of
+    which the connections are to be closed.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Service:
     proxy_tlvs: tuple[ProxyField, ...] = ()
     hedge: bool = True
     warm: int = 0
+    dead: tuple[RegionTargets, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +274,8 @@ def service_to_json(service: Service) -> dict[str, Any]:
         "regions": [region_to_json(region) for region in service.regions],
     }
     value |= _asked(service, _SERVICE)
+    if service.dead:
+        value["dead"] = [region_to_json(region) for region in service.dead]
     if service.protection != UNPROTECTED:
         value["protection"] = protection.to_json(service.protection)
     return value
@@ -301,15 +305,10 @@ def _asked(item: object, defaults: Mapping[str, object]) -> dict[str, Any]:
 def service_from_json(value: object, where: str) -> Service:
     """Check one service; `where` it stands is for the message. Raises TableError."""
     keys = {"name", "listen", "proxy_protocol", "connect_timeout", "idle_timeout", "regions"}
-    optional = {*_SERVICE, "protection"}
+    optional = {*_SERVICE, "protection", "dead"}
     fields = {**_SERVICE, **checked.mapping(value, where, keys, optional)}
     name = checked.name(fields["name"], f"{where}.name")
     where = f"{where} ({name})"
-    regions = tuple(
-        region_from_json(item, f"{where}.regions[{index}]")
-        for index, item in enumerate(checked.listing(fields["regions"], f"{where}.regions"))
-    )
-    distinct([region.region for region in regions], f"{where}.regions", "region")
     return Service(
         name=name,
         listen=tuple(
@@ -319,7 +318,7 @@ def service_from_json(value: object, where: str) -> Service:
         proxy_protocol=_proxy_protocol(fields["proxy_protocol"], f"{where}.proxy_protocol"),
         connect_timeout=checked.seconds(fields["connect_timeout"], f"{where}.connect_timeout"),
         idle_timeout=checked.seconds(fields["idle_timeout"], f"{where}.idle_timeout"),
-        regions=regions,
+        regions=_regions(fields["regions"], f"{where}.regions"),
         slow_start=checked.number(fields["slow_start"], f"{where}.slow_start", checked.YEAR),
         sni=checked.texts(fields["sni"], f"{where}.sni", is_server_name, "a server name"),
         alpn=checked.texts(fields["alpn"], f"{where}.alpn", is_protocol, "a protocol's name"),
@@ -331,7 +330,17 @@ def service_from_json(value: object, where: str) -> Service:
         warm=checked.integer(fields["warm"], f"{where}.warm", 0, MOST_WARM),
         protection=protection.from_json(fields.get("protection", {}), f"{where}.protection"),
         proxy_tlvs=_proxy_tlvs(fields["proxy_tlvs"], f"{where}.proxy_tlvs"),
+        dead=_regions(fields.get("dead", []), f"{where}.dead"),
     )
+
+
+def _regions(value: object, where: str) -> tuple[RegionTargets, ...]:
+    regions = tuple(
+        region_from_json(item, f"{where}[{index}]")
+        for index, item in enumerate(checked.listing(value, where))
+    )
+    distinct([region.region for region in regions], where, "region")
+    return regions
 
 
 def region_from_json(value: object, where: str) -> RegionTargets:

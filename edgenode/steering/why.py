@@ -16,6 +16,8 @@ class Why(StrEnum):
     """The worker reset the connection."""
     IDLE = "idle"
     """No byte moved for the service's `idle_timeout`."""
+    TARGET_DIED = "target-died"
+    """Probes have found its worker dead, and the service has `close_dead`."""
     STOPPED = "stopped"
     """Steering was stopped, or the relay worker lost its supervisor."""
     NO_REGION = "no-region"

@@ -152,6 +152,11 @@ REGISTRY = {
             {"services": [{"name": "web", "reachable": None, "cause": "everywhere"}]},
             ["web is reached from nowhere"],
         ),
+        ({"steering": {"report": {"set_aside": None}}}, []),
+        (
+            {"steering": {"report": {"set_aside": {"revision": 7, "reason": "it crashed"}}}},
+            ["steering serves from an older table: table 7 has failed, and it crashed"],
+        ),
     ],
 )
 def test_what_is_wrong_beside_the_regions(changes: dict[str, Any], said: list[str]) -> None:

@@ -38,6 +38,7 @@ def test_the_defaults_ask_for_nothing() -> None:
     assert (outliers.max_time, outliers.max_share) == (300, 0.5)
     dialing = config.steering.dialing
     assert (service.hedge, dialing.hedge_share, dialing.hedge_floor) == (True, 0.2, 10)
+    assert not service.close_dead
     log = config.steering.access_log
     assert (log.file, log.sample, log.long_after) == (None, 1.0, 600)
     assert (service.warm, service.server_first, dialing.warm_age) == (0, False, 20)
@@ -115,6 +116,7 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
             r"services\[0\]\.warm: .*speaks first would greet nobody",
         ),
         ("[[services]]", "hedge = 1", r"services\[0\]\.hedge: .*bool"),
+        ("[[services]]", 'close_dead = "yes"', r"services\[0\]\.close_dead: .*bool"),
         ("[[services]]", "slow_start = -1", r"slow_start: .*between 0 and a year"),
         ("[[regions]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard_limit \(8\)"),
         ("[[regions.workers]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard"),

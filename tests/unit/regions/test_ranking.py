@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edgenode.config import Endpoint
 from edgenode.health.risefall import State
 from edgenode.regions.ranking import (
+    States,
     path_problems,
     reachable,
     region_rtts,
@@ -289,3 +290,28 @@ def test_reachable_needs_evidence() -> None:
     assert reachable(REGISTRY, states({"sin": 1, "fra": None, "iad": None}), mail) is False
     nowhere = from_config(config(), Bind("wg0", None, "2001:db8::1"))
     assert reachable(nowhere, {}, web) is False
+
+
+def dead(registry: Registry, known: States) -> list[tuple[str, list[str]]]:
+    """Of which workers `web` is told that they have died, where the first tier is what is up."""
+    up = {key: 0.0 for key, state in known.items() if state.state is State.UP}
+    found = {key for key, state in known.items() if state.is_dead}
+    web = steer(registry, up, ("fra", "iad", "sin"), dead=found)[0]
+    return [(one.region, [target.worker for target in one.workers]) for one in web.dead]
+
+
+def test_the_dead_are_named_where_their_connections_are_to_be_closed() -> None:
+    gone = {TargetKey("fra", "fra-1", 8080): State.DOWN}
+    known = states({"fra": 10, "iad": 20, "sin": 30}, gone)
+    assert dead(REGISTRY, known) == []  # nobody has asked for it
+    closing = with_keys(web={"close_dead": True})
+    assert dead(closing, known) == [("fra", ["fra-1"])]
+    # It is down, and yet it answers: the mesh alone says so.
+    problems = {TargetKey("iad", "iad-1", 8080): "no MTU"}
+    assert dead(closing, without(known, problems)) == [("fra", ["fra-1"])]
+    # Whatever drains may refuse probes, and still serve whom it has.
+    draining = with_keys(web={"close_dead": True}, fra_1={"draining": True})
+    assert dead(draining, known) == []
+    # Nobody is left to serve those who would come back, and we may be at fault.
+    assert dead(closing, states({"fra": None, "iad": None, "sin": None})) == []
+    assert dead(closing, states({"fra": None, "iad": None})) == []

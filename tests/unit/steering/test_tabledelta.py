@@ -45,6 +45,7 @@ regions = st.builds(
 loggings = st.sampled_from((DEFAULT_LOGGING, replace(DEFAULT_LOGGING, sample=0.5)))
 outliers = st.sampled_from((DEFAULT_OUTLIERS, replace(DEFAULT_OUTLIERS, failures=0)))
 
+DEAD = (RegionTargets("fra", (Target("w9", "10.0.0.9", 80),)),)
 protections = st.sampled_from((UNPROTECTED, GUARDED, replace(GUARDED, rate=7.5, lifetime=60.0)))
 
 
@@ -65,6 +66,7 @@ def tables(draw: st.DrawFn) -> Table:
             accept_proxy=draw(st.sampled_from(((), ("192.0.2.0/24",)))),
             hedge=draw(st.booleans()),
             warm=draw(st.sampled_from((0, 4))),
+            dead=draw(st.sampled_from(((), DEAD))),
         )
         for number, name in enumerate(("web", "mail", "dns"))
     ]
