@@ -188,7 +188,7 @@ class Fleet:
         at = process.beat if fault is Fault.HUNG else now
         when = "while it was the first to have it" if trial else "within moments after it had it"
         reason = f"it was set aside, for relay worker {process.pid} has ended {how} {when}"
-        ruling = rollout.ended(row, process.applied, fault, at, now, reason)
+        ruling = rollout.ended(row, process.started, fault, at, now, reason)
         if trial is not None:
             self._restore(trial.number)
         if ruling is not None:
@@ -220,7 +220,7 @@ class Fleet:
         self.wants_again = self.wants_again or ruling.acquitted or bool(ruling.dropped)
         if ruling.acquitted:
             logger.error(
-                "relay workers fail under the former table, too: what was set aside may come again"
+                "relay workers fail under the older table, too: what was set aside may come again"
             )
             return
         back = ruling.back

@@ -12,8 +12,8 @@ that wait meanwhile only the newest counts. Whose fault it is when a relay worke
    table, and of those that followed it: the newest that is older is in force again. Where there is
    none, there is nothing better.
 3. Any other end is no table's fault.
-4. If a relay worker fails by itself under the table that is in force again, too, then what rule 2
-   has set aside is acquitted, and may come again.
+4. If a relay worker that was started since then fails by itself, too, then what rule 2 has set
+   aside is acquitted, and may come again.
 
 What is set aside is known by its content: it is refused whenever it is offered again.
 
@@ -90,7 +90,7 @@ class Rollout:
         self._number = 0
         self._past: list[Entry] = []  # in force before the present one; the first is above doubt
         self._refused: dict[str, tuple[str, bool]] = {}  # why, and whether it may be acquitted
-        self._acquit_until = _LONG_AGO
+        self._set_aside_at = _LONG_AGO  # by rule 2
 
     def offer(self, table: Table, trusted: bool = False) -> Entry:
         """A new table; it waits for its trial. Raises TableError if its content is set aside."""
@@ -128,9 +128,9 @@ class Rollout:
         return trial
 
     def ended(
-        self, row: int, applied: int, fault: Fault, at: float, now: float, reason: str
+        self, row: int, started: float, fault: Fault, at: float, now: float, reason: str
     ) -> Ruling | None:
-        """A relay worker has ended, which had last applied table `applied`.
+        """A relay worker has ended.
 
         `at` is when it was last well, `reason` why its table is refused if that is at fault.
         """
@@ -138,7 +138,7 @@ class Rollout:
             return self._end_trial(self.trial, fault, reason)
         if fault is Fault.OTHERS or self.present is None:
             return None
-        return self._end_moment(at, now, reason) or self._acquit(applied, now)
+        return self._end_moment(at, now, reason) or self._acquit(started, now)
 
     def _end_trial(self, trial: Entry, fault: Fault, reason: str) -> Ruling | None:
         self.trial = None
@@ -159,7 +159,7 @@ class Rollout:
             return None
         for entry in culprits:
             self._refuse(entry, reason, acquit=True)
-        self._acquit_until = now + _ACQUIT
+        self._set_aside_at = now
         dropped = tuple(one for one in (self.trial, self.waiting) if one is not None)
         self.trial = self.waiting = None
         self._past.clear()
@@ -167,11 +167,10 @@ class Rollout:
         self.present = Entry(self._number, known[first - 1].table)
         return Ruling(tuple(culprits), self.present, everywhere=True, dropped=dropped)
 
-    def _acquit(self, applied: int, now: float) -> Ruling | None:
-        assert self.present is not None
-        if now >= self._acquit_until or applied != self.present.number:
+    def _acquit(self, started: float, now: float) -> Ruling | None:
+        if started < self._set_aside_at or now >= self._set_aside_at + _ACQUIT:
             return None
-        self._acquit_until = _LONG_AGO
+        self._set_aside_at = _LONG_AGO
         self._refused = {key: one for key, one in self._refused.items() if not one[1]}
         return Ruling(back=self.present, acquitted=True)
 

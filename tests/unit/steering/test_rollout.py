@@ -33,8 +33,10 @@ class Played:
         assert self.rollout.confirmed(CANARY, entry.number, now) is entry
         return entry
 
-    def ends(self, fault: Fault, at: float, row: int = OTHER, applied: int = 0) -> Ruling | None:
-        return self.rollout.ended(row, applied, fault, at, at, "it is bad")
+    def ends(
+        self, fault: Fault, at: float, row: int = OTHER, started: float = -1e9
+    ) -> Ruling | None:
+        return self.rollout.ended(row, started, fault, at, at, "it is bad")
 
     @property
     def revision(self) -> int | None:
@@ -179,9 +181,9 @@ def test_one_that_had_failed_before_is_not_held_against_the_table_after() -> Non
     """Several fall silent under a table, and are found one by one."""
     played = Played()
     played.tried(1, 0.0)
-    bad = played.tried(2, 100.0)
+    played.tried(2, 100.0)
     for _ in range(3):
-        played.ends(Fault.HUNG, 101.0, applied=bad.number)
+        played.ends(Fault.HUNG, 101.0)
     assert played.revision == 1
     with pytest.raises(TableError):
         played.offer(3, "web2")
@@ -194,7 +196,10 @@ def test_a_failure_under_the_former_table_acquits() -> None:
     ruling = played.ends(Fault.CRASHED, 101.0)
     assert ruling is not None
     assert ruling.back is not None
-    again = played.ends(Fault.CRASHED, 102.0, applied=ruling.back.number)
+    played.ends(Fault.CRASHED, 101.5)  # it had the other, too
+    with pytest.raises(TableError):
+        played.offer(3, "accused")
+    again = played.ends(Fault.CRASHED, 102.0, started=101.2)
     assert again is not None
     assert again.acquitted
     played.offer(3, "accused")
@@ -210,7 +215,9 @@ def test_what_ended_its_canary_is_never_acquitted() -> None:
     ruling = played.ends(Fault.CRASHED, 101.0)
     assert ruling is not None
     assert ruling.back is not None
-    played.ends(Fault.CRASHED, 101.5, applied=ruling.back.number)
+    acquittal = played.ends(Fault.CRASHED, 101.5, started=101.2)
+    assert acquittal is not None
+    assert acquittal.acquitted
     with pytest.raises(TableError):
         played.offer(4, "bad")
 
@@ -247,8 +254,7 @@ def test_whatever_happens_nobody_is_left_without_a_table_that_was_in_force(
             if (trial := rollout.trial) and rollout.confirmed(which, trial.number, now):
                 confirmed.add(trial.table.revision)
         else:
-            applied = had.number if had else 0
-            ruling = rollout.ended(which, applied, faults[what], now, now, "it is bad")
+            ruling = rollout.ended(which, now - passed, faults[what], now, now, "it is bad")
             for entry in ruling.tables if ruling else ():
                 aside.add(entry.table.services[0].name)
             if ruling:
