@@ -43,6 +43,7 @@ cdef class Counters:
     cdef public dict target_live
     cdef public long accept_errors
     cdef public dict shortages
+    cdef public list _turn
 
     @cython.locals(region=RegionCount)
     cpdef RegionCount connected(self, ServiceCount service, tuple key, double took)

@@ -13,6 +13,8 @@ from edgenode.steering.shortage import Shortage
 from edgenode.steering.table import Table
 from edgenode.steering.why import Why
 
+NO_BOUND = 1 << 30
+
 
 class Meter:
     """Bytes in one direction."""
@@ -151,6 +153,7 @@ class Counters:
         self.target_live: dict[TargetKey, int] = {}
         self.accept_errors = 0
         self.shortages: dict[Shortage, int] = {}
+        self._turn: list[str] = []  # services of which there were no figures lately
 
     def lacked(self, shortage: Shortage) -> None:
         """Count once more that this node itself had not enough."""
@@ -210,12 +213,16 @@ class Counters:
         region.live -= 1
         self.target_live[key] -= 1
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all but `accept_errors`, as they stand in a report."""
+    def to_json(self, most: int = NO_BOUND) -> dict[str, Any]:
+        """Return all but `accept_errors`, as they stand in a report.
+
+        `most`: of how many services and regions there are figures, those of the next services in
+        turn. All of hundreds take milliseconds, in which no user is served.
+        """
         return {
             "shortages": dict(self.shortages),
             "full": {name: one.full for name, one in self.services.items()},
-            "figures": {name: one.figures() for name, one in self.services.items()},
+            "figures": self._figures(most),
             "services": {
                 name: {
                     "live": one.live,
@@ -243,3 +250,19 @@ class Counters:
                 for key in sorted(self.connect_failures.keys() | self.target_live.keys())
             },
         }
+
+    def _figures(self, most: int) -> dict[str, Any]:
+        """At least one service's, if there is one."""
+        if most == NO_BOUND or not self._turn:
+            self._turn = list(self.services)
+        found: dict[str, Any] = {}
+        left = most
+        while self._turn:
+            one = self.services.get(self._turn[-1])
+            if one is not None:
+                left -= 1 + len(one.regions)
+                if left < 0 and found:
+                    break
+                found[self._turn[-1]] = one.figures()
+            self._turn.pop()
+        return found

@@ -221,6 +221,19 @@ def forget(counters: Tree, table: Table) -> dict[str, Any]:
     return result
 
 
+def succeed(before: Mapping[str, Any], counters: Mapping[str, Any]) -> dict[str, Any]:
+    """A relay worker's counters; they have the figures of some services alone, in turns.
+
+    Those of the others are as they were before.
+    """
+    kept = {
+        name: figures
+        for name, figures in before.get("figures", {}).items()
+        if name in counters["services"]
+    }
+    return {**counters, "figures": {**kept, **counters.get("figures", {})}}
+
+
 def retire(counters: Tree) -> dict[str, Any]:
     """The counters of a relay worker that is gone: the totals stay, nothing is live."""
     # "full" has totals by the services' names, of which one may be "live".

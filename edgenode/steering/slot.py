@@ -19,7 +19,7 @@ from edgenode.steering.faults import GONE
 from edgenode.steering.figures import RelayFigures, relay_figures
 from edgenode.steering.occupancy import columns_to_json
 from edgenode.steering.process import Process, Seat, is_stopped
-from edgenode.steering.report import FAILURES, RelayReport, Tree, add, forget, retire
+from edgenode.steering.report import FAILURES, RelayReport, Tree, add, forget, retire, succeed
 from edgenode.steering.rollout import Fault
 from edgenode.steering.table import Table
 from edgenode.steering.tabledelta import Delta
@@ -340,7 +340,7 @@ class Slot:
                 process.ejections = message.get("ejections", [])
                 process.figures = message.get("figures", {})
                 process.counters = {
-                    **message["counters"],
+                    **succeed(process.counters, message["counters"]),
                     "totals": {key: message[key] for key in ("accept_errors", "log_dropped")},
                 }
             process.beat = now

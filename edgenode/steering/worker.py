@@ -31,6 +31,7 @@ from pathlib import Path
 from edgenode.steering import FORM, descriptors, parent
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.channel import Channel, Message
+from edgenode.steering.counters import NO_BOUND
 from edgenode.steering.handover.arriving import Arriving
 from edgenode.steering.handover.channel import Channel as HandoverChannel
 from edgenode.steering.handover.channel import give_back
@@ -50,6 +51,7 @@ FAILURES_INTERVAL = 0.05
 """Seconds between two messages about targets that have just failed."""
 
 _DRAIN_STEP = 0.05
+_FIGURES = 100  # services and regions of which a report has figures: about a millisecond
 
 
 class Worker:
@@ -97,7 +99,7 @@ class Worker:
         while not self._stopped:
             if relay.now >= beat:
                 beat = relay.now + BEAT
-                self._report()
+                self._report(_FIGURES)
                 relay.log_long()
             until = beat
             if self._drain_until is not None:
@@ -242,13 +244,14 @@ class Worker:
             if self._wants_failures:
                 self._send({"type": FAILURES, "targets": sorted(names)})
 
-    def _report(self) -> None:
+    def _report(self, figures: int = NO_BOUND) -> None:
+        """`figures`: of how many services and regions, see `Counters.to_json`."""
         counters, ejections = self._relay.counters, self._relay.ejections()
         busy, lag = self._relay.pace()
         self._send(
             {
                 "type": "beat",
-                "counters": counters.to_json(),
+                "counters": counters.to_json(figures),
                 "accept_errors": counters.accept_errors,
                 "log_dropped": self._log.dropped,
                 "figures": {

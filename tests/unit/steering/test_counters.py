@@ -33,6 +33,28 @@ def test_a_service_is_forgotten_with_its_last_connection() -> None:
     assert counters.to_json() == {key: {} for key in keys}
 
 
+def test_figures_of_many_services_are_told_in_turns() -> None:
+    counters = Counters()
+    for number in range(10):
+        for region in ("fra", "iad", "sin"):
+            counters.connected(counters.service(f"s-{number}"), (region, "w"), 0.01)
+    told: list[set[str]] = []
+    known: dict[str, Any] = {}
+    for _ in range(5):
+        message = counters.to_json(9)  # two services, each with three regions
+        told.append(set(message["figures"]))
+        known = report.succeed(known, message)
+    assert [len(some) for some in told] == [2] * 5
+    assert set().union(*told) == set(counters.services)
+    assert known == counters.to_json()
+    counters.to_json(9)
+    assert len(counters.to_json()["figures"]) == 10, "whoever asks for all has all"
+    del counters.services["s-3"]
+    known = report.succeed(known, counters.to_json(1))
+    assert "s-3" not in known["figures"]
+    assert len(counters.to_json(1)["figures"]) == 1, "one that has more is told all the same"
+
+
 def test_targets_and_regions_are_forgotten_once_they_are_many() -> None:
     counters = Counters()
     web = counters.service("web")
