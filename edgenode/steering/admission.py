@@ -28,13 +28,14 @@ OUTSIDE = -1
 """The source of a connection that has no place."""
 
 _ROUNDING = 1e-3  # of a connection
-_ADDRESS_BITS = 130  # of an address, and of what tells the families apart
+_IPV4 = 1 << 128  # tells the families apart
 
 
 class Guard:
     """The door of one service. `column` is where all of its connections are counted."""
 
     __slots__ = (
+        "_by_source",
         "_connections",
         "_interval",
         "_occupancy",
@@ -63,15 +64,16 @@ class Guard:
         self._prefixes = prefixes(wanted.allow, wanted.deny) if listed else None
         self._connections = wanted.connections
         self._per_source = wanted.per_source
+        self._by_source = bool(wanted.per_source or wanted.source_rate)
         self._rest_v4 = 32 - wanted.source_prefix_v4
         self._rest_v6 = 128 - wanted.source_prefix_v6
         self._interval, self._tolerance = _bucket(wanted.rate, wanted.burst)
         self._source_interval, self._source_tolerance = _bucket(
             wanted.source_rate, wanted.source_burst
         )
+        self._salt = sources.place(_number(name, self._rest_v4, self._rest_v6))
         # Another limit is a clean sheet: who is let in by it does not wait for the old one's end.
-        self._salt = _salt(name, self._rest_v4, self._rest_v6)
-        self._rate_salt = _salt(name, wanted)
+        self._rate_salt = sources.place(_number(name, wanted))
 
     def admit(self, host: str, now: float) -> int | Why:
         """Give a place to a connection from this address; return its source, or why it has none.
@@ -79,7 +81,7 @@ class Guard:
         `leave` gives it back. Raises OSError if it is no address.
         """
         source = 0
-        if self._prefixes is not None or self._per_source or self._source_interval:
+        if self._prefixes is not None or self._by_source:
             address = address_of(host)
             if self._prefixes is not None:
                 admitted = self._prefixes.decide(address)
@@ -87,55 +89,51 @@ class Guard:
                     return Why.DENIED
                 if admitted is None and not self._prefixes.otherwise:
                     return Why.NOT_ADMITTED
-            source = self._source(address)
-        if self._per_source and self._take_source(source) > self._per_source:
-            self._give_source(source)
+            if self._by_source:
+                source = self._source(address)
+        if self._per_source and not self._sources.take(source, self._per_source):
+            self._sources.give(source)
             return Why.SOURCE_FULL
-        if self._connections and self._take_place() > self._connections:
-            self.leave(source)
-            return Why.SERVICE_FULL
-        if (self._source_interval or self._interval) and (why := self._too_fast(source, now)):
-            self.leave(source)
-            return why
+        if self._connections:
+            self._occupancy.take(self.column)
+            if self._occupancy.live(self.column) > self._connections:
+                self.leave(source)
+                return Why.SERVICE_FULL
+        if self._source_interval or self._interval:
+            why = self._too_fast(source, now)
+            if why is not None:
+                self.leave(source)
+                return why
         return source
 
     def adopt(self, host: str) -> int:
         """Count a connection that was admitted by another process; return its source."""
-        source = self._source(address_of(host))
+        source = self._source(address_of(host)) if self._by_source else 0
         if self._per_source:
-            self._take_source(source)
+            self._sources.take(source, 0)
         if self._connections:
-            self._take_place()
+            self._occupancy.take(self.column)
         return source
 
     def leave(self, source: int) -> None:
         """A connection of this source is over."""
         if self._per_source:
-            self._give_source(source)
+            self._sources.give(source)
         if self._connections:
             self._occupancy.give(self.column)
 
-    def _take_source(self, source: int) -> int:
-        return self._sources.take(self._salt + source)
-
-    def _give_source(self, source: int) -> None:
-        self._sources.give(self._salt + source)
-
-    def _take_place(self) -> int:
-        self._occupancy.take(self.column)
-        return self._occupancy.live(self.column)
-
     def _source(self, address: Address) -> int:
+        """Where its source is counted: of each service in other cells."""
         bits, value = address
         if bits == 32:
-            return (1 << 128) + (value >> self._rest_v4)
-        return (2 << 128) + (value >> self._rest_v6)
+            return self._sources.place(_IPV4 + (value >> self._rest_v4)) ^ self._salt
+        return self._sources.place(value >> self._rest_v6) ^ self._salt
 
     def _too_fast(self, source: int, now: float) -> Why | None:
         sources, salt = self._sources, self._rate_salt
-        paid = 0.0
+        paid = all_paid = now
         if self._source_interval:
-            paid = max(now, sources.paid(salt + source))
+            paid = max(now, sources.paid(source ^ salt))
             if paid - now > self._source_tolerance:
                 return Why.SOURCE_RATE
         if self._interval:
@@ -144,7 +142,7 @@ class Guard:
                 return Why.RATE
             sources.charge(salt, all_paid + self._interval)
         if self._source_interval:
-            sources.charge(salt + source, paid + self._source_interval)
+            sources.charge(source ^ salt, paid + self._source_interval)
         return None
 
 
@@ -190,6 +188,6 @@ def _bucket(rate: float, burst: int) -> tuple[float, float]:
     return interval, (max(1, burst or ceil(rate)) - 1 + _ROUNDING) * interval
 
 
-def _salt(*parts: object) -> int:
-    digest = blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") << _ADDRESS_BITS
+def _number(*parts: object) -> int:
+    """A number of 128 bits for these, the same in all processes."""
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=16).digest(), "big")

@@ -21,31 +21,35 @@ import os
 
 _DEPTH = 3  # cells of a source
 _PER_CONNECTION = 4  # cells in each row of them
-_LEAST, _MOST = 1 << 10, 1 << 22
+_LEAST, _MOST = 1 << 10, 1 << 21  # three of 21 bits are a number of 63
 _COUNT, _TIME = 4, 8  # bytes of a figure
 _HEADER = mmap.PAGESIZE
-_KEY = 32  # bytes of each of the hash's two secrets
+_KEY = 28  # bytes of each of the hash's two secrets: those of a source and of three cells
 _ROWS = 4  # bytes of their number
 _BITS = 8 * _KEY
 _MASK = (1 << _BITS) - 1
 
 
 class Sources:
-    """The figures, as one relay worker (`row`) sees them."""
+    """The figures, as one relay worker (`row`) sees them.
+
+    A source is asked for by its `place`: its three cells in one number, found once.
+    """
 
     def __init__(self, memory: mmap.mmap, row: int) -> None:
         rows, width = _layout(memory)
         self._width = width
-        self._stride = stride = width * _DEPTH
-        whole = memoryview(memory)
-        times = _HEADER + rows * stride * _COUNT
-        self._factor = int.from_bytes(whole[:_KEY], "big")
-        self._summand = int.from_bytes(whole[_KEY : 2 * _KEY], "big")
-        self._all = whole[_HEADER:times].cast("i")
-        self._own = self._all[row * stride : (row + 1) * stride]
-        self._times = whole[times : times + stride * _TIME].cast("d")
         self._bits = width.bit_length() - 1
-        self._several = rows > 1
+        self._mixer = int.from_bytes(memory[:_KEY], "big") | 1
+        self._factor = int.from_bytes(memory[_KEY : 2 * _KEY], "big") | 1
+        self._shift = _BITS - _DEPTH * self._bits
+        whole = memoryview(memory)
+        self._stride = stride = width * _DEPTH
+        self._size = rows * stride
+        times = _HEADER + self._size * _COUNT
+        self._all = whole[_HEADER:times].cast("i")
+        self._own = row * stride
+        self._times = whole[times : times + stride * _TIME].cast("d")
 
     @classmethod
     def alone(cls, connections: int = _LEAST) -> Sources:
@@ -59,49 +63,63 @@ class Sources:
         """The figures in a file of `shared_file`. Raises OSError."""
         return cls(mmap.mmap(fd, 0), row)
 
-    def cells(self, source: int) -> tuple[int, int, int]:
-        """Where it is counted. The hash is strongly universal (Dietzfelbinger 1996)."""
-        mixed = (source * self._factor + self._summand) & _MASK
-        bits, width = self._bits, self._width
-        low = width - 1
-        return (
-            mixed >> (_BITS - bits),
-            width + ((mixed >> (_BITS - 2 * bits)) & low),
-            2 * width + ((mixed >> (_BITS - 3 * bits)) & low),
-        )
+    def place(self, source: int) -> int:
+        """Where it is counted.
 
-    def take(self, source: int) -> int:
-        """Count one more connection; return how many there are with it."""
-        own = self._own
-        one, two, three = self.cells(source)
-        own[one] += 1
-        own[two] += 1
-        own[three] += 1
-        if not self._several:
-            return min(own[one], own[two], own[three])
-        figures, stride = self._all, self._stride
-        return min(
-            sum(figures[one::stride]), sum(figures[two::stride]), sum(figures[three::stride])
-        )
+        The second product is a universal hash (multiply-shift, Dietzfelbinger 1997); the first
+        keeps neighbors, of which an attacker has many, from being neighbors in it.
+        """
+        mixed = (source * self._mixer) & _MASK
+        mixed ^= mixed >> _BITS // 2
+        return ((mixed * self._factor) & _MASK) >> self._shift
 
-    def give(self, source: int) -> None:
+    def take(self, place: int, most: int) -> bool:
+        """Count one more connection; False if there are more than so many with it."""
+        low, all_of = self._width - 1, self._all
+        one = place >> 2 * self._bits
+        two = self._width + ((place >> self._bits) & low)
+        three = 2 * self._width + (place & low)
+        all_of[self._own + one] += 1
+        all_of[self._own + two] += 1
+        all_of[self._own + three] += 1
+        return self._live(one) <= most or self._live(two) <= most or self._live(three) <= most
+
+    def give(self, place: int) -> None:
         """Count one less."""
-        own = self._own
-        for cell in self.cells(source):
-            own[cell] -= 1
+        low, all_of = self._width - 1, self._all
+        all_of[self._own + (place >> 2 * self._bits)] -= 1
+        all_of[self._own + self._width + ((place >> self._bits) & low)] -= 1
+        all_of[self._own + 2 * self._width + (place & low)] -= 1
 
-    def paid(self, source: int) -> float:
+    def paid(self, place: int) -> float:
         """When it will have paid for all it has had, in seconds of the monotonic clock."""
-        times = self._times
-        one, two, three = self.cells(source)
-        return min(times[one], times[two], times[three])
+        low, times = self._width - 1, self._times
+        paid = times[place >> 2 * self._bits]
+        other = times[self._width + ((place >> self._bits) & low)]
+        if other < paid:
+            paid = other
+        other = times[2 * self._width + (place & low)]
+        return other if other < paid else paid
 
-    def charge(self, source: int, paid: float) -> None:
+    def charge(self, place: int, paid: float) -> None:
         """It will have paid then, and not sooner."""
-        times = self._times
-        for cell in self.cells(source):
-            if times[cell] < paid:
-                times[cell] = paid
+        low, times = self._width - 1, self._times
+        one = place >> 2 * self._bits
+        two = self._width + ((place >> self._bits) & low)
+        three = 2 * self._width + (place & low)
+        if times[one] < paid:
+            times[one] = paid
+        if times[two] < paid:
+            times[two] = paid
+        if times[three] < paid:
+            times[three] = paid
+
+    def _live(self, cell: int) -> int:
+        count = 0
+        while cell < self._size:
+            count += self._all[cell]
+            cell += self._stride
+        return count
 
 
 def shared_file(rows: int, connections: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import random
@@ -344,6 +345,7 @@ async def drive(seed: int, connections: int, made: Any) -> None:
 
 
 def far_end() -> None:
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # of each reset it has a line to say
     asyncio.run(serve())
 
 
