@@ -201,6 +201,7 @@ def _steering(status: Mapping[str, Any]) -> Iterator[Metric]:
         "accept_errors": "Times that a connection could not be accepted.",
         "log_dropped": "Lines that the access log could not take.",
         "set_aside_total": "Tables that nobody obeys, since a relay worker failed at them.",
+        "upgrades": "Times that a new version has taken over with all connections.",
     }.items():
         yield CounterMetricFamily(f"edgenode_steering_{key}", text, value=report.get(key, 0))
     shortages = CounterMetricFamily(

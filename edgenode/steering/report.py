@@ -111,6 +111,7 @@ class Report:
     `set_aside`: the last table that was at fault, until another is in force; `set_aside_total`
     counts them.
     `shortages`: how often the node itself had not enough of something, see `shortage`.
+    `upgrades`: how often a new version has taken over.
     """
 
     at: float
@@ -126,6 +127,7 @@ class Report:
     set_aside: SetAsideReport | None = None
     set_aside_total: int = 0
     shortages: Mapping[str, int] = field(default_factory=dict)
+    upgrades: int = 0
     relay_figures: tuple[RelayFigures, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -162,6 +164,7 @@ class Report:
             set_aside=SetAsideReport(**one) if (one := value.get("set_aside")) else None,
             set_aside_total=value.get("set_aside_total", 0),
             shortages=value.get("shortages", {}),
+            upgrades=value.get("upgrades", 0),
         )
 
 

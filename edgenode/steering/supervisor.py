@@ -27,7 +27,7 @@ from edgenode.steering.fleet import Fleet
 from edgenode.steering.handover import giving as handover
 from edgenode.steering.handover.giving import Giving, OnStep
 from edgenode.steering.handover.taking import HandoverError, Taking, ask
-from edgenode.steering.report import FAILURES, Report
+from edgenode.steering.report import FAILURES, Report, Tree, add
 from edgenode.steering.shortage import Teller
 from edgenode.steering.slot import Slot
 from edgenode.steering.table import Table, TableError
@@ -143,8 +143,10 @@ class Supervisor:
         else:
             taking.run(self, self._selector)
             self._catch_signals()
+            more: Tree = {"totals": {"upgrades": 1}}
             for slot, counters in zip(self.slots, taking.counters, strict=True):
-                slot.inherit(counters)
+                slot.inherit(add(counters, more))
+                more = {}
             self._control.resume()
             listener = taking.listener
             self._notifier.heir(os.getpid())

@@ -167,6 +167,10 @@ def test_a_new_version_takes_over(versions: Versions, users: Users, address: Add
         # The totals are those of all three.
         service = control.report()["services"]["web"]
         assert service["accepted"] == service["regions"]["fra"]["connections"] == number
+        figures = control.report()["figures"]["web"]
+        assert figures["endings"] == {"closed": number}
+        assert figures["regions"]["fra"]["bytes_up"] == service["bytes_up"] > 0
+        assert control.report()["upgrades"] == 2
         assert control.publish(table(2, address, targets=()))["type"] == "applied"
     logged(versions, number)
     assert versions.terminate() == 0
