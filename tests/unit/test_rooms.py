@@ -28,3 +28,14 @@ def test_the_ways_through_the_code_are_there() -> None:
     assert named
     for name in named:
         assert (PACKAGE / f"{name}.py").is_file() or name == "images/node", name
+
+
+def test_what_is_named_of_steering_is_there() -> None:
+    section = CODE.partition("## Steering\n")[2].partition("\n## ")[0]
+    rows = [row for row in section.splitlines() if row.startswith("| ")]
+    named = [
+        name for row in rows[1:] for name in re.findall(r"`(\w+)`", row.partition("handover")[0])
+    ]
+    assert len(named) > 40
+    for name in named:
+        assert (PACKAGE / "steering" / f"{name}.py").is_file(), name
