@@ -66,16 +66,36 @@ def control(
     raise typer.Exit(status)
 
 
-def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose = False) -> None:
+def steering(
+    context: typer.Context,
+    config: ConfigPath = None,
+    verbose: Verbose = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Take over from the one that runs, go on in the background, and return when that "
+            "is done. It fails where none runs, or where that one refuses and goes on.",
+        ),
+    ] = False,
+) -> None:
     """Accept users' connections and relay each to the nearest healthy region.
 
     A supervisor and one relay worker per core. It takes its tables from control and serves from
     the last one, which it keeps on disk, for as long as control is away.
 
+    Started while another one runs, as the same user, it takes over from that one with all
+    connections, and that one ends. If it cannot, that one goes on.
+
     The access log has one JSON line a connection.
     """
     # It runs as a user of its own, which cannot read the others' secrets.
     loaded = load_config(context, config, check_secrets=False)
+    on_taken = None
+    if replace:
+        from edgenode.steering.handover.background import detach
+
+        on_taken = detach()
     logs.to_stderr(verbose)
     from edgenode.steering.supervisor import main
 
@@ -85,6 +105,7 @@ def steering(context: typer.Context, config: ConfigPath = None, verbose: Verbose
         loaded.steering.workers,
         loaded.steering.max_connections,
         loaded.steering.access_log.file,
+        on_taken=on_taken,
     )
     logs.flush()  # why it could not start, above all
     raise typer.Exit(status)

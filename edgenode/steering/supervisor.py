@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Supervisor:
         self._handover = places.steering_handover(run_dir)
         self._left = False  # another process has the connections
 
-    def run(self, drain: float) -> None:
+    def run(self, drain: float, on_taken: Callable[[], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT; live connections then get up to `drain` seconds.
 
         A second signal ends the drain. SIGHUP: the access log is opened anew. A new version that
@@ -101,6 +101,8 @@ class Supervisor:
         Raises HandoverError if it cannot take over itself, and OSError.
         """
         giving = self._begin()
+        if on_taken is not None:
+            on_taken()
         now = time.monotonic()
         while not self._stops and not self._left:
             self._notifier.alive(now)
@@ -371,13 +373,15 @@ def main(
     access_log: Path | None = None,
     drain: float = 0.0,
     on_step: OnStep | None = None,
+    on_taken: Callable[[], None] | None = None,
 ) -> int:
     """Run steering; return the exit status. `workers` 0: one relay worker for each core.
 
     `drain` is how many seconds live connections get when it is stopped; then they are reset.
 
     If steering runs already, as the same user, it takes over from that one, and that one ends. It
-    then has as many relay workers as that one.
+    then has as many relay workers as that one. `on_taken`: it is to take over, or to fail; called
+    when it has.
     """
     # The loop waits for the thread that saves tables no longer than this (else five times as long).
     sys.setswitchinterval(0.001)
@@ -388,6 +392,9 @@ def main(
             AccessLog(access_log).close()  # an error is told once here, not by each relay worker
         wanted = workers or len(os.sched_getaffinity(0))
         taking = ask(places.steering_handover(run_dir), limit, on_step)
+        if taking is None and on_taken is not None:
+            logger.error("no edgenode steering runs in %s that could be replaced", run_dir)
+            return 1
         if taking is not None and taking.workers != wanted:
             logger.warning(
                 "the steering that runs has %d relay workers, and %d are wanted: it goes on with"
@@ -406,7 +413,7 @@ def main(
             taking,
             on_step,
         )
-        supervisor.run(drain)
+        supervisor.run(drain, on_taken)
     except HandoverError as error:
         logger.error(
             "cannot take over from the edgenode steering that runs, which goes on: %s", error

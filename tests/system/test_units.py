@@ -157,6 +157,23 @@ def test_a_reload_takes_up_the_file_and_says_what_is_wrong(node: Node) -> None:
     assert node.outside.seen(WEB) == seen, "no route moved"
 
 
+def test_a_reload_of_steering_brings_another_process_with_all_connections(node: Node) -> None:
+    unit = service("steering")
+    for _ in range(2):
+        pid = node.machine.main_pid(unit)
+        node.machine.run(f"systemctl reload {unit}")
+        assert node.machine.main_pid(unit) not in (0, pid)
+        node.machine.until(
+            lambda: json.loads(node.machine.run("edgenode status --json"))["steering"]["connected"],
+            "control has found it",
+        )
+    assert node.machine.property(unit, "NRestarts") == "0"
+    wait_state(node, "steering", "active")
+    said = node.machine.run(f"journalctl --no-pager -u {unit}")
+    assert said.count("has taken over, with all connections") == 2
+    assert f"{unit}: Killing" not in said
+
+
 def test_what_bird_would_refuse_is_not_written(node: Node) -> None:
     """Its parser runs in the unit's sandbox, with the secrets beside it."""
     toml, written = "/etc/edgenode/edgenode.toml", "/var/lib/edgenode/bird/bird.conf"

@@ -293,3 +293,25 @@ def test_another_number_of_relay_workers_is_that_of_the_old_one(
     versions.terminate()
     assert new.stderr is not None
     assert "has 2 relay workers, and 3 are wanted" in new.stderr.read()
+
+
+def test_one_in_the_background_is_waited_for_until_it_serves(
+    versions: Versions, users: Users
+) -> None:
+    old = versions.process
+    refused = versions.begin("replace", "new-READY", files=200)
+    assert refused.wait(PATIENCE) == 1
+    users.echo(b"by the old one")
+    asked = versions.begin("replace")
+    assert asked.wait(PATIENCE) == 0
+    users.echo(b"by the new one")
+    assert old.wait(PATIENCE) == 0
+    with versions.control() as control:
+        relay = control.report()["relays"][0]["pid"]
+    new = int(Path(f"/proc/{relay}/stat").read_text().rpartition(")")[2].split()[1])
+    assert new not in (old.pid, asked.pid)
+    users.end()
+    os.kill(new, signal.SIGTERM)
+    eventually(lambda: not alive(new))
+    assert versions.begin("replace").wait(PATIENCE) == 1
+    assert "no edgenode steering runs" in said(versions, -1)

@@ -12,6 +12,7 @@ import os, signal, sys, time
 from pathlib import Path
 from edgenode.steering import supervisor
 from edgenode.steering.handover import record
+from edgenode.steering.handover.background import detach
 from edgenode.steering.slot import Slot
 run, state, workers, log, drain, what, where = sys.argv[1:]
 
@@ -25,6 +26,7 @@ def on_step(name):
         elif what == "fail":
             raise OSError("it is not well")
 
+on_taken = detach() if what == "replace" else None
 if what == "format":
     record.FORMAT = 99
 supervisors = []
@@ -35,6 +37,7 @@ def remembered(self, *arguments):
 supervisor.Supervisor.__init__ = remembered
 sys.exit(supervisor.main(
     Path(run), Path(state), int(workers), 1000, Path(log), float(drain), on_step=on_step,
+    on_taken=on_taken,
 ))
 """
 
