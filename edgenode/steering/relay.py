@@ -136,7 +136,7 @@ class Relay:
     def stop_accepting(self) -> None:
         """Accept no more; connections that wait for their first bytes are closed."""
         self._acceptor.close()
-        self._warming.close()
+        self._warming.stop()
         for connection in list(self._loop.connections.values()):
             if connection.phase is Phase.WAITING:
                 self._ending.end(connection, Why.LOCAL_PROBE)
@@ -145,7 +145,7 @@ class Relay:
         """Reset all connections."""
         for connection in list(self._loop.connections.values()):
             self._ending.end(connection, why)
-        self._warming.close()
+        self._warming.stop()
         self._loop.closing.close_all()
         self._log.flush()
 

@@ -12,7 +12,7 @@ import errno
 from edgenode.steering import sysio, upstream
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt
-from edgenode.steering.faults import kind
+from edgenode.steering.faults import NO_ROOM, kind
 from edgenode.steering.flow import END, ERROR, INPUT, OUTPUT, WATCH_BOTH
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
@@ -41,9 +41,12 @@ class Warming:
         self._reserves: dict[str, Reserve] = {}
         self._by_fd: dict[int, tuple[str, Warm]] = {}
         self._due = 0.0
+        self._stopped = False
 
     def apply(self, table: Table) -> None:
         """Use a new table; to be called when the memory has it."""
+        if self._stopped:
+            return
         if table.bind != self._bind:
             self.close()  # they have left by another way
         self._bind = table.bind
@@ -56,6 +59,11 @@ class Warming:
             reserve.wanted, reserve.age = service.warm, table.dialing.warm_age
         self.active = bool(self._services)
         self._due = 0.0
+
+    def stop(self) -> None:
+        """Keep none from now on."""
+        self._stopped = True
+        self.close()
 
     def close(self) -> None:
         """Keep none, until the next table."""
@@ -157,7 +165,11 @@ class Warming:
         except OSError as error:
             one = Warm(-1, attempt)
             reserve.all.append(one)
-            self._failed(service.name, one, error.errno or errno.EIO)
+            if error.errno in NO_ROOM:  # the worker is not to blame
+                reserve.ended(one, now)
+                self._drop(one)
+            else:
+                self._failed(service.name, one, error.errno or errno.EIO)
             return False
         one = Warm(fd, attempt)
         reserve.all.append(one)

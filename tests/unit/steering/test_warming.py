@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from edgenode.steering import upstream
 from edgenode.steering.outliers import Failure
 from edgenode.steering.proxyprotocol import Header
 from edgenode.steering.table import Dialing, Service, Target
@@ -200,8 +202,31 @@ def test_they_are_renewed(relay: RunningRelay) -> None:
 
 def test_none_is_left_when_the_relay_accepts_no_more(relay: RunningRelay) -> None:
     worker = Worker(echo)
-    keep(relay, 3, ("fra", [worker.target("fra-1")]))
+    service = keep(relay, 3, ("fra", [worker.target("fra-1")]))
     eventually(lambda: ready(relay) == 3)
     relay.call(relay.relay.stop_accepting)
     eventually(lambda: places(relay) == 0)
+    relay.apply(replace(service, listen=()))
     assert relay.report()["services"]["web"]["regions"] == {}
+    assert ready(relay) == 0
+
+
+def test_a_node_that_runs_out_of_descriptors_blames_no_worker(
+    relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, scarce = upstream.begin, threading.Event()
+    scarce.set()
+
+    def begins(*arguments: Any) -> int:
+        if scarce.is_set():
+            raise OSError(errno.EMFILE, "none left")
+        return begin(*arguments)
+
+    monkeypatch.setattr(upstream, "begin", begins)
+    worker = Worker(echo)
+    keep(relay, 1, ("fra", [worker.target("fra-1")]))
+    eventually(lambda: relay.call(lambda: relay.relay._warming._reserves["web"]._failures) > 0)
+    assert relay.left_alone() == set()
+    assert places(relay) == 0
+    scarce.clear()
+    eventually(lambda: ready(relay) == 1)
