@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +20,8 @@ from edgenode.steering.protection import Protection
 from edgenode.steering.sources import Sources
 from edgenode.steering.table import Bind, Service, Table
 from edgenode.steering.why import Why
+from tests.unit.steering import process
+from tests.unit.steering.process import Address, Steering
 from tests.unit.steering.running import PATIENCE, RunningRelay, Worker, eventually, read_exactly
 
 V4 = "192.0.2.1"
@@ -267,3 +271,50 @@ def test_health_checks_of_the_node_itself_are_always_let_in(
             probe.settimeout(PATIENCE)
             probe.sendall(b"x")
             assert admitted(probe)
+
+
+# --- relay workers as processes
+
+
+def test_a_limit_holds_for_all_relay_workers_and_outlives_each(
+    make_steering: Callable[..., Steering], address: Address
+) -> None:
+    worker, steering = Worker(greet), make_steering(workers=2)
+    plain = process.table(1, address, targets=(worker.target("fra-1"),))
+    wanted = Protection(connections=6, per_source=4)
+    limited = replace(plain, services=(replace(plain.services[0], protection=wanted),))
+
+    def users(count: int) -> list[socket.socket]:
+        """Those that are served."""
+        made = []
+        for _ in range(count):
+            with contextlib.suppress(ConnectionResetError):
+                user = address.connect()
+                if user.recv(5):
+                    made.append(user)
+        return made
+
+    with steering.control() as control:
+        assert control.publish(limited)["failed"] == {}
+        served = users(20)  # over both, as the kernel shares them out
+        assert len(served) == 4
+        # What a relay worker had that is killed is free again.
+        victim = steering.relays()[0]
+        os.kill(victim, signal.SIGKILL)
+
+        def gone() -> list[socket.socket]:
+            found = []
+            for user in served:
+                user.settimeout(0.0)
+                try:
+                    user.recv(1)
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    pass
+                found.append(user)
+            return found
+
+        eventually(lambda: victim not in steering.relays() and len(steering.relays()) == 2)
+        assert len(users(20)) == len(gone())
+    worker.close()
