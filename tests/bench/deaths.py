@@ -41,10 +41,11 @@ LAYOUT = Layout(
 class Deaths:
     """The lab, up."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, near: str = NEAR) -> None:
         self.lab = lab
+        self.near = near
         self.socket = control_socket(lab.directory(EDGE) / "run")
-        region = lab.topology.node(NEAR)
+        region = lab.topology.node(near)
         assert isinstance(region, Region)
         self.workers = [worker.name for worker in region.workers]
 
@@ -85,7 +86,7 @@ class Deaths:
         }
         revision: int | None = status["table_revision"]
         applied: int | None = status["steering"]["applied"]
-        return bool(up[NEAR] == workers and applied == revision)
+        return bool(up[self.near] == workers and applied == revision)
 
     def failures(self) -> int:
         """How many attempts of the relays at the region's workers have failed so far."""
