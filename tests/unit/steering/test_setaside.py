@@ -42,9 +42,8 @@ sys.exit(worker.main(sys.argv[1:]))
 """A relay worker that some tables are poison to."""
 
 BEFORE = f"""
-from edgenode.steering import process, slot
+from edgenode.steering import process
 process.PROGRAM = ("-c", {POISONED!r})
-slot.BEAT_TIMEOUT = 2.5
 """
 
 
