@@ -158,6 +158,7 @@ class Register:
         self.fd = shared_file(rows)
         self.sources = sources.shared_file(rows, connections)
         """Where the users' sources are counted, by relay workers with this many connections."""
+        self._sources = mmap.mmap(self.sources, 0)  # made now: `clear` must not want for anything
         self.fresh: dict[Counted, int] = {}
         self._numbers = Numbers()
         self._occupancy = Occupancy.shared(self.fd, None)
@@ -178,7 +179,7 @@ class Register:
     def clear(self, row: int) -> None:
         """The relay worker of this row is gone."""
         self._occupancy.clear(row, self._numbers.used)
-        sources.clear(self.sources, row)
+        sources.clear(self._sources, row)
 
 
 def columns_to_json(columns: Mapping[Counted, int]) -> list[list[str | int | None]]:

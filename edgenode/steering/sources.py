@@ -138,16 +138,15 @@ def shared_file(rows: int, connections: int) -> int:
     return fd
 
 
-def clear(fd: int, row: int) -> None:
-    """Forget the connections of a relay worker that is gone. Raises OSError."""
-    with mmap.mmap(fd, 0) as memory:
-        _, width = _layout(memory)
-        stride = width * _DEPTH * _COUNT
-        at = _HEADER + row * stride
-        try:
-            memory.madvise(mmap.MADV_REMOVE, at, stride)  # gives the pages back, see madvise(2)
-        except OSError:
-            memory[at : at + stride] = bytes(stride)
+def clear(memory: mmap.mmap, row: int) -> None:
+    """Forget the connections of a relay worker that is gone."""
+    _, width = _layout(memory)
+    stride = width * _DEPTH * _COUNT
+    at = _HEADER + row * stride
+    try:
+        memory.madvise(mmap.MADV_REMOVE, at, stride)  # gives the pages back, see madvise(2)
+    except OSError:
+        memory[at : at + stride] = bytes(stride)
 
 
 def _header(rows: int) -> bytes:

@@ -49,3 +49,21 @@ def test_without_descriptors_none_is_left_open(
         open_listeners("127.0.0.1:1", 2)
     assert str(caught.value) == "cannot listen on 127.0.0.1:1: Too many open files"
     assert [one.fileno() for one in made] == [-1] * successes
+
+
+def test_a_user_who_vanishes_is_noticed_in_five_minutes() -> None:
+    """However long the idle timeout is; and setting it costs no connection anything."""
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        free.bind(("127.0.0.1", 0))
+        (listener,) = open_listeners(f"127.0.0.1:{free.getsockname()[1]}", 1)
+        with listener, socket.create_connection(listener.getsockname()):
+            listener.setblocking(True)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                idle, each, probes = (
+                    accepted.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                )
+                assert idle + each * probes == 300

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ def test_relay_workers_see_each_other_until_they_are_gone(fd: int) -> None:
     assert not two.take(place, 2)
     two.give(place)
     assert not one.take(place, 2)
-    sources.clear(fd, 2)
+    with mmap.mmap(fd, 0) as memory:
+        sources.clear(memory, 2)
     assert one.take(place, 3)  # its own two, and this one
     assert not one.take(place, 3)
     one.charge(place, 5.5)
