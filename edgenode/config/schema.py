@@ -254,13 +254,16 @@ class Service(Section):
     slow_start: Annotated[Duration, Field(le=3600)] = 0.0
     """Seconds in which a worker that came up is given its full share; 0: at once."""
     hedge: Flag = True
+    """Whether an attempt that is not answered in about the usual time is raced by another."""
     close_dead: Flag = False
     """Whether the connections of a worker are closed when its probes find it dead."""
-    """Whether an attempt that is not answered in about the usual time is raced by another."""
     warm: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
     """Connections that each relay worker keeps ready to the nearest region."""
     server_first: Flag = False
     """Whether the workers speak before the users do (SMTP, SSH, MySQL)."""
+    client_first: Flag = False
+    """Whether the users do (HTTP, TLS): their connections are then handed over with their first
+    bytes."""
 
     @cached_property
     def prefix_lists(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

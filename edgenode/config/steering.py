@@ -21,6 +21,12 @@ def check(config: Config) -> Iterator[Problem]:
                 " greet nobody (server_first is set); take out one of the two"
             )
             yield Problem(("services", s, "warm"), what)
+        if service.client_first and service.server_first:
+            what = (
+                "and server_first cannot both be: a user whose worker speaks first would wait a"
+                " second for its greeting; take out one of the two"
+            )
+            yield Problem(("services", s, "client_first"), what)
         yield from _protection(service, ("services", s))
         yield from _told_by_proxies(service, ("services", s))
     for clash in clashes(config.services):

@@ -208,6 +208,7 @@ def _service(
         proxy_tlvs=service.proxy_tlvs,
         hedge=service.hedge,
         warm=service.warm,
+        client_first=service.client_first,
     )
 
 

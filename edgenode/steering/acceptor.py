@@ -71,6 +71,7 @@ class Acceptor:
             parked = listener.route is None
             listener.route = route
             listener.door = doors.get(listen)
+            _defer(listener)
             if parked:
                 self._by_fd[listener.socket.fileno()] = listener
                 paused = self._resume_at is not None
@@ -154,3 +155,16 @@ class Acceptor:
             # The supervisor may still hold the socket: closing would not end the events.
             self._epoll.unregister(fd)
         listener.socket.close()
+
+
+def _defer(listener: Listener) -> None:
+    """Have the kernel hand connections over with their first bytes where users speak first.
+
+    One that says nothing is handed over after a second (tcp(7), TCP_DEFER_ACCEPT), as a health
+    check's may be. The listener may have been another process's before: it is told each time.
+    """
+    route = listener.route
+    assert route is not None
+    service = route.service
+    awaited = listener.door is not None or service.client_first or service.warm > 0
+    listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(awaited))

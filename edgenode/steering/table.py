@@ -127,8 +127,8 @@ class Service:
     `routing`). `accept_proxy`: the prefixes from which a PROXY header is awaited. `hello_timeout`:
     until that and the TLS hello must have come. `proxy_tlvs`: what our own header tells.
     `hedge`: whether an attempt that is late is raced by another. `warm`: connections that each
-    relay worker keeps ready. `dead`: targets by region that have died by control's probes, and of
-    which the connections are to be closed.
+    relay worker keeps ready. `client_first`: whether users speak before workers do. `dead`: targets
+    by region that have died by control's probes, and of which the connections are to be closed.
     """
 
     name: str
@@ -146,6 +146,7 @@ class Service:
     proxy_tlvs: tuple[ProxyField, ...] = ()
     hedge: bool = True
     warm: int = 0
+    client_first: bool = False
     dead: tuple[RegionTargets, ...] = ()
 
 
@@ -254,6 +255,7 @@ _SERVICE: Mapping[str, object] = {
     "slow_start": 0.0,
     "hedge": True,
     "warm": 0,
+    "client_first": False,
     "sni": (),
     "alpn": (),
     "hello_timeout": HELLO_TIMEOUT,
@@ -328,6 +330,7 @@ def service_from_json(value: object, where: str) -> Service:
         ),
         hedge=checked.flag(fields["hedge"], f"{where}.hedge"),
         warm=checked.integer(fields["warm"], f"{where}.warm", 0, MOST_WARM),
+        client_first=checked.flag(fields["client_first"], f"{where}.client_first"),
         protection=protection.from_json(fields.get("protection", {}), f"{where}.protection"),
         proxy_tlvs=_proxy_tlvs(fields["proxy_tlvs"], f"{where}.proxy_tlvs"),
         dead=_regions(fields.get("dead", []), f"{where}.dead"),

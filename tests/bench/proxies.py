@@ -293,6 +293,7 @@ group = "web"
 listen = ["{host}:{port}"]
 port = 9000
 proxy_protocol = "v2"
+client_first = true
 connect_timeout = "5s"
 idle_timeout = "600s"
 half_closed_timeout = "60s"

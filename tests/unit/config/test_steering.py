@@ -39,6 +39,7 @@ def test_the_defaults_ask_for_nothing() -> None:
     dialing = config.steering.dialing
     assert (service.hedge, dialing.hedge_share, dialing.hedge_floor) == (True, 0.2, 10)
     assert not service.close_dead
+    assert not service.client_first
     log = config.steering.access_log
     assert (log.file, log.sample, log.long_after) == (None, 1.0, 600)
     assert (service.warm, service.server_first, dialing.warm_age) == (0, False, 20)
@@ -114,6 +115,11 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
             "[[services]]",
             "warm = 2\nserver_first = true",
             r"services\[0\]\.warm: .*speaks first would greet nobody",
+        ),
+        (
+            "[[services]]",
+            "client_first = true\nserver_first = true",
+            r"services\[0\]\.client_first: and server_first cannot both be",
         ),
         ("[[services]]", "hedge = 1", r"services\[0\]\.hedge: .*bool"),
         ("[[services]]", 'close_dead = "yes"', r"services\[0\]\.close_dead: .*bool"),

@@ -844,3 +844,23 @@ def test_bad_connections_leave_nothing_behind(relay: RunningRelay) -> None:
     gc.collect()
     assert not [one for one in gc.get_objects() if isinstance(one, Connection | Side)]
     assert not sysio._sockets
+
+
+def test_users_that_speak_first_are_handed_over_when_they_have_spoken(relay: RunningRelay) -> None:
+    """Those who do not, as a health check that holds its connection, after a second."""
+    worker = Worker(named(b"one:"))
+    relay.listen("web")
+    plain = relay.service(("fra", [worker.target("fra-1")]))
+    relay.apply(replace(plain, client_first=True))
+    listener = relay.relay.parts().acceptor.listeners[relay.address("web")].socket
+    option = (socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)
+    assert listener.getsockopt(*option)
+    with relay.connect() as user, relay.connect(source=None) as probe, relay.connect() as silent:
+        user.sendall(b"x")
+        assert read_exactly(user, 5) == b"one:x"
+        eventually(lambda: relay.web()["live"] == 3)
+        for late in (probe, silent):
+            late.sendall(b"y")
+            assert read_exactly(late, 5) == b"one:y"
+    relay.apply(replace(plain, client_first=False))
+    assert not listener.getsockopt(*option)

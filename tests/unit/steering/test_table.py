@@ -99,6 +99,7 @@ def tables(draw: st.DrawFn) -> Table:
                 proxy_tlvs=draw(some("authority", "alpn", "unique-id", "crc32c")),
                 hedge=draw(st.booleans()),
                 warm=draw(st.integers(0, 256)),
+                client_first=draw(st.booleans()),
                 dead=tuple(draw(st.lists(regions(), max_size=1))),
             )
             for index, name in enumerate(services)

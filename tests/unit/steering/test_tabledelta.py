@@ -66,6 +66,7 @@ def tables(draw: st.DrawFn) -> Table:
             accept_proxy=draw(st.sampled_from(((), ("192.0.2.0/24",)))),
             hedge=draw(st.booleans()),
             warm=draw(st.sampled_from((0, 4))),
+            client_first=draw(st.booleans()),
             dead=draw(st.sampled_from(((), DEAD))),
         )
         for number, name in enumerate(("web", "mail", "dns"))
