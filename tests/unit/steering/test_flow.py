@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgenode.steering import sysio
+from edgenode.steering import sysio, timeouts
 from edgenode.steering.connection import Connection, Phase, Route, Side
 from edgenode.steering.counters import ServiceCount
 from edgenode.steering.flow import (
@@ -15,6 +15,7 @@ from edgenode.steering.flow import (
     END,
     ERROR,
     INPUT,
+    LINGER,
     OUTPUT,
     Flow,
 )
@@ -115,8 +116,36 @@ def test_an_error_after_a_half_close_ends_the_connection(
     ends: list[Why] = []
     monkeypatch.setattr(sysio, "read", lambda fd, size: b"")
     monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
+    monkeypatch.setattr(sysio, "unsent", lambda fd: False)
     flow = Flow(loop, ends_with(ends))
     flow.on_event(loop.sides[CLIENT], INPUT | END)
     assert ends == []
     flow.on_event(loop.sides[CLIENT], END | ERROR)
     assert ends == [Why.CLIENT_RESET]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_an_error_after_a_half_close_waits_for_what_came_before(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    """The worker has not confirmed it yet: a reset might take it back. But not for long."""
+    ends: list[Why] = []
+    client, reads = loop.sides[CLIENT], iter((b"all", b""))
+    monkeypatch.setattr(sysio, "read", lambda fd, size: next(reads))
+    for name in ("write", "write_more"):
+        monkeypatch.setattr(sysio, name, lambda fd, data: len(data))
+    monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
+    monkeypatch.setattr(sysio, "unsent", lambda fd: True)
+    flow = Flow(loop, ends_with(ends))
+    if at_once:
+        flow.on_event(client, INPUT | END | ERROR)
+    else:
+        flow.on_event(client, INPUT | END)
+        flow.on_event(client, END | ERROR)
+    assert (ends, client.end_passed) == ([], True)
+    connection = client.connection
+    assert timeouts.over(connection, loop.now + LINGER - 0.01) is None
+    assert timeouts.over(connection, loop.now + LINGER) is Why.CLIENT_RESET
+    due = loop.timers.next_due()
+    assert due is not None
+    assert due < loop.now + LINGER + 0.1
