@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -574,3 +578,69 @@ def test_where_nothing_is_awaited_there_is_no_door(relay: RunningRelay) -> None:
     for keys in awaited:
         relay.apply(replace(web, **keys))
         assert listener.door is not None
+
+
+# --- bad input
+
+
+def spoiled(random: Random) -> bytes:
+    """A header and a hello, of which something is wrong, as a rule."""
+    name = random.choice(("api.example.net", "www.example.net", "other.example", ""))
+    kind = random.choice((V1, V2, b"PROXY UNKNOWN\r\n", V2[:12] + b"\x20\0\0\0", b""))
+    key = random.choice((32, 1216, 15_000, 20_000))
+    data = bytearray(kind + hello(name, ["h2"], key, random.choice((1, 50, 2**14))))
+    for _ in range(random.choice((0, 0, 1, 3))):
+        data[random.randrange(len(data))] = random.randrange(256)
+    if random.random() < 0.3:
+        del data[random.randrange(len(data)) :]
+    return random.choice((bytes(data), bytes(data), random.randbytes(300)))
+
+
+def misbehave(relay: RunningRelay, random: Random) -> None:
+    data, at = spoiled(random), 0
+    with contextlib.suppress(OSError):
+        user = relay.connect()
+        try:
+            user.settimeout(1.0)  # a proxy that speaks for itself may stay
+            while at < len(data):
+                size = random.choice((1, 200, 5000, 20_000) if at < 100 else (2000, 20_000))
+                user.sendall(data[at : at + size])
+                at += size
+                if random.random() < 0.01:
+                    return
+            if random.random() < 0.5:
+                user.shutdown(socket.SHUT_WR)
+            if random.random() < 0.7:
+                read_all(user)
+        finally:
+            (reset if random.random() < 0.3 else socket.socket.close)(user)
+
+
+def test_whatever_comes_ends_with_a_reason_and_leaves_nothing(
+    relay: RunningRelay, service: Callable[..., Service]
+) -> None:
+    keys: dict[str, Any] = {"accept_proxy": PROXIES, "hello_timeout": 0.3}
+    relay.apply(
+        service("web", sni=("www.example.net",), idle_timeout=0.5, **keys),
+        service("api", sni=("*.example.net",), proxy_tlvs=("unique-id", "crc32c"), **keys),
+    )
+    rounds, before = 200, len(os.listdir("/proc/self/fd"))
+    with ThreadPoolExecutor(30) as users:
+        list(users.map(lambda seed: misbehave(relay, Random(seed)), range(rounds)))
+    eventually(relay.idle)
+
+    def left() -> tuple[int, int, int, int]:
+        loop = relay.relay._loop
+        return len(loop.connections), len(loop.sides.values()), loop.waiting, loop.stuck
+
+    assert relay.call(left) == (0, 0, 0, 0)
+    figures, services = relay.report()["figures"], relay.report()["services"]
+    endings: Counter[str] = Counter()
+    for one in figures.values():
+        endings.update(one["endings"])
+    assert sum(endings.values()) == rounds
+    assert sum(one["accepted"] for one in services.values()) == rounds
+    assert all(one["live"] == 0 for one in services.values())
+    wanted = {"bad-hello", "no-route", "bad-proxy-header", "hello-timeout"}
+    assert wanted <= endings.keys(), endings
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
