@@ -160,7 +160,7 @@ class Preface:
 
     def _admitted(self, connection: Connection, client: Side, route: Route) -> None:
         if route is not connection.route:
-            _move(connection, client, route)
+            _move(connection, route)
         if not self._has_place(connection):
             return
         route.count.accepted += 1
@@ -193,7 +193,7 @@ def _introduce(connection: Connection, header: Header) -> None:
     connection.unique_id = header.unique_id
 
 
-def _move(connection: Connection, client: Side, route: Route) -> None:
+def _move(connection: Connection, route: Route) -> None:
     """It is not of the service that stood for it so far."""
     before = connection.route
     before.count.live -= 1
@@ -202,7 +202,6 @@ def _move(connection: Connection, client: Side, route: Route) -> None:
         before.guard.leave(connection.source)
         connection.source = OUTSIDE
     connection.route = route
-    client.meter = route.count.up
 
 
 def _cut_off(connection: Connection, client: Side) -> tuple[Why, str]:

@@ -195,6 +195,8 @@ def test_the_default_takes_what_nobody_else_does(
     for sent in (hello("other.example"), hello(""), b"GET / HTTP/1.1\r\n\r\n", b"x", b"\0\0\0"):
         assert ask(relay, sent) == b"web:" + sent
     assert ask(relay, hello("api.example.net")).startswith(b"api:")
+    assert ask(relay, b"") == b""  # before it is known whose user it is, it is the default's
+    assert relay.report()["figures"]["web"]["endings"]["no-hello"] == 1
 
 
 @pytest.mark.parametrize(
@@ -410,6 +412,7 @@ def test_a_proxys_own_check_troubles_no_worker(
         time.sleep(0.5)  # it may stay for longer than a user may be silent
     eventually(lambda: relay.report()["services"]["web"]["local_probes"] == 1)
     assert places["web"].headers == []
+    assert relay.relay._loop.waiting == 0
     assert ask(relay, local, b"x") == b"web:x"
     assert ask(relay, local + b"y") == b"web:y"
     accepted = relay.report()["services"]["web"]["accepted"]
@@ -554,6 +557,24 @@ def test_each_of_those_that_share_an_address_has_its_own_limits(
         assert ask(relay, hello("a", ["h2"])).startswith(b"h2:")
         with pytest.raises(OSError):
             ask(relay, b"x")
+
+
+def test_a_place_goes_back_to_the_service_that_gave_it(
+    relay: RunningRelay, service: Callable[..., Service]
+) -> None:
+    """A newer table says that a user who waits at the door is of another service."""
+    one = Protection(connections=1)
+    relay.apply(service("web", sni=("*.example.net",), protection=one))
+    sent = hello("api.example.net")
+    with relay.connect() as user:
+        user.sendall(sent[:9])
+        eventually(lambda: relay.relay.live == 1)
+        web = service("web", sni=("www.example.net",), protection=one)
+        relay.apply(web, service("api", sni=("api.example.net",)))
+        user.sendall(sent[9:])
+        eventually(lambda: relay.report()["services"]["api"]["live"] == 1)
+        for _ in range(2):
+            assert ask(relay, hello("www.example.net")).startswith(b"web:")
 
 
 def test_who_is_not_taken_anyway_is_not_waited_for(
