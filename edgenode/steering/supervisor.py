@@ -154,7 +154,10 @@ class Supervisor:
             self._notifier.heir(os.getpid())
             self._notifier.ready()
             taking.close()
-            logger.warning("this version has taken over, with all connections")
+            logger.warning(
+                "this version has taken over, with all connections; they waited for %.0f ms",
+                taking.waited * 1e3,
+            )
         return Giving(listener, self._selector, self, self._on_step)
 
     def _end_without_them(self) -> None:

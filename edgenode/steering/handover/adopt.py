@@ -26,6 +26,7 @@ from edgenode.steering.handover import preface
 from edgenode.steering.handover.parts import Parts
 from edgenode.steering.handover.record import KEPT, RecordError, Row, check
 from edgenode.steering.table import Bind, Service, Target, service_from_json
+from edgenode.steering.why import Why
 
 
 class Adoption:
@@ -56,19 +57,20 @@ class Adoption:
             if row.fd_up == KEPT:
                 if known is None:
                     raise RecordError(f"connection {row.number} came without its sockets")
-                self._take_out(known)
                 row = row._replace(fd_up=known.fd_up, fd_down=known.fd_down)
-            elif known is not None:
+                self._rows[row.number] = row
+                self._update(row)
+                continue
+            if known is not None:
                 raise RecordError(f"connection {row.number} came twice")
-            else:
-                up = descriptors[row.fd_up]
-                down = descriptors[row.fd_down] if row.fd_down >= 0 else -1
-                for fd, inode in ((up, row.inode_up), (down, row.inode_down)):
-                    if fd >= 0 and os.fstat(fd).st_ino != inode:
-                        raise RecordError(f"connection {row.number} came with another's socket")
-                    if fd >= 0:
-                        self._parts.loop.epoll.register(fd, WATCH_INPUT)
-                row = row._replace(fd_up=up, fd_down=down)
+            up = descriptors[row.fd_up]
+            down = descriptors[row.fd_down] if row.fd_down >= 0 else -1
+            for fd, inode in ((up, row.inode_up), (down, row.inode_down)):
+                if fd >= 0 and os.fstat(fd).st_ino != inode:
+                    raise RecordError(f"connection {row.number} came with another's socket")
+                if fd >= 0:
+                    self._parts.loop.epoll.register(fd, WATCH_INPUT)
+            row = row._replace(fd_up=up, fd_down=down)
             self._rows[row.number] = row
             self._put_in(row)
 
@@ -137,39 +139,56 @@ class Adoption:
         connection.dialed = row.dialed
         connection.header_size = row.header_size
         connection.worker_fd = row.fd_down
-        connection.half_closed = row.half_closed
         target = Target(row.worker, row.address, row.port)
         pool, at = self._parts.memory.adopt(row.service, row.region, target)
         connection.attempt = Attempt(row.region, target, 0.0, pool, at)
         worker = Side(row.fd_down, row.fd_up, connection, route.count.down)
         worker.watched = True
         loop.sides[row.fd_down] = worker
+        region = counters.adopted(route.count, connection.attempt.key)
+        client.meter, worker.meter = region.up, region.down
+        timeouts.watch(loop.timers, connection)
+        self._update(row)
+
+    def _update(self, row: Row) -> None:
+        """What may change of a connection that is live."""
+        loop = self._parts.loop
+        connection = loop.connections[row.number]
+        client, worker = loop.sides[row.fd_up], loop.sides[row.fd_down]
+        connection.active = row.active
+        due = row.half_closed != connection.half_closed or row.reset is not None
+        connection.half_closed = row.half_closed
+        connection.reset = None if row.reset is None else Why(row.reset)
+        connection.reset_at = row.reset_at
         client.moved, worker.moved = row.moved_up, row.moved_down
-        worker.held, worker.ended, worker.eof = row.held_down, row.ended_down, row.eof_down
+        client.held, worker.held = row.held_up, row.held_down
+        client.ended, worker.ended = row.ended_up, row.ended_down
+        client.eof, worker.eof = row.eof_up, row.eof_down
         client.failed, worker.failed = row.failed_up, row.failed_down
         client.end_passed, worker.end_passed = row.end_passed_up, row.end_passed_down
         client.broken, worker.broken = row.broken_up, row.broken_down
         for side, peer in ((client, worker), (worker, client)):
-            if side.held:
+            loop.stuck += len(side.held) - side.stuck
+            side.stuck = len(side.held)
+            if side.held and not peer.watches_output:
                 peer.watches_output = True
                 loop.epoll.modify(peer.fd, WATCH_BOTH)
-        region = counters.adopted(route.count, connection.attempt.key)
-        client.meter, worker.meter = region.up, region.down
-        timeouts.watch(loop.timers, connection)
+        if due:  # else it is seen when the timer fires that bytes have moved since
+            timeouts.watch(loop.timers, connection)
 
     def _take_out(self, row: Row) -> None:
         loop = self._parts.loop
         connection = loop.connections.pop(row.number)
         loop.live -= 1
         connection.route.count.live -= 1
-        loop.sides.pop(row.fd_up)
+        client = loop.sides.pop(row.fd_up)
         if connection.phase is Phase.WAITING:
             loop.waiting -= 1
         if connection.source != OUTSIDE and connection.route.guard is not None:
             connection.route.guard.leave(connection.source)
         attempt = connection.attempt
         if attempt is not None:
-            loop.sides.pop(row.fd_down)
+            loop.stuck -= client.stuck + loop.sides.pop(row.fd_down).stuck
             loop.timers.cancel(row.number)
             self._parts.memory.give(attempt.pool, attempt.at)
             self._parts.counters.closed(connection.route.count, attempt.key)

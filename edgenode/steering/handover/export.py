@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from edgenode.steering.admission import OUTSIDE
-from edgenode.steering.connection import Connection, Phase
+from edgenode.steering.connection import Connection, Phase, Side
 from edgenode.steering.handover import preface
 from edgenode.steering.handover.channel import MOST_DESCRIPTORS
 from edgenode.steering.handover.parts import Parts
@@ -29,6 +29,9 @@ from edgenode.steering.table import service_to_json
 
 BATCH = (MOST_DESCRIPTORS - 1) // 2
 """Connections in a message: two descriptors each, and the record's own."""
+
+Known = tuple[Side, Side, tuple[object, ...]]
+"""The sides of a connection that the other has, and how it was then."""
 
 Piece = tuple[bytes, list[int]]
 """A record, and the descriptors that belong beside it."""
@@ -40,7 +43,7 @@ class Export:
     def __init__(self, parts: Parts) -> None:
         self._loop = parts.loop
         self._acceptor = parts.acceptor
-        self._sent: dict[int, Row] = {}
+        self._sent: dict[int, Known | None] = {}
 
     def copy(self) -> Piece | None:
         """Some more of those that are live; None: it has had them all."""
@@ -67,8 +70,11 @@ class Export:
     def changes(self) -> Iterator[Piece]:
         """All that differs from what the other has. The relay is frozen."""
         sent = self._sent
-        rows = map(self._row, self._loop.connections.values())
-        changed = (row for row in rows if sent.get(row.number) != row)
+        changed = (
+            self._row(connection)
+            for number, connection in self._loop.connections.items()
+            if (known := sent.get(number)) is None or _state(connection, *known[:2]) != known[2]
+        )
         while some := list(islice(changed, BATCH)):
             yield self._piece(some)
 
@@ -92,8 +98,15 @@ class Export:
                         inode_down=inodes[1],
                     )
                 )
-            self._sent[row.number] = row
+            self._sent[row.number] = self._known(row)
         return encode({"services": self._gone(rows)}, told), descriptors
+
+    def _known(self, row: Row) -> Known | None:
+        if row.fd_down < 0:
+            return None
+        sides = self._loop.sides
+        client, worker = sides[row.fd_up], sides[row.fd_down]
+        return client, worker, _state(client.connection, client, worker)
 
     def _gone(self, rows: Sequence[Row]) -> dict[str, Any]:
         """The services of these that the table does not name any more; nobody dials for them."""
@@ -164,5 +177,30 @@ class Export:
             worker.end_passed,
             client.broken,
             worker.broken,
+            connection.reset,
+            connection.reset_at,
             preface.told(connection),
         )
+
+
+def _state(connection: Connection, client: Side, worker: Side) -> tuple[object, ...]:
+    """All of a live connection that may change. Cheap: it is asked of each while users wait."""
+    return (
+        connection.active,
+        connection.half_closed,
+        connection.reset,
+        client.moved,
+        worker.moved,
+        client.held,
+        worker.held,
+        client.ended,
+        worker.ended,
+        client.failed,
+        worker.failed,
+        client.eof,
+        worker.eof,
+        client.end_passed,
+        worker.end_passed,
+        client.broken,
+        worker.broken,
+    )

@@ -80,6 +80,8 @@ class Row(NamedTuple):
     end_passed_down: bool = False
     broken_up: bool = False
     broken_down: bool = False
+    reset: str | None = None
+    reset_at: float = 0.0
     more: dict[str, Any] | None = None
     """What only some connections have, by name."""
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from edgenode.steering.handover import record
 from edgenode.steering.handover.channel import Channel, Message, claim, close_all, pair, unseal
+from edgenode.steering.handover.leaving import PATIENCE
 from edgenode.steering.handover.protocol import Action, Do, Event, Input, New, Say, step_new
 from edgenode.steering.slot import Slot
 
@@ -61,6 +62,8 @@ class Taking:
         self._listeners: list[dict[str, socket.socket]] = []
         self._expected = 0  # listeners that are still to come
         self._reason = ""
+        self.waited = 0.0
+        """Seconds in which nobody served."""
         self._deadline = time.monotonic() + _ANSWER
         try:
             self._say(
@@ -227,6 +230,7 @@ class Taking:
             case Do.SERVE:
                 for slot in slots:
                     slot.say({"type": "serve"})
+                self.waited = max(0.0, time.monotonic() - self._deadline + PATIENCE)
             case Say():
                 self._say(action)
 
