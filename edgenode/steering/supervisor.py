@@ -27,11 +27,11 @@ from edgenode.steering.fleet import Fleet
 from edgenode.steering.handover import giving as handover
 from edgenode.steering.handover.giving import Giving, OnStep
 from edgenode.steering.handover.taking import HandoverError, Taking, ask
+from edgenode.steering.orders import Orders
 from edgenode.steering.report import FAILURES, Report, Tree, add
 from edgenode.steering.shortage import Teller
 from edgenode.steering.slot import Slot
 from edgenode.steering.table import Table, TableError
-from edgenode.steering.tabledelta import BaseError, patch
 from edgenode.steering.tablesaver import TableSaver
 
 _REPORT_INTERVAL = 1.0
@@ -40,10 +40,6 @@ _LOG_PATIENCE = 2.0  # seconds that relay workers without connections get to wri
 _SAVE_PATIENCE = 2.0  # seconds that a slow disk gets at the end
 
 logger = logging.getLogger("edgenode.steering")
-
-
-Sent = tuple[Client, Table, int]
-"""Who has sent a table, and its number."""
 
 
 class Supervisor:
@@ -75,15 +71,13 @@ class Supervisor:
             self._selector, workers, max_connections, access_log, limit, self._on_failures
         )
         self._table_file = places.steering_table(state_dir)
-        self._last: Sent | None = None
-        self._unconfirmed: list[Sent] = []
-        self._saved: Table | None = None
         self._stops = 0  # how many signals to stop have come
         self._hangups = 0
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
         self._saver = TableSaver(self._table_file)
+        self._orders = Orders(self._fleet, self._control, self._saver)
         self._report_at = 0.0
         self._shortages = Teller()
         self._taking = taking
@@ -221,7 +215,7 @@ class Supervisor:
             # An earlier callback of this round may have closed it.
             if self._selector.get_map().get(key.fd) is not None:
                 key.data(mask, now)
-        self._confirm()
+        self._orders.answer()
         if self._hangups:
             self._hangups = 0
             self._fleet.reopen_log()
@@ -231,8 +225,7 @@ class Supervisor:
         try:
             table = tablefile.load(self._table_file)
             if table is not None:
-                self._saved = table
-                self._fleet.apply(table, trusted=True)
+                self._orders.begin_with(table)
         except (TableError, OSError) as error:
             logger.error(
                 "cannot use the last table, %s: %s; waiting for control", self._table_file, error
@@ -244,7 +237,7 @@ class Supervisor:
             message = json.loads(line)
             kind = message["type"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            self._refuse(client, None, "not a JSON object with a type")
+            self._orders.refuse(client, None, "not a JSON object with a type")
             return
         if kind == "status":
             self._control.send(client, self._report())
@@ -253,79 +246,11 @@ class Supervisor:
             client.wants = frozenset(
                 {FAILURES} if isinstance(wants, list) and FAILURES in wants else ()
             )
-            self._on_table(client, message.get("table"))
+            self._orders.on_table(client, message.get("table"))
         elif kind == "delta":
-            self._on_delta(client, message.get("delta"))
+            self._orders.on_delta(client, message.get("delta"))
         else:
-            self._refuse(client, None, f"the type {shown(kind)} is unknown")
-
-    def _on_table(self, client: Client, value: object) -> None:
-        revision = value.get("revision") if isinstance(value, dict) else None
-        revision = revision if isinstance(revision, int) else None
-        try:
-            self._obey(client, Table.from_json(value))
-        except TableError as error:
-            self._refuse(client, revision, str(error))
-
-    def _on_delta(self, client: Client, value: object) -> None:
-        """What a client changes of the table that it sent; that of another one is no base."""
-        try:
-            if self._last is None or self._last[0] is not client:
-                raise BaseError
-            self._obey(client, patch(self._last[1], value))
-        except BaseError:
-            self._control.send(client, {"type": "whole"})
-        except TableError as error:
-            self._refuse(client, None, str(error))
-
-    def _obey(self, client: Client, table: Table) -> None:
-        """Raises TableError."""
-        number = self._fleet.apply(table)
-        self._last = client, table, number
-        self._unconfirmed.append(self._last)
-
-    def _refuse(self, client: Client, revision: int | None, reason: str) -> None:
-        logger.warning("table %s is refused: %s", revision, reason)
-        self._control.send(client, {"type": "refused", "revision": revision, "reason": reason})
-
-    def _confirm(self) -> None:
-        """Tell control of the tables that all relay workers obey, and of those that nobody does."""
-        self._take_back()
-        waiting = []
-        for client, table, number in self._unconfirmed:
-            if self._fleet.applied(number):
-                failed = self._fleet.listen_failures
-                message = {"type": "applied", "revision": table.revision, "failed": failed}
-                self._control.send(client, {**message, "deltas": True})
-            else:
-                waiting.append((client, table, number))
-        self._unconfirmed = waiting
-        present = self._fleet.present
-        # Only now: what ends relay workers must not be what the next start begins with.
-        if present and present.table is not self._saved and self._fleet.applied(present.number):
-            self._saved = present.table
-            self._saver.save(present.table)
-
-    def _take_back(self) -> None:
-        """Tell control of tables that were set aside: what it changes next is no change of them."""
-        fleet, last, waiting = self._fleet, self._last, self._unconfirmed
-        refused, fleet.refused = dict(fleet.refused), []
-        wants_again, fleet.wants_again = fleet.wants_again, False
-        if not refused and not wants_again:
-            return
-        self._unconfirmed = [one for one in waiting if not wants_again and one[2] not in refused]
-        is_last = last is not None and last[2] in refused
-        if last is not None and is_last and last not in waiting:  # it was in force
-            waiting = [*waiting, last]
-            if (present := fleet.present) is not None:
-                self._unconfirmed.append((last[0], present.table, present.number))
-        for client, table, number in waiting:
-            if number in refused:
-                self._refuse(client, table.revision, refused[number])
-        if wants_again:
-            self._control.publish({"type": "whole"}, wanted=FAILURES)
-        if is_last or wants_again:
-            self._last = None
+            self._orders.refuse(client, None, f"the type {shown(kind)} is unknown")
 
     def _on_failures(self, targets: list[str]) -> None:
         self._control.publish({"type": FAILURES, "targets": targets}, wanted=FAILURES)
