@@ -30,7 +30,7 @@ from edgenode.steering.protection import Protection
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 from tests.bench import alone
 from tests.unit.steering.hellos import hello
-from tests.unit.steering.process import Control, Steering
+from tests.unit.steering.process import Steering
 
 GROWTH = 6 << 20
 """Bytes that a process may have grown by (anonymous memory) between the two looks."""
@@ -389,11 +389,15 @@ def accepted(report: Mapping[str, Any]) -> int:
 
 
 class Soak:
-    def __init__(self, steering: Steering, control: Control) -> None:
+    def __init__(self, steering: Steering) -> None:
         self._steering = steering
-        self._control = control
         self._made = 0
         self._said = time.monotonic()
+
+    def _report(self) -> dict[str, Any]:
+        """As it is now: on a connection that is kept, older ones would wait to be read."""
+        with self._steering.control() as control:
+            return control.report()
 
     def load(self, connections: int, of: int) -> None:
         """Drive so many, and wait until each has ended."""
@@ -417,19 +421,20 @@ class Soak:
             process.join()
         self._made += sum(count.value for count in counts)
         deadline = time.monotonic() + PATIENCE
-        while sum(endings(self._control.report()).values()) < self._made:
+        while sum(endings(self._report()).values()) < self._made:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.3)
         time.sleep(1.5)  # closed and counted; the report of a relay worker may be a second old
-        self.report = self._control.report()
+        self.report = self._report()
+        time.sleep(0.5)  # until the supervisor has let go of who asked for it
 
     def _progress(self, made: int, of: int) -> None:
         now = time.monotonic()
         if now - self._said < 5.0:
             return
         self._said = now
-        look, report = Look(self._steering), self._control.report()
+        look, report = Look(self._steering), self._report()
         found = ", ".join(f"{why} {count}" for why, count in endings(report).most_common(6))
         memory = "/".join(f"{size / 2**20:.1f}" for size in look.memory.values())
         print(f"  {made:,} of {of:,}; {memory} MiB; {found}", flush=True)
@@ -480,11 +485,11 @@ def play(connections: int) -> int:
         answer = control.publish(table())
         if answer["type"] != "applied" or answer["failed"]:
             raise SystemExit(f"soak: the table was not applied: {answer}")
-        soak = Soak(steering, control)
-        soak.load(connections // 10, connections)
-        before = Look(steering)
-        soak.load(connections - connections // 10, connections)
-        after = Look(steering)
+    soak = Soak(steering)
+    soak.load(connections // 10, connections)
+    before = Look(steering)
+    soak.load(connections - connections // 10, connections)
+    after = Look(steering)
     far.kill()
     for why, count in endings(soak.report).most_common():
         print(f"{count:9,} {why}")
