@@ -165,6 +165,9 @@ def _defer(listener: Listener) -> None:
     """
     route = listener.route
     assert route is not None
-    service = route.service
-    awaited = listener.door is not None or service.client_first or service.warm > 0
+    service, door = route.service, listener.door
+    # Where only proxies have to say something first, their users' servers may speak first.
+    awaited = (
+        (door is not None and door.routes is not None) or service.client_first or service.warm > 0
+    )
     listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(awaited))

@@ -352,6 +352,17 @@ def test_of_others_a_header_is_a_users_bytes(
     assert source[0] == USER
 
 
+def test_beside_proxies_servers_may_speak_first(relay: RunningRelay) -> None:
+    """The kernel does not wait for the users' first bytes."""
+    relay.listen("web")
+    relay.apply(replace(relay.service(("fra", [])), accept_proxy=("192.0.2.0/24",)))
+    (listener,) = relay.relay._acceptor.listeners.values()
+    option = socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT
+    assert listener.socket.getsockopt(*option) == 0
+    relay.apply(replace(relay.service(("fra", [])), sni=("a.example",)))
+    assert listener.socket.getsockopt(*option) > 0
+
+
 @pytest.mark.parametrize(
     ("sent", "why"),
     [
