@@ -15,6 +15,13 @@ from typing import Any, Literal, get_args
 from edgenode.steering import checked, protection
 from edgenode.steering.checked import TableError as TableError
 from edgenode.steering.checked import distinct, shown
+from edgenode.steering.policies import DEFAULT_DIALING as DEFAULT_DIALING
+from edgenode.steering.policies import DEFAULT_LOGGING as DEFAULT_LOGGING
+from edgenode.steering.policies import DEFAULT_OUTLIERS as DEFAULT_OUTLIERS
+from edgenode.steering.policies import Dialing as Dialing
+from edgenode.steering.policies import Logging as Logging
+from edgenode.steering.policies import Outliers as Outliers
+from edgenode.steering.policies import dialing_from_json, logging_from_json, outliers_from_json
 from edgenode.steering.protection import UNPROTECTED, Protection
 from edgenode.steering.sharing import clashes, is_protocol, is_server_name
 
@@ -25,6 +32,8 @@ Address = IPv4Address | IPv6Address
 
 _DEVICE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ with its NUL is 16, see netdevice(7)
 HELLO_TIMEOUT = 5.0
+MOST_WARM = 256
+"""Connections that are kept ready, at most."""
 _LATEST = 2.0**40  # Unix time of a far future, in which a float still counts milliseconds
 
 
@@ -65,57 +74,6 @@ class RegionTargets:
     workers: tuple[Target, ...]
     soft_limit: int | None = None
     hard_limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outliers:
-    """When the relays eject a target by what they see themselves; times in seconds.
-
-    After `failures` in a row (0: never) for `base_time`, which grows with each ejection that
-    follows up to `max_time`; never more than `max_share` of a region's workers at once.
-    """
-
-    failures: int = 5
-    base_time: float = 30.0
-    max_time: float = 300.0
-    max_share: float = 0.5
-
-
-DEFAULT_OUTLIERS = Outliers()
-
-
-@dataclass(frozen=True, slots=True)
-class Dialing:
-    """How many attempts a service may make beside the first of each connection.
-
-    For each relay worker: a share of its connections, and so many a second besides. `warm_age`: how
-    many seconds a connection is kept ready.
-    """
-
-    hedge_share: float = 0.2
-    hedge_floor: float = 10.0
-    warm_age: float = 20.0
-
-
-DEFAULT_DIALING = Dialing()
-
-MOST_WARM = 256
-"""Connections that are kept ready, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Logging:
-    """What the access log has beside the lines of connections that failed.
-
-    `sample`: the share of the other connections that have a line. `long_after`: seconds after
-    which one that lives has a line, again and again; 0: never.
-    """
-
-    sample: float = 1.0
-    long_after: float = 600.0
-
-
-DEFAULT_LOGGING = Logging()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +161,15 @@ class Table:
             node=checked.name(fields["node"], "node"),
             bind=_bind(fields["bind"]),
             services=services,
-            outliers=_outliers(fields["outliers"]) if "outliers" in fields else DEFAULT_OUTLIERS,
-            dialing=_dialing(fields["dialing"]) if "dialing" in fields else DEFAULT_DIALING,
-            logging=_logging(fields["logging"]) if "logging" in fields else DEFAULT_LOGGING,
+            outliers=outliers_from_json(fields["outliers"])
+            if "outliers" in fields
+            else DEFAULT_OUTLIERS,
+            dialing=dialing_from_json(fields["dialing"])
+            if "dialing" in fields
+            else DEFAULT_DIALING,
+            logging=logging_from_json(fields["logging"])
+            if "logging" in fields
+            else DEFAULT_LOGGING,
         )
 
     @property
@@ -384,39 +348,6 @@ def _limits(fields: Mapping[str, object], where: str) -> tuple[int | None, int |
     if soft is not None and hard is not None and soft > hard:
         raise TableError(f"{where}: the soft_limit {soft} is above hard_limit {hard}")
     return soft, hard
-
-
-def _outliers(value: object) -> Outliers:
-    defaults = asdict(DEFAULT_OUTLIERS)
-    fields = {**defaults, **checked.mapping(value, "outliers", set(), defaults.keys())}
-    outliers = Outliers(
-        failures=checked.integer(fields["failures"], "outliers.failures", 0, 2**31 - 1),
-        base_time=checked.seconds(fields["base_time"], "outliers.base_time"),
-        max_time=checked.seconds(fields["max_time"], "outliers.max_time"),
-        max_share=checked.number(fields["max_share"], "outliers.max_share", 1.0),
-    )
-    if outliers.base_time > outliers.max_time:
-        raise TableError("outliers: base_time is above max_time")
-    return outliers
-
-
-def _dialing(value: object) -> Dialing:
-    defaults = asdict(DEFAULT_DIALING)
-    fields = {**defaults, **checked.mapping(value, "dialing", set(), defaults.keys())}
-    return Dialing(
-        hedge_share=checked.number(fields["hedge_share"], "dialing.hedge_share", 1.0),
-        hedge_floor=checked.number(fields["hedge_floor"], "dialing.hedge_floor", 1e6),
-        warm_age=checked.seconds(fields["warm_age"], "dialing.warm_age"),
-    )
-
-
-def _logging(value: object) -> Logging:
-    defaults = asdict(DEFAULT_LOGGING)
-    fields = {**defaults, **checked.mapping(value, "logging", set(), defaults.keys())}
-    return Logging(
-        sample=checked.number(fields["sample"], "logging.sample", 1.0),
-        long_after=checked.number(fields["long_after"], "logging.long_after", checked.YEAR),
-    )
 
 
 def _bind(value: object) -> Bind:
