@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, epoll: select.epoll, counters: Counters, room: Callable[[], int], opened: Opened
+        self, epoll: sysio.Epoll, counters: Counters, room: Callable[[], int], opened: Opened
     ) -> None:
         self.listeners: dict[str, Listener] = {}
         self._ready: dict[int, Listener] = {}
@@ -75,7 +74,7 @@ class Acceptor:
             if parked:
                 self._by_fd[listener.socket.fileno()] = listener
                 paused = self._resume_at is not None
-                self._epoll.register(listener.socket.fileno(), 0 if paused else select.EPOLLIN)
+                self._epoll.register(listener.socket.fileno(), 0 if paused else sysio.INPUT)
 
     def routes(self) -> Iterator[Route]:
         """All routes of all listeners."""
@@ -101,7 +100,7 @@ class Acceptor:
         """Take connections from the listeners that have some. To be called last in a round."""
         if self._resume_at is not None and now >= self._resume_at and self._room() > 0:
             self._resume_at = None
-            self._watch(select.EPOLLIN)
+            self._watch(sysio.INPUT)
         ready, self._ready = self._ready, {}
         for listener in ready.values():
             if self._resume_at is not None:

@@ -1,4 +1,5 @@
 from edgenode.steering.counters cimport Meter
+from edgenode.steering.sysio cimport Pipe
 
 
 cdef class Side:
@@ -10,6 +11,9 @@ cdef class Side:
     cdef public bytes held
     cdef public long stuck
     cdef public long chunk
+    cdef public bint bulk
+    cdef public Pipe pipe
+    cdef public long piped
     cdef public bint watched
     cdef public bint watches_output
     cdef public bint queued

@@ -13,6 +13,7 @@ from edgenode.steering.admission import OUTSIDE, Guard
 from edgenode.steering.counters import Meter, ServiceCount
 from edgenode.steering.dial import Attempt, Dial
 from edgenode.steering.hello import Reader
+from edgenode.steering.sysio import Pipe
 from edgenode.steering.table import Bind, Service
 from edgenode.steering.why import Why
 
@@ -42,6 +43,7 @@ class Side:
 
     __slots__ = (
         "broken",
+        "bulk",
         "chunk",
         "connection",
         "end_passed",
@@ -53,6 +55,8 @@ class Side:
         "meter",
         "moved",
         "peer_fd",
+        "pipe",
+        "piped",
         "queued",
         "stuck",
         "watched",
@@ -73,9 +77,13 @@ class Side:
         self.connection = connection
         self.meter = meter
         self.moved = 0  # bytes of this side that the other's kernel has taken
-        self.held = b""  # bytes read here that the other side has not taken; at most one chunk
-        self.stuck = 0  # of these, what `Loop.stuck` counts
+        # Bytes read here that the other side has not taken: at most one chunk, or a pipe's.
+        self.held = b""
+        self.stuck = 0  # of these and those in a pipe, what `Loop.stuck` counts
         self.chunk = CHUNK  # how much to read at once
+        self.bulk = False  # much has been read at once: it goes through a pipe, if there is one
+        self.pipe: Pipe | None = None  # where they are instead, if it is bulk
+        self.piped = 0  # how many
         self.watched = watched  # registered with epoll
         self.watches_output = watches_output  # and for output too
         self.queued = False  # its budget has run out: it goes on in the next round

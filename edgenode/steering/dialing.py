@@ -15,11 +15,12 @@ from edgenode.steering.connection import Connection, Phase, Side
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt, Dial, Limits
 from edgenode.steering.faults import NO_PORT, NO_ROOM, kind
-from edgenode.steering.flow import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT, Flow
+from edgenode.steering.flow import Flow
 from edgenode.steering.introduction import Introduction
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.shortage import Shortage
+from edgenode.steering.sysio import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
 

@@ -72,10 +72,12 @@ class Ending:
             connection.route.guard.leave(connection.source)
         client = loop.sides.pop(connection.client_fd)
         loop.stuck -= client.stuck
+        loop.pipes.drop(client)
         connection.bytes_up = client.moved
         if connection.worker_fd >= 0:
             worker = loop.sides.pop(connection.worker_fd)
             loop.stuck -= worker.stuck
+            loop.pipes.drop(worker)
             connection.bytes_down = worker.moved
             if why is Why.CLIENT_RESET and client.end_passed:
                 loop.closing.add(worker.fd, not sysio.unsent(worker.fd))

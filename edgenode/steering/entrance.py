@@ -10,9 +10,9 @@ from edgenode.steering.acceptor import Listener
 from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import CHUNK, Awaited, Connection, Phase, Side
 from edgenode.steering.door import Door
-from edgenode.steering.flow import END, ERROR, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.loop import Loop
 from edgenode.steering.preface import Preface
+from edgenode.steering.sysio import END, ERROR, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.why import Why
 
 _MOST_WAITING = 64  # local probes that may hold a connection without a word

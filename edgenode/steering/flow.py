@@ -2,32 +2,40 @@
 
 Epoll is edge-triggered: an event comes once, so each is acted upon until the kernel says "would
 block", or is remembered. Memory is bounded: a side is read only if all that was read from it
-before has been taken by the other. A bulky one is read by large chunks; where many of those wait
-for slow readers, all are read by small ones until they wait no more.
+before has been taken by the other.
+
+Bytes go through a buffer that all sides use in turn; what the other side does not take at once is
+held. Where there are many they go by large chunks, or through a pipe, which spares copying them,
+see splice(2); a side has one only while there is something in it. Where many bytes wait for slow
+readers, all are read by small chunks until they wait no more.
 """
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 
 from edgenode.steering import sysio, timeouts
 from edgenode.steering.connection import CHUNK, Connection, Side
 from edgenode.steering.loop import Loop
+from edgenode.steering.pipes import PIPE
+from edgenode.steering.sysio import Transfer
 from edgenode.steering.why import Why
 
-INPUT = select.EPOLLIN
-OUTPUT = select.EPOLLOUT
-ERROR = select.EPOLLERR
-END = select.EPOLLRDHUP | select.EPOLLHUP
-READABLE = INPUT | END | ERROR
-WATCH_INPUT = INPUT | select.EPOLLRDHUP | select.EPOLLET
-WATCH_BOTH = WATCH_INPUT | OUTPUT
+BULK_CHUNK = sysio.BUFFER
+BULK = 64 * 1024
+"""Bytes of one read from which on a pipe is used."""
 
-BULK_CHUNK = 128 * 1024
-MOST_STUCK = 32 << 20  # bytes that may wait for slow readers before chunks are small
-LINGER = 0.5  # seconds that bytes get to arrive before the reset that follows them
-BUDGET = 256 * 1024  # bytes a side may move before the others get their turn
+MOST_STUCK = 32 << 20
+"""Bytes that may wait for slow readers before chunks are small."""
+
+LINGER = 0.5
+"""Seconds that bytes get to arrive before the reset that follows them."""
+
+BUDGET = 256 * 1024
+"""Bytes that a side may move before the others get their turn."""
+
+# The same as C numbers, where compiled.
+_chunk, _bulk_chunk, _bulk, _budget, _pipe = CHUNK, BULK_CHUNK, BULK, BUDGET, PIPE
 
 
 class Flow:
@@ -36,109 +44,121 @@ class Flow:
     `why` is CLOSED if both sides have ended and all has been passed on.
     """
 
-    def __init__(self, loop: Loop, end: Callable[[Connection, Why], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        end: Callable[[Connection, Why], None],
+        transfer: Transfer | None = None,
+    ) -> None:
         self.unfinished: list[Side] = []  # sides whose budget ran out; no event will come for them
         self.most_stuck = MOST_STUCK
         self._loop = loop
         self._sides = loop.sides
+        self._pipes = loop.pipes
         self._end = end
+        self._transfer = transfer or Transfer()
 
     def on_event(self, side: Side, event: int) -> None:
         """Act on an epoll event of a live connection's side."""
-        if event & END:
+        if event & sysio.END:
             side.ended = True
-        if event & ERROR:
+        if event & sysio.ERROR:
             side.failed = True
-        if event & OUTPUT:
-            peer = self._sides[side.peer_fd]
-            if peer.held:
+        if event & sysio.OUTPUT:
+            peer = self._sides.get(side.peer_fd)
+            if peer is not None and (peer.held or peer.pipe is not None):
                 self.pump(peer)
                 if self._sides.get(side.fd) is not side:
                     return
-        if event & READABLE:
+        if event & sysio.READABLE:
             if side.eof:
-                if event & ERROR:
+                if event & sysio.ERROR:
                     self._reset_after_its_end(side)
-            elif not side.held and not side.queued:  # else `pump` goes on by itself, see there
-                self.pump(side)
+            elif not side.held and side.pipe is None and not side.queued:
+                self.pump(side)  # else it goes on by itself, see there
 
     def resume(self) -> None:
         """Give another turn to the sides whose budget ran out."""
         sides, self.unfinished = self.unfinished, []
         for side in sides:
             side.queued = False
-            if self._sides.get(side.fd) is side and not side.held:
+            if self._sides.get(side.fd) is side and not side.held and side.pipe is None:
                 self.pump(side)
 
     def pump(self, side: Side) -> None:
         """Move bytes from the side to its peer until one of them would block.
 
-        It goes on when the peer can take more (bytes are held), or in the next round (queued).
+        It goes on when the peer can take more (bytes are held, or in a pipe), or in the next round
+        (queued).
         """
-        peer = self._sides[side.peer_fd]
-        if peer.broken or side.end_passed:
+        peer = self._sides.get(side.peer_fd)
+        if peer is None or peer.broken or side.end_passed:
             return
         loop = self._loop
         if side.stuck:
             loop.stuck -= side.stuck
             side.stuck = 0
-        moved = 0
-        fresh = 0  # bytes of the last read, 0 if what is held is older
-        wanted = CHUNK
+        left = _budget
         while True:
-            # Reading and writing must not share a `try`: bytes would be sent twice.
-            if side.held:
-                try:
-                    # A FIN is known to follow: it leaves in one segment with the last bytes. If a
-                    # reset follows, bytes that wait for more would be lost.
-                    more = side.ended and not side.failed
-                    write = sysio.write_more if more else sysio.write
-                    size = write(peer.fd, side.held)
-                except BlockingIOError:
-                    self._wait_for(peer, side)
+            if side.held or side.pipe is not None:
+                moved = self._write_waiting(side, peer)
+                if moved < 0:
                     return
-                except OSError:
-                    self._write_failed(side, peer)
-                    return
-                side.moved += size
-                side.meter.bytes += size
-                side.connection.active = loop.now
-                moved += size
-                if size < len(side.held):
-                    side.held = side.held[size:]
-                    self._wait_for(peer, side)
-                    return
-                side.held = b""
-                # A read that was not filled took all there was; what comes later is a new event.
-                if 0 < fresh < wanted and not side.ended and not side.broken:
-                    side.chunk = CHUNK
-                    return
-                if fresh == wanted:
-                    side.chunk = BULK_CHUNK
+                left -= moved
             if side.eof:
                 self._pass_end(side, peer)
                 return
-            if moved >= BUDGET:
+            if left <= 0:
                 if not side.queued:
                     side.queued = True
                     self.unfinished.append(side)
                 return
-            try:
-                wanted = side.chunk if loop.stuck < self.most_stuck else CHUNK
-                side.held = sysio.read(side.fd, wanted)
-            except BlockingIOError:
-                if side.broken:
+            relaxed = loop.stuck < self.most_stuck
+            pipe = self._pipes.lend(side, loop.now) if side.bulk and relaxed else None
+            wanted = side.chunk if relaxed else _chunk
+            if pipe is not None:
+                size = self._transfer.fill(pipe, side.fd, _pipe)
+                if size > 0:
+                    side.piped = size
+                    side.bulk = size >= _chunk
+                    continue
+                self._pipes.give(side)
+            else:
+                size = self._transfer.read(side.fd, wanted)
+            if size <= 0:
+                if size == 0:
+                    side.eof = True
+                    continue
+                if size != sysio.WOULD_BLOCK or side.broken:
                     self._end(side.connection, _reset_by(side))
                 return
-            except OSError:
-                self._end(side.connection, _reset_by(side))
+            moved = self._transfer.write(peer.fd, size, side.ended and not side.failed)
+            if moved < size:
+                if moved < 0:
+                    if moved != sysio.WOULD_BLOCK:
+                        self._write_failed(side, peer)
+                        return
+                    moved = 0
+                else:
+                    self._count(side, moved)
+                side.held = self._transfer.rest(moved, size)
+                self._wait_for(peer, side)
                 return
-            fresh = len(side.held)
-            side.eof = fresh == 0
+            self._count(side, moved)
+            left -= moved
+            if size >= _bulk:
+                side.bulk = True
+            if size == wanted:
+                side.chunk = _bulk_chunk
+            else:
+                side.chunk = _chunk
+                # It was not filled: it took all there was, and what comes later is a new event.
+                if not side.ended and not side.broken:
+                    return
 
     def _wait_for(self, peer: Side, side: Side) -> None:
         """What the side holds waits until its peer can take it."""
-        side.stuck = len(side.held)
+        side.stuck = len(side.held) + side.piped
         self._loop.stuck += side.stuck
         self.watch_output(peer)
 
@@ -147,7 +167,42 @@ class Flow:
         if not side.watches_output:
             side.watches_output = True
             if side.watched:
-                self._loop.epoll.modify(side.fd, WATCH_BOTH)
+                self._loop.epoll.modify(side.fd, sysio.WATCH_BOTH)
+
+    def _write_waiting(self, side: Side, peer: Side) -> int:
+        """Write what was read earlier; return how much it was, below 0 if some is left."""
+        # A FIN is known to follow: it leaves in one segment with the last bytes. If a reset
+        # follows, bytes that wait for more would be lost.
+        more = side.ended and not side.failed
+        total = 0
+        while side.pipe is not None or side.held:
+            if side.pipe is not None:
+                moved = self._transfer.drain(side.pipe, peer.fd, side.piped, more)
+            else:
+                moved = self._transfer.write_held(peer.fd, side.held, more)
+            if moved < 0:
+                if moved == sysio.WOULD_BLOCK:
+                    self._wait_for(peer, side)
+                else:
+                    self._write_failed(side, peer)
+                return -1
+            self._count(side, moved)
+            total += moved
+            if side.pipe is None:
+                side.held = side.held[moved:]
+                if side.held:
+                    self._wait_for(peer, side)
+                    return -1
+            else:
+                side.piped -= moved
+                if side.piped == 0:
+                    self._pipes.give(side)
+        return total
+
+    def _count(self, side: Side, moved: int) -> None:
+        side.moved += moved
+        side.meter.bytes += moved
+        side.connection.active = self._loop.now
 
     def _pass_end(self, side: Side, peer: Side) -> None:
         if side.broken:  # it ended by a reset that the failed write has already reported
@@ -156,9 +211,7 @@ class Flow:
         if peer.end_passed:
             self._end(side.connection, side.connection.reset or Why.CLOSED)
             return
-        try:
-            sysio.end_writing(peer.fd)
-        except OSError:
+        if self._transfer.end_writing(peer.fd) < 0:
             self._write_failed(side, peer)
             return
         side.end_passed = True
@@ -170,7 +223,7 @@ class Flow:
     def _reset_after_its_end(self, side: Side) -> None:
         """It can take nothing more. Its peer is told so, but not before it has what came before."""
         connection, peer = side.connection, self._sides[side.peer_fd]
-        if sysio.unsent(peer.fd) and connection.reset is None:
+        if self._transfer.unsent(peer.fd) and connection.reset is None:
             connection.reset = _reset_by(side)
             connection.reset_at = self._loop.now + LINGER
             timeouts.watch(self._loop.timers, connection)
@@ -187,10 +240,11 @@ class Flow:
     def _write_failed(self, side: Side, peer: Side) -> None:
         """The peer takes no more bytes; what it sent before that still goes to the side."""
         side.held = b""
+        self._pipes.drop(side)
         peer.broken = True
         if side.broken or peer.end_passed:
             self._end(side.connection, _reset_by(peer))
-        elif not peer.held:
+        elif not peer.held and peer.pipe is None:
             self.pump(peer)
 
 

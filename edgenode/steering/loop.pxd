@@ -1,5 +1,7 @@
 from edgenode.steering.closing cimport Closing
 from edgenode.steering.connection cimport Side
+from edgenode.steering.pipes cimport Pipes
+from edgenode.steering.sysio cimport Epoll
 from edgenode.steering.timers cimport Timers
 
 
@@ -14,11 +16,12 @@ cdef class Sides:
 
 cdef class Loop:
     cdef public double now
-    cdef public object epoll
+    cdef public Epoll epoll
     cdef public Sides sides
     cdef public dict connections
     cdef public Timers timers
     cdef public Closing closing
+    cdef public Pipes pipes
     cdef public long live
     cdef public long long stuck
     cdef public long waiting

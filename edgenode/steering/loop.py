@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import select
-import time
-
 from edgenode.steering.closing import Closing
 from edgenode.steering.connection import Connection, Side
+from edgenode.steering.pipes import Pipes
+from edgenode.steering.sysio import Epoll, monotonic
 from edgenode.steering.timers import Timers
 
 
@@ -61,12 +60,13 @@ class Loop:
     """
 
     def __init__(self) -> None:
-        self.now = time.monotonic()
-        self.epoll = select.epoll()
+        self.now = monotonic()
+        self.epoll = Epoll()
         self.sides = Sides()
         self.connections: dict[int, Connection] = {}
         self.timers = Timers()
         self.closing = Closing()
+        self.pipes = Pipes()
         self.live = 0
         """Connections that there are."""
         self.stuck = 0

@@ -10,13 +10,12 @@ closed only after all events of a round, so that none is reused while events may
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from socket import socket
 
-from edgenode.steering import door, timeouts
+from edgenode.steering import door, sysio, timeouts
 from edgenode.steering.acceptor import Acceptor
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.admission import Admission
@@ -39,7 +38,7 @@ from edgenode.steering.table import Table
 from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
 
-_MAX_EVENTS = 512
+_LIVE = Phase.LIVE
 
 
 class Relay:
@@ -131,7 +130,7 @@ class Relay:
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back at the end of each round in which the descriptor is readable."""
         self._watched[fd] = callback
-        self._loop.epoll.register(fd, select.EPOLLIN)
+        self._loop.epoll.register(fd, sysio.INPUT)
 
     def stop_accepting(self) -> None:
         """Accept no more; connections that wait for their first bytes are closed."""
@@ -152,20 +151,21 @@ class Relay:
     def step(self, until: float) -> None:
         """One round; waits for events until the given time at the latest."""
         loop, flow = self._loop, self._flow
-        waits = time.monotonic()
+        waits = sysio.monotonic()
         self._pace.worked(waits - loop.now)
-        events = loop.epoll.poll(self._wait(until, waits), _MAX_EVENTS)
-        loop.now = now = time.monotonic()
-        sides = loop.sides
+        epoll, sides = loop.epoll, loop.sides
+        count = epoll.wait(self._wait(until, waits))
+        loop.now = now = sysio.monotonic()
         called: list[Callable[[], None]] = []
-        for fd, event in events:
+        for at in range(count):
+            fd, event = epoll.fd(at), epoll.events(at)
             side = sides.get(fd)
             if side is None:
                 if self._acceptor.on_event(fd) or self._warming.on_event(fd, event):
                     continue
                 if fd in self._watched:
                     called.append(self._watched[fd])
-            elif side.connection.phase is Phase.LIVE:
+            elif side.connection.phase is _LIVE:
                 flow.on_event(side, event)
             elif side.fd == side.connection.client_fd:
                 self._entrance.on_event(side, event)

@@ -13,11 +13,11 @@ from edgenode.steering import sysio, upstream
 from edgenode.steering.counters import Counters
 from edgenode.steering.dial import Attempt
 from edgenode.steering.faults import NO_ROOM, kind
-from edgenode.steering.flow import END, ERROR, INPUT, OUTPUT, WATCH_BOTH
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.outliers import Failure
 from edgenode.steering.pick import Nobody, Pool, Room
+from edgenode.steering.sysio import END, ERROR, INPUT, OUTPUT, WATCH_BOTH
 from edgenode.steering.table import Bind, Service, Table
 from edgenode.steering.warm import Reserve, Warm
 

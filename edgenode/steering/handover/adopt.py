@@ -21,10 +21,10 @@ from edgenode.steering import sysio, timeouts
 from edgenode.steering.admission import OUTSIDE
 from edgenode.steering.connection import Connection, Phase, Route, Side
 from edgenode.steering.dial import Attempt
-from edgenode.steering.flow import WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.handover import preface
 from edgenode.steering.handover.parts import Parts
 from edgenode.steering.handover.record import KEPT, RecordError, Row, check
+from edgenode.steering.sysio import WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.table import Bind, Service, Target, service_from_json
 from edgenode.steering.why import Why
 

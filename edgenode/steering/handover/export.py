@@ -8,7 +8,7 @@ A connection that is being dialed goes without its attempts: no byte of it has b
 other begins anew with what the user has said. One that waits for its first bytes, or of which a
 PROXY header or a hello is awaited, goes as it is.
 
-Nothing here changes the relay, nor reads from or writes to a user or a worker.
+Nothing here changes what the relay will do, nor reads from or writes to a user or a worker.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Export:
 
     def changes(self) -> Iterator[Piece]:
         """All that differs from what the other has. The relay is frozen."""
+        for side in self._loop.sides.values():
+            self._loop.pipes.settle(side)
         sent = self._sent
         changed = (
             self._row(connection)

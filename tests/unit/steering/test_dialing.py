@@ -19,10 +19,11 @@ from edgenode.steering.counters import Counters
 from edgenode.steering.dial import DEFAULT_LIMITS, TargetKey
 from edgenode.steering.dialing import Dialing
 from edgenode.steering.ending import Ending
-from edgenode.steering.flow import END, ERROR, INPUT, OUTPUT, Flow
+from edgenode.steering.flow import Flow
 from edgenode.steering.loop import Loop
 from edgenode.steering.memory import Memory
 from edgenode.steering.occupancy import Occupancy
+from edgenode.steering.sysio import END, ERROR, INPUT, OUTPUT, Epoll, Transfer
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
@@ -63,7 +64,7 @@ class Network:
     def __init__(self, service: Service, behaviours: dict[TargetKey, Behaviour]) -> None:
         self.loop = Loop()
         self.loop.epoll.close()
-        self.loop.epoll = self  # type: ignore[assignment]
+        self.loop.epoll = Watching(self)
         self.loop.now = 100.0
         self.behaviours = behaviours
         self.regions = {t.worker: r.region for r in service.regions for t in r.workers}
@@ -73,11 +74,6 @@ class Network:
         self.sent = b""  # what the user has sent and the relay has read
 
     # --- epoll(7), connect(2), read(2), …
-
-    def register(self, fd: int, events: int) -> None:
-        assert fd == CLIENT or not self.remotes[fd].closed
-
-    modify = register
 
     def begin(self, bind: Bind, target: Target) -> int:
         key = (self.regions[target.worker], target.worker)
@@ -129,7 +125,6 @@ class Network:
             stack.enter_context(patch.object(upstream, "begin", self.begin))
             for name in ("read", "write", "take_error", "close", "reset"):
                 stack.enter_context(patch.object(sysio, name, getattr(self, name)))
-            stack.enter_context(patch.object(sysio, "write_more", self.write))
             yield
 
     def events(self) -> list[tuple[int, int]]:
@@ -146,6 +141,45 @@ class Network:
 
     def under_way(self) -> list[Remote]:
         return [one for one in self.remotes.values() if not one.closed]
+
+
+class Watching(Epoll):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = network
+
+    def register(self, fd: int, events: int) -> None:
+        assert fd == CLIENT or not self._network.remotes[fd].closed
+
+    modify = register
+
+
+class Wire(Transfer):
+    """What a flow calls, on the network."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self._network = network
+        self._got = b""
+
+    def read(self, fd: int, size: int) -> int:
+        try:
+            self._got = self._network.read(fd, size)
+        except OSError as error:
+            return -(error.errno or errno.EAGAIN)
+        return len(self._got)
+
+    def write(self, fd: int, size: int, more: bool) -> int:
+        return self.write_held(fd, self._got[:size], more)
+
+    def rest(self, start: int, size: int) -> bytes:
+        return self._got[start:size]
+
+    def write_held(self, fd: int, data: bytes, more: bool) -> int:
+        try:
+            return self._network.write(fd, data)
+        except OSError as error:
+            return -(error.errno or errno.EAGAIN)
 
 
 class Nowhere:
@@ -171,7 +205,7 @@ class Story:
                 self.memory.path(region.region).learn(usual or 0.0)
         self.counters, self.log = Counters(), Nowhere()
         self.ending = Ending(self.loop, self.counters, self.memory, self.log)  # type: ignore[arg-type]
-        flow = Flow(self.loop, self.ending.end)
+        flow = Flow(self.loop, self.ending.end, Wire(network))
         self.flow = flow
         warming = Warming(self.loop, self.counters, self.memory)
         self.dialing = Dialing(

@@ -2,28 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
 from edgenode.steering import sysio, timeouts
-from edgenode.steering.connection import Connection, Phase, Route, Side
+from edgenode.steering.connection import CHUNK, Connection, Phase, Route, Side
 from edgenode.steering.counters import ServiceCount
-from edgenode.steering.flow import (
-    BUDGET,
-    BULK_CHUNK,
-    END,
-    ERROR,
-    INPUT,
-    LINGER,
-    OUTPUT,
-    Flow,
-)
+from edgenode.steering.flow import BUDGET, BULK, BULK_CHUNK, LINGER, Flow
 from edgenode.steering.loop import Loop
+from edgenode.steering.pipes import PIPE
+from edgenode.steering.sysio import END, ERROR, INPUT, OUTPUT, WOULD_BLOCK, Pipe, Transfer
 from edgenode.steering.table import Bind, Service
 from edgenode.steering.why import Why
 
 CLIENT, WORKER = 1000, 1001
+T = TypeVar("T")
+
+
+class Script(Transfer):
+    """System calls that were replaced: what is read, what is taken, and an end."""
+
+    def __init__(self, reads: Iterator[int | bytes], takes: Iterator[int]) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self.written: list[bytes] = []
+        self.confirmed = True
+        self._reads = reads
+        self._takes = takes
+        self._read = b""
+
+    def read(self, fd: int, size: int) -> int:
+        self.asked.append(size)
+        data = next(self._reads)
+        if isinstance(data, int):
+            if data < 0:
+                return data
+            data = bytes(min(size, data))
+        self._read = data
+        return len(data)
+
+    def write(self, fd: int, size: int, more: bool) -> int:
+        return self._take(self._read[:size])
+
+    def rest(self, start: int, size: int) -> bytes:
+        return self._read[start:size]
+
+    def write_held(self, fd: int, data: bytes, more: bool) -> int:
+        return self._take(data)
+
+    def fill(self, pipe: Pipe, fd: int, size: int) -> int:
+        return self.read(fd, size)
+
+    def drain(self, pipe: Pipe, fd: int, size: int, more: bool) -> int:
+        return self._take(bytes(size))
+
+    def end_writing(self, fd: int) -> int:
+        return 0
+
+    def unsent(self, fd: int) -> bool:
+        return not self.confirmed
+
+    def _take(self, data: bytes) -> int:
+        taken = min(next(self._takes), len(data))
+        if taken > 0:
+            self.written.append(data[:taken])
+        return taken
+
+
+def always(value: T) -> Iterator[T]:
+    while True:
+        yield value
+
+
+ALL = always(1 << 30)
 
 
 def ends_with(ends: list[Why]) -> Callable[[Connection, Why], None]:
@@ -42,82 +97,120 @@ def loop() -> Loop:
     return made
 
 
-def test_a_side_that_never_blocks_gets_one_budget_a_turn(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sysio, "read", lambda _, size: bytes(size))
-    monkeypatch.setattr(sysio, "write", lambda _, data: len(data))
-    flow = Flow(loop, ends_with([]))
+def test_a_side_that_never_blocks_gets_one_budget_a_turn(loop: Loop) -> None:
+    flow = Flow(loop, ends_with([]), Script(always(1 << 30), ALL))
     side = loop.sides[WORKER]
     flow.on_event(side, INPUT)
     once = side.moved
-    assert BUDGET <= once < BUDGET + BULK_CHUNK
+    assert BUDGET <= once < BUDGET + PIPE
     # An event does not give it a second turn, nor a second place in the queue.
     flow.on_event(side, INPUT)
     assert side.moved == once
     assert flow.unfinished == [side]
     flow.resume()
-    assert once < side.moved <= 2 * (BUDGET + BULK_CHUNK)
+    assert once < side.moved <= 2 * (BUDGET + PIPE)
     assert flow.unfinished == [side]
     assert side.connection.route.count.down.bytes == side.moved
 
 
-def test_nothing_is_read_while_bytes_are_held(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads, writes = [], iter((10, 0))
-
-    def read(_: int, size: int) -> bytes:
-        reads.append(size)
-        return bytes(size)
-
-    def write(_: int, data: bytes) -> int:
-        size = next(writes)
-        if size == 0:
-            raise BlockingIOError
-        return size
-
-    monkeypatch.setattr(sysio, "read", read)
-    monkeypatch.setattr(sysio, "write", write)
+def test_nothing_is_read_while_bytes_are_held(loop: Loop) -> None:
+    script = Script(always(1 << 30), iter((10, WOULD_BLOCK)))
     side, peer = loop.sides[WORKER], loop.sides[CLIENT]
     peer.watches_output = True
-    flow = Flow(loop, ends_with([]))
+    flow = Flow(loop, ends_with([]), script)
     flow.on_event(side, INPUT)
     flow.on_event(side, INPUT)
     flow.pump(side)
-    assert len(reads) == 1
-    assert len(side.held) == reads[0] - 10
+    assert len(script.asked) == 1
+    assert len(side.held) == script.asked[0] - 10
 
 
-def test_the_end_behind_a_short_read_of_a_broken_side_is_found(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def lent(side: Side) -> bool:
+    """Whether it has a pipe now."""
+    return side.pipe is not None
+
+
+def test_a_pipe_is_had_only_while_something_is_in_it(loop: Loop) -> None:
+    """It is taken for bulk, goes on where the peer took a part, and goes back when it is empty."""
+    reads = iter((1 << 30, BULK, PIPE, 10, WOULD_BLOCK))
+    takes = iter((1 << 30, 1 << 30, 1000, WOULD_BLOCK, 1 << 30, 10))
+    script = Script(reads, takes)
+    side, peer = loop.sides[WORKER], loop.sides[CLIENT]
+    peer.watches_output = True
+    flow = Flow(loop, ends_with([]), script)
+    flow.on_event(side, INPUT)
+    assert not lent(side)
+    flow.on_event(side, INPUT)
+    assert lent(side)
+    assert side.piped == PIPE - 1000
+    assert loop.pipes.idle == []
+    flow.on_event(side, INPUT)  # nothing is read before it has been taken
+    assert script.asked == [CHUNK, BULK_CHUNK, PIPE]
+    flow.on_event(peer, OUTPUT)  # and little more has come: it is no bulk any more
+    assert not lent(side)
+    assert (side.piped, side.bulk, len(loop.pipes.idle)) == (0, False, 1)
+    assert side.moved == sum(map(len, script.written)) == CHUNK + BULK + PIPE + 10
+
+
+def test_what_is_in_a_pipe_can_be_taken_out(loop: Loop) -> None:
+    """For a handover; if it comes to nothing, the bytes go on as such that are held."""
+    side, peer = loop.sides[WORKER], loop.sides[CLIENT]
+    pipe = loop.pipes.lend(side, 0.0)
+    assert pipe is not None
+    side.piped = os.write(pipe.writer, b"x" * 50_000 + b"y")
+    loop.pipes.settle(side)
+    assert not lent(side)
+    assert (side.held, side.piped) == (b"x" * 50_000 + b"y", 0)
+    assert loop.pipes.idle == [pipe]
+    loop.pipes.settle(side)
+    script = Script(iter((WOULD_BLOCK,)), ALL)
+    Flow(loop, ends_with([]), script).on_event(peer, OUTPUT)
+    assert script.written == [b"x" * 50_000 + b"y"]
+
+
+def test_a_reset_behind_bulk_is_no_end_in_order(loop: Loop) -> None:
+    """A system call that moves bytes into a pipe is told of it, and no other one after that."""
+    reads = iter((1 << 30, BULK, -errno.ECONNRESET, 0))
+    ends: list[Why] = []
+    flow = Flow(loop, ends_with(ends), Script(reads, ALL))
+    flow.on_event(loop.sides[WORKER], INPUT)
+    flow.on_event(loop.sides[WORKER], INPUT)
+    assert ends == [Why.WORKER_RESET]
+
+
+def test_bulk_goes_on_where_there_is_no_pipe(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when descriptors have run out. It is not asked again and again."""
+    asked: list[int] = []
+
+    def none(size: int) -> Pipe:
+        asked.append(size)
+        raise OSError(errno.EMFILE, "")
+
+    monkeypatch.setattr(sysio, "Pipe", none)
+    script = Script(iter((*[1 << 30] * 3, WOULD_BLOCK)), ALL)
+    side = loop.sides[WORKER]
+    flow = Flow(loop, ends_with([]), script)
+    flow.on_event(side, INPUT)
+    assert side.moved == CHUNK + 2 * BULK_CHUNK
+    assert (asked, side.pipe) == ([PIPE], None)
+
+
+def test_the_end_behind_a_short_read_of_a_broken_side_is_found(loop: Loop) -> None:
     """The worker takes nothing more; no event will tell of what comes behind its last bytes."""
     client, worker = loop.sides[CLIENT], loop.sides[WORKER]
     worker.broken = True
     worker.held = b"held "
-    reads = iter((b"short", b""))
-    taken: list[bytes] = []
+    script = Script(iter((b"short", 0)), ALL)
     ends: list[Why] = []
-    monkeypatch.setattr(sysio, "read", lambda fd, size: next(reads))
-
-    def write(fd: int, data: bytes) -> int:
-        taken.append(data)
-        return len(data)
-
-    monkeypatch.setattr(sysio, "write", write)
-    flow = Flow(loop, ends_with(ends))
+    flow = Flow(loop, ends_with(ends), script)
     flow.on_event(client, OUTPUT)
-    assert b"".join(taken) == b"held short"
+    assert b"".join(script.written) == b"held short"
     assert ends == [Why.WORKER_RESET]
 
 
-def test_an_error_after_a_half_close_ends_the_connection(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_after_a_half_close_ends_the_connection(loop: Loop) -> None:
     ends: list[Why] = []
-    monkeypatch.setattr(sysio, "read", lambda fd, size: b"")
-    monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
-    monkeypatch.setattr(sysio, "unsent", lambda fd: False)
-    flow = Flow(loop, ends_with(ends))
+    flow = Flow(loop, ends_with(ends), Script(always(0), ALL))
     flow.on_event(loop.sides[CLIENT], INPUT | END)
     assert ends == []
     flow.on_event(loop.sides[CLIENT], END | ERROR)
@@ -125,18 +218,12 @@ def test_an_error_after_a_half_close_ends_the_connection(
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_an_error_after_a_half_close_waits_for_what_came_before(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch, at_once: bool
-) -> None:
+def test_an_error_after_a_half_close_waits_for_what_came_before(loop: Loop, at_once: bool) -> None:
     """The worker has not confirmed it yet: a reset might take it back. But not for long."""
     ends: list[Why] = []
-    client, reads = loop.sides[CLIENT], iter((b"all", b""))
-    monkeypatch.setattr(sysio, "read", lambda fd, size: next(reads))
-    for name in ("write", "write_more"):
-        monkeypatch.setattr(sysio, name, lambda fd, data: len(data))
-    monkeypatch.setattr(sysio, "end_writing", lambda fd: None)
-    monkeypatch.setattr(sysio, "unsent", lambda fd: True)
-    flow = Flow(loop, ends_with(ends))
+    client, script = loop.sides[CLIENT], Script(iter((b"all", 0)), ALL)
+    script.confirmed = False
+    flow = Flow(loop, ends_with(ends), script)
     if at_once:
         flow.on_event(client, INPUT | END | ERROR)
     else:

@@ -17,10 +17,12 @@ from dataclasses import replace
 
 import pytest
 
-from edgenode.steering import sysio
+from edgenode.steering import FORM, sysio
 from edgenode.steering.connection import Connection, Side
 from edgenode.steering.dial import Limits
 from edgenode.steering.flow import BULK_CHUNK
+from edgenode.steering.form import COMPILED
+from edgenode.steering.pipes import PIPE
 from edgenode.steering.proxyprotocol import Header
 from edgenode.steering.table import Bind, Outliers, Table, Target
 from tests.unit.steering.running import (
@@ -175,7 +177,7 @@ def held(relay: RunningRelay) -> int:
     """The most that a side holds."""
 
     def most() -> int:
-        return max(len(side.held) for side in relay.relay._loop.sides.values())
+        return max(len(side.held) + side.piped for side in relay.relay._loop.sides.values())
 
     return relay.call(most)
 
@@ -196,7 +198,7 @@ def test_a_slow_reader_costs_one_chunk_and_nobody_else_waits(relay: RunningRelay
         slow.sendall(b"b")
         eventually(lambda: held(relay) > 0)
         time.sleep(0.05)
-        assert held(relay) <= BULK_CHUNK
+        assert held(relay) <= max(BULK_CHUNK, PIPE)
         with relay.connect() as other:
             other.sendall(b"p")
             assert read_exactly(other, 4) == b"pong"
@@ -788,6 +790,7 @@ def test_running_out_of_descriptors_is_survived(
     assert relay.relay.counters.accept_errors == 1
 
 
+@pytest.mark.skipif(FORM == COMPILED, reason="there accept4(2) sets it up")
 def test_a_connection_that_cannot_be_set_up_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -843,7 +846,7 @@ def test_bad_connections_leave_nothing_behind(relay: RunningRelay) -> None:
     # The relay runs without the garbage collector, so nothing may be left for it.
     gc.collect()
     assert not [one for one in gc.get_objects() if isinstance(one, Connection | Side)]
-    assert not sysio._sockets
+    assert not getattr(sysio, "_sockets", None)
 
 
 def test_users_that_speak_first_are_handed_over_when_they_have_spoken(relay: RunningRelay) -> None:

@@ -47,6 +47,7 @@ class Hand:
         else:
             self.ours = self._worker.run()
         if not self.ours:  # as the end of the process does
+            self._log.flush()
             loop = self.relay.parts().loop
             for side in loop.sides.values():
                 with contextlib.suppress(OSError):
