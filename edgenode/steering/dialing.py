@@ -24,6 +24,11 @@ from edgenode.steering.sysio import END, ERROR, OUTPUT, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.warming import Warming
 from edgenode.steering.why import Why
 
+# A member of an enumeration is found by a method of Python 3.11's, each time.
+_DIALING, _LIVE = Phase.DIALING, Phase.LIVE
+_CLIENT_RESET, _FULL, _NO_PORTS = Why.CLIENT_RESET, Why.FULL, Why.NO_PORTS
+_NO_REGION, _NO_ROOM, _NO_TARGET = Why.NO_REGION, Why.NO_ROOM, Why.NO_TARGET
+
 _EARLY = 1e-6  # seconds: the timers' slots and times that were added differ by less
 
 
@@ -53,7 +58,7 @@ class Dialing:
         """Dial for a connection whose service is known; what is held goes to the worker first."""
         service = connection.route.service
         if not service.regions:
-            self._end(connection, Why.NO_REGION)
+            self._end(connection, _NO_REGION)
             return
         if service.proxy_protocol != "none":
             header = self._introduction.header(connection)
@@ -81,9 +86,9 @@ class Dialing:
             if failed:
                 self._attempt_failed(connection, client, worker.fd, failed)
                 return
-            if connection.phase is Phase.DIALING and not client.held:
+            if connection.phase is _DIALING and not client.held:
                 self._established(connection, client, worker, 0)
-            if connection.phase is Phase.LIVE and event & ~OUTPUT:
+            if connection.phase is _LIVE and event & ~OUTPUT:
                 self._flow.on_event(worker, event & ~OUTPUT)
 
     def on_timer(self, connection: Connection) -> None:
@@ -99,7 +104,7 @@ class Dialing:
             return
         if now >= attempt.late_at:
             self._race(connection, client, attempt)
-        if connection.phase is Phase.DIALING:
+        if connection.phase is _DIALING:
             self._set_timer(connection)
 
     def _go_warm(self, connection: Connection, client: Side, service: str) -> bool:
@@ -113,9 +118,9 @@ class Dialing:
             )
             worker.watched = True
             failed = self._send_first_bytes(connection, client, worker)
-            if connection.phase is Phase.DIALING and not failed and not client.held:
+            if connection.phase is _DIALING and not failed and not client.held:
                 self._established(connection, client, worker, 0)
-            well = connection.phase is not Phase.DIALING
+            well = connection.phase is not _DIALING
             warming.used(service, well)
             if well:
                 return True
@@ -130,7 +135,7 @@ class Dialing:
         """Try targets until one is under way; end the connection if there is none left."""
         dial = connection.dial
         assert dial is not None
-        why = Why.NO_TARGET
+        why = _NO_TARGET
         while (attempt := dial.next(self._loop.now)) is not None:
             connection.attempts += 1
             connection.attempt = attempt
@@ -139,13 +144,13 @@ class Dialing:
                 return
             if failed in NO_ROOM:  # another target would not help
                 connection.errors.append(errno.errorcode[failed])
-                why = Why.NO_ROOM
+                why = _NO_ROOM
                 break
-            why = Why.NO_PORTS if failed == NO_PORT else Why.NO_TARGET
+            why = _NO_PORTS if failed == NO_PORT else _NO_TARGET
             self._note_failure(connection, connection.worker_fd, failed)
         connection.route.count.failed += 1
         connection.route.count.full += dial.full
-        self._end(connection, Why.FULL if dial.full else why)
+        self._end(connection, _FULL if dial.full else why)
 
     def _race(self, connection: Connection, client: Side, late: Attempt) -> None:
         """Start a second attempt beside one that is late, if there may be one."""
@@ -188,17 +193,17 @@ class Dialing:
         failed = self._send_first_bytes(connection, client, worker)
         if failed:
             return failed
-        if connection.phase is Phase.DIALING:
+        if connection.phase is _DIALING:
             self._set_timer(connection)
         worker.watched = True
         try:
             loop.epoll.register(fd, WATCH_BOTH if worker.watches_output else WATCH_INPUT)
         except OSError as error:
             failed = error.errno or errno.EIO
-            if connection.phase is Phase.DIALING:
+            if connection.phase is _DIALING:
                 return failed
             connection.errors.append(errno.errorcode[failed])
-            self._end(connection, Why.NO_ROOM)
+            self._end(connection, _NO_ROOM)
         return 0
 
     def _set_timer(self, connection: Connection) -> None:
@@ -214,7 +219,7 @@ class Dialing:
         """Read what the user has sent so far, once; False if the user is gone."""
         if len(client.held) > connection.header_size or client.eof or upstream.read_first(client):
             return True
-        self._end(connection, Why.CLIENT_RESET)
+        self._end(connection, _CLIENT_RESET)
         return False
 
     def _send_first_bytes(self, connection: Connection, client: Side, worker: Side) -> int:
@@ -240,7 +245,7 @@ class Dialing:
         if dial is not None:
             dial.connected(attempt, now)
             connection.dial = None
-        connection.phase = Phase.LIVE
+        connection.phase = _LIVE
         connection.connected = connection.active = now
         took = now - connection.dialed
         region = self._counters.connected(connection.route.count, attempt.key, took)

@@ -16,6 +16,11 @@ from edgenode.steering.memory import Memory
 from edgenode.steering.table import DEFAULT_LOGGING, Logging
 from edgenode.steering.why import IN_ORDER, ORDINARY, Why
 
+# A member of an enumeration is found by a method of Python 3.11's, each time.
+_CLOSED, _LIVE, _WAITING = Phase.CLOSED, Phase.LIVE, Phase.WAITING
+_CLIENT_RESET, _LOCAL_PROBE, _NO_ROOM = Why.CLIENT_RESET, Why.LOCAL_PROBE, Why.NO_ROOM
+_WORKER_RESET = Why.WORKER_RESET
+
 _LONG = 1.0
 """Seconds from which on a session is asked about."""
 _ONE_IN = 16
@@ -51,7 +56,7 @@ class Ending:
         A FIN would tell the peer that it has everything. Where that is so, and the other side was
         reset after its end, a RST must not take back what is still on its way.
         """
-        if connection.phase is Phase.CLOSED:
+        if connection.phase is _CLOSED:
             return
         loop, count = self._loop, connection.route.count
         reset = why not in IN_ORDER
@@ -59,11 +64,11 @@ class Ending:
             self._leave(connection, connection.attempt, why)
         if connection.rival is not None:
             self._memory.give(connection.rival.pool, connection.rival.at)
-        if connection.phase is Phase.WAITING:
+        if connection.phase is _WAITING:
             loop.waiting -= 1
         if connection.awaited is not None:  # it never got to the service's users
             count.accepted += 1
-        connection.phase = Phase.CLOSED
+        connection.phase = _CLOSED
         count.live -= 1
         loop.live -= 1
         loop.timers.cancel(connection.number)
@@ -79,20 +84,20 @@ class Ending:
             loop.stuck -= worker.stuck
             loop.pipes.drop(worker)
             connection.bytes_down = worker.moved
-            if why is Why.CLIENT_RESET and client.end_passed:
+            if why is _CLIENT_RESET and client.end_passed:
                 loop.closing.add(worker.fd, not sysio.unsent(worker.fd))
             else:
                 loop.closing.add(worker.fd, reset)
-            if why is Why.WORKER_RESET and worker.end_passed:
+            if why is _WORKER_RESET and worker.end_passed:
                 reset = not sysio.unsent(client.fd)
         if connection.rival_fd >= 0:
             del loop.sides[connection.rival_fd]
             loop.closing.add(connection.rival_fd, reset=True)
         loop.closing.add(client.fd, reset)
         count.ended(why)
-        if why is Why.NO_ROOM:
+        if why is _NO_ROOM:
             self._counters.lacked(shortage.named(connection.errors[-1]))
-        if why is Why.LOCAL_PROBE:
+        if why is _LOCAL_PROBE:
             count.local_probes += 1
             return
         began, ordinary = connection.connected, why in ORDINARY
@@ -112,7 +117,7 @@ class Ending:
         loop = self._loop
         for number in self._long.due(loop.connections, loop.now):
             connection = loop.connections.get(number)
-            if connection is None or connection.phase is not Phase.LIVE:
+            if connection is None or connection.phase is not _LIVE:
                 continue
             if loop.now - connection.started >= self._long.every:
                 connection.bytes_up = loop.sides[connection.client_fd].moved
@@ -139,7 +144,7 @@ class Ending:
         except OSError:
             return
         connection.retransmits = again
-        if connection.phase is Phase.CLOSED:
+        if connection.phase is _CLOSED:
             connection.route.count.asked(connection.rtt, segments, again)
 
     def _leave(self, connection: Connection, attempt: Attempt, why: Why) -> None:

@@ -15,6 +15,12 @@ from edgenode.steering.preface import Preface
 from edgenode.steering.sysio import END, ERROR, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.why import Why
 
+# A member of an enumeration is found by a method of Python 3.11's, each time.
+_CLOSED, _DIALING, _PREFACE = Phase.CLOSED, Phase.DIALING, Phase.PREFACE
+_WAITING = Phase.WAITING
+_CLIENT_RESET, _LOCAL_PROBE, _NO_ROOM = Why.CLIENT_RESET, Why.LOCAL_PROBE, Why.NO_ROOM
+_TOO_MANY_PROBES = Why.TOO_MANY_PROBES
+
 _MOST_WAITING = 64  # local probes that may hold a connection without a word
 
 
@@ -77,27 +83,27 @@ class Entrance:
             if door is not None or route.guard is None or self._has_place(connection):
                 self._begin(connection, client, door)
         elif loop.waiting > _MOST_WAITING:
-            self._end(connection, Why.TOO_MANY_PROBES)
-        if connection.phase is not Phase.CLOSED:
+            self._end(connection, _TOO_MANY_PROBES)
+        if connection.phase is not _CLOSED:
             client.watched = True
             try:
                 loop.epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
             except OSError as error:  # the kernel has no memory left for it, see epoll_ctl(2)
                 connection.errors.append(errno.errorcode[error.errno or errno.EIO])
-                self._end(connection, Why.NO_ROOM)
+                self._end(connection, _NO_ROOM)
 
     def on_event(self, client: Side, event: int) -> None:
         """An event of a user's side before the connection is live."""
         connection = client.connection
         phase = connection.phase
-        waiting = phase is Phase.WAITING
+        waiting = phase is _WAITING
         if event & END:
             client.ended = True
         if event & ERROR:
-            self._end(connection, Why.LOCAL_PROBE if waiting else Why.CLIENT_RESET)
+            self._end(connection, _LOCAL_PROBE if waiting else _CLIENT_RESET)
         elif waiting:
             self._first_bytes(connection, client)
-        elif phase is Phase.PREFACE:
+        elif phase is _PREFACE:
             self._preface.go_on(connection, client)
 
     def timed_out(self, connection: Connection) -> None:
@@ -116,7 +122,7 @@ class Entrance:
             door = None if awaited is None else self._preface.doors.get(awaited.listen)
             self._begin(connection, client, door)
         else:
-            self._end(connection, Why.LOCAL_PROBE)
+            self._end(connection, _LOCAL_PROBE)
 
     def _has_place(self, connection: Connection) -> bool:
         """Ask its service for one, once; the connection is ended if it gets none."""
@@ -145,10 +151,10 @@ class Entrance:
         """It speaks for a proxy in front: a health probe, as those of this node."""
         self._loop.timers.cancel(connection.number)
         self._loop.waiting += 1
-        connection.phase = Phase.WAITING
+        connection.phase = _WAITING
         if self._loop.waiting > _MOST_WAITING:
-            self._end(connection, Why.TOO_MANY_PROBES)
+            self._end(connection, _TOO_MANY_PROBES)
 
     def _admit(self, connection: Connection, client: Side) -> None:
-        connection.phase = Phase.DIALING
+        connection.phase = _DIALING
         self._dial(connection, client)
