@@ -30,6 +30,9 @@ from edgenode.steering.table import service_to_json
 BATCH = (MOST_DESCRIPTORS - 1) // 2
 """Connections in a message: two descriptors each, and the record's own."""
 
+SOME = 32
+"""Of those that are copied in one round: it is to take a millisecond, for users wait that long."""
+
 Known = tuple[Side, Side, tuple[object, ...]]
 """The sides of a connection that the other has, and how it was then."""
 
@@ -52,7 +55,7 @@ class Export:
             for connection in self._loop.connections.values()
             if connection.phase is Phase.LIVE and connection.number not in self._sent
         )
-        some = list(islice(fresh, BATCH))
+        some = list(islice(fresh, SOME))
         return self._piece([self._row(one) for one in some]) if some else None
 
     def closed(self, most: int) -> list[int]:
