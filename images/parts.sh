@@ -35,7 +35,10 @@ tools_tree() {
   fi
   rm -rf "$tree" "$tree.new"
   local IFS=,
-  mmdebstrap --mode=root --variant=apt --include="${TOOLS[*]}" trixie "$tree.new" - < "$sources"
+  # What it mounts ends with it, even when it is killed: else who removes the tree removes what is
+  # mounted in it.
+  unshare --mount --propagation private mmdebstrap --mode=root --variant=apt \
+    --include="${TOOLS[*]}" trixie "$tree.new" - < "$sources"
   echo "$want" > "$tree.new/.made"
   mv "$tree.new" "$tree"
 }

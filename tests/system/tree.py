@@ -58,6 +58,8 @@ def debian(release: str = "trixie") -> Path:
             shutil.rmtree(draft, ignore_errors=True)
             subprocess.run(
                 [
+                    # What it mounts ends with it, even when it is killed.
+                    *("unshare", "--mount", "--propagation", "private"),
                     *("mmdebstrap", "--quiet", "--mode=root", "--variant=apt"),
                     *(f"--include={','.join(packages)}", release, str(draft), "-"),
                 ],
