@@ -238,7 +238,10 @@ class Fleet:
     # --- time
 
     def tend(self, now: float) -> None:
-        """See `Slot.tend`; and try again what could not be listened on."""
+        """See `Slot.tend`; and try again what could not be listened on, or was set aside."""
+        if now >= self._rollout.next_release() and self._rollout.release(now):
+            logger.warning("what was set aside a while ago may come again")
+            self.wants_again = True
         present = self._rollout.present
         if self._retries and present is not None and now >= self._retry_at:
             self._retry_at = now + LISTEN_INTERVAL
@@ -256,7 +259,7 @@ class Fleet:
 
     def next_due(self) -> float:
         """When `tend` is needed next although no event came."""
-        due = min(slot.next_due() for slot in self._slots)
+        due = min(self._rollout.next_release(), *(slot.next_due() for slot in self._slots))
         return min(due, self._retry_at) if self._retries else due
 
     def reopen_log(self) -> None:

@@ -15,7 +15,11 @@ that wait meanwhile only the newest counts. Whose fault it is when a relay worke
 4. If a relay worker that was started since then fails by itself, too, then what rule 2 has set
    aside is acquitted, and may come again.
 
-What is set aside is known by its content: it is refused whenever it is offered again.
+What is set aside is known by its content: it is refused whenever it is offered again. What a crash
+under trial has shown to be at fault is refused for good. All else may have had another reason
+(memory that ran out, a machine that stood still, a fault that any user sets off), and a table may
+be all that keeps users from a dead region: such content may be offered again after a while
+(`release`), which doubles each time.
 
 Times are of the monotonic clock, in seconds.
 """
@@ -38,6 +42,7 @@ BEAT = 1.0
 _ACQUIT = 60.0  # seconds after a table was set aside in which another failure acquits it
 _KEPT = 15.0  # seconds for which tables are remembered that were in force: a silence is found late
 _MOST_REFUSED = 32
+_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0  # seconds until what may be innocent may come again
 
 _LONG_AGO = float("-inf")
 
@@ -65,6 +70,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class _Refusal:
+    """`acquit`: it may be acquitted. `until`: when it ends, after a pause of so many seconds; it is
+    remembered then, so that the next one is longer."""
+
+    reason: str
+    acquit: bool
+    pause: float
+    until: float
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ruling:
     """Tables are set aside, oldest first; `back` is in force (None: none is).
 
@@ -89,13 +106,13 @@ class Rollout:
         self.waiting: Entry | None = None
         self._number = 0
         self._past: list[Entry] = []  # in force before the present one; the first is above doubt
-        self._refused: dict[str, tuple[str, bool]] = {}  # why, and whether it may be acquitted
+        self._refused: dict[str, _Refusal] = {}
         self._set_aside_at = _LONG_AGO  # by rule 2
 
     def offer(self, table: Table, trusted: bool = False) -> Entry:
         """A new table; it waits for its trial. Raises TableError if its content is set aside."""
-        if self._refused and (known := self._refused.get(_content(table))):
-            raise TableError(known[0])
+        if self._refused and (known := self._refused.get(_content(table))) and not known.over:
+            raise TableError(known.reason)
         self._number += 1
         self.waiting = Entry(self._number, table, trusted)
         return self.waiting
@@ -127,6 +144,18 @@ class Rollout:
         self.present, self.trial = trial, None
         return trial
 
+    def release(self, now: float) -> bool:
+        """Let what has been refused for long enough come again; whether there is any."""
+        due = [key for key, one in self._refused.items() if not one.over and now >= one.until]
+        for key in due:
+            self._refused[key] = replace(self._refused[key], over=True)
+        return bool(due)
+
+    def next_release(self) -> float:
+        """When `release` is needed next."""
+        times = (one.until for one in self._refused.values() if not one.over)
+        return min(times, default=float("inf"))
+
     def ended(
         self, row: int, started: float, fault: Fault, at: float, now: float, reason: str
     ) -> Ruling | None:
@@ -135,17 +164,17 @@ class Rollout:
         `at` is when it was last well, `reason` why its table is refused if that is at fault.
         """
         if self.trial is not None and row == self.canary:
-            return self._end_trial(self.trial, fault, reason)
+            return self._end_trial(self.trial, fault, now, reason)
         if fault is Fault.OTHERS or self.present is None:
             return None
         return self._end_moment(at, now, reason) or self._acquit(started, now)
 
-    def _end_trial(self, trial: Entry, fault: Fault, reason: str) -> Ruling | None:
+    def _end_trial(self, trial: Entry, fault: Fault, now: float, reason: str) -> Ruling | None:
         self.trial = None
         if fault is Fault.OTHERS and trial.trials == 1:
             self.waiting = self.waiting or trial
             return None
-        self._refuse(trial, reason, acquit=False)
+        self._refuse(trial, now, reason, acquit=False, certain=fault is Fault.CRASHED)
         return Ruling((trial,), self.present)
 
     def _end_moment(self, at: float, now: float, reason: str) -> Ruling | None:
@@ -158,7 +187,7 @@ class Rollout:
         if not culprits or at < culprits[0].since - BEAT:
             return None
         for entry in culprits:
-            self._refuse(entry, reason, acquit=True)
+            self._refuse(entry, now, reason, acquit=True)
         self._set_aside_at = now
         dropped = tuple(one for one in (self.trial, self.waiting) if one is not None)
         self.trial = self.waiting = None
@@ -171,11 +200,17 @@ class Rollout:
         if started < self._set_aside_at or now >= self._set_aside_at + _ACQUIT:
             return None
         self._set_aside_at = _LONG_AGO
-        self._refused = {key: one for key, one in self._refused.items() if not one[1]}
+        self._refused = {key: one for key, one in self._refused.items() if not one.acquit}
         return Ruling(back=self.present, acquitted=True)
 
-    def _refuse(self, entry: Entry, reason: str, acquit: bool) -> None:
-        self._refused[_content(entry.table)] = (reason, acquit)
+    def _refuse(
+        self, entry: Entry, now: float, reason: str, acquit: bool, certain: bool = False
+    ) -> None:
+        content = _content(entry.table)
+        known = self._refused.pop(content, None)
+        pause = _PAUSE if known is None else min(2 * known.pause, _LONGEST_PAUSE)
+        until = float("inf") if certain else now + pause
+        self._refused[content] = _Refusal(reason, acquit, pause, until)
         while len(self._refused) > _MOST_REFUSED:
             del self._refused[next(iter(self._refused))]
 

@@ -222,6 +222,56 @@ def test_what_ended_its_canary_is_never_acquitted() -> None:
         played.offer(4, "bad")
 
 
+def test_what_may_be_innocent_comes_again_after_a_while_that_grows() -> None:
+    """Killed twice while memory was out: the table may be what takes a dead region away."""
+    played = Played()
+    rollout = played.rollout
+    played.tried(1, 0.0)
+    now = 0.0
+    for pause in (60.0, 120.0, 240.0):
+        played.offer(2, "accused")
+        for _ in range(2):
+            rollout.begin(CANARY)
+            played.ends(Fault.OTHERS, now, row=CANARY)
+        with pytest.raises(TableError, match="it is bad"):
+            played.offer(3, "accused")
+        assert rollout.next_release() == now + pause
+        assert not rollout.release(now + pause - 0.1)
+        now += pause
+        assert rollout.release(now)
+        assert rollout.next_release() == float("inf")
+        assert not rollout.release(now)
+    assert played.tried(4, now, "accused").table.revision == 4
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_a_silence_and_a_crash_moments_after_may_have_had_another_reason(trial: bool) -> None:
+    played = Played()
+    played.tried(1, 0.0)
+    if trial:
+        played.offer(2, "accused")
+        played.rollout.begin(CANARY)
+        played.ends(Fault.HUNG, 100.0, row=CANARY)
+    else:
+        played.tried(2, 99.0, "accused")
+        played.ends(Fault.CRASHED, 100.0)
+    with pytest.raises(TableError):
+        played.offer(3, "accused")
+    assert played.rollout.release(160.0)
+    played.offer(3, "accused")
+
+
+def test_a_crash_under_trial_is_proof_for_good() -> None:
+    played = Played()
+    played.tried(1, 0.0)
+    played.offer(2, "bad")
+    played.rollout.begin(CANARY)
+    played.ends(Fault.CRASHED, 100.0, row=CANARY)
+    assert not played.rollout.release(1e9)
+    with pytest.raises(TableError):
+        played.offer(3, "bad")
+
+
 Step = tuple[str, int, float]
 STEPS = st.lists(
     st.tuples(
