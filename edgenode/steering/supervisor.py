@@ -111,10 +111,10 @@ class Supervisor:
                     logger.warning("%s", sentence)
             due = (self._report_at, self._fleet.next_due(), self._control.next_due())
             now = self._step(min(*due, giving.next_due()))
+        giving.close()
         if self._left:
             self._end_without_them()
             return
-        giving.close()
         self._handover.unlink(missing_ok=True)
         self._notifier.stopping()
         self._control.close()

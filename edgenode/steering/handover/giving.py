@@ -34,6 +34,7 @@ from edgenode.steering.handover.channel import (
 )
 from edgenode.steering.handover.leaving import PATIENCE
 from edgenode.steering.handover.protocol import OLD, Action, Do, Event, Input, Old, Say, step_old
+from edgenode.steering.process import is_stopped
 from edgenode.steering.slot import Slot
 
 _WAITS = {Old.ASKED: 60.0, Old.OFFERED: 10.0, Old.COPYING: 5.0, Old.FREEZING: PATIENCE}
@@ -42,6 +43,7 @@ _WAITS = {Old.ASKED: 60.0, Old.OFFERED: 10.0, Old.COPYING: 5.0, Old.FREEZING: PA
 _BRIEF = 0.2  # seconds in which a message must be taken
 _BEATEN = 1.0  # seconds from the claim to OWNED, which follow each other at once
 _LAST_WORDS = 0.3  # seconds that one that has failed gets to say so, before it is killed
+_STOPS = 0.1  # seconds until a process has stopped
 _DEATH = 5.0  # seconds until a killed process has ended
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: process, user, group; see unix(7)
@@ -133,8 +135,15 @@ class Giving:
         return self._deadline if self._failed is None else min(self._deadline, self._failed[1])
 
     def close(self) -> None:
-        """Steering ends: hand over nothing any more."""
+        """Steering ends: hand over nothing any more.
+
+        A new version that has the token already has the connections: `Host.leave` is called then.
+        """
         self._lose("steering is being stopped")
+        if self._state is Old.BEATEN and self._other is not None:
+            _wait_for(self._other.fileno(), _BEATEN)
+            self._on_message(0, 0.0)
+            self._lose("steering is being stopped")
         self._kill_failed()
         self._selector.unregister(self._listener)
         self._listener.close()
@@ -311,18 +320,34 @@ class Giving:
 
     def _fence(self) -> None:
         """The new one has the token: make sure that it is dead, and see whether it had begun."""
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        if not poll.poll(0):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            poll.poll(_DEATH * 1000)
-        owned = False
-        while self._other is not None and not owned:
+        # It is stopped first: one that begins at this very moment is to be found here, not killed.
+        self._signal(signal.SIGSTOP)
+        until = time.monotonic() + _STOPS
+        while not is_stopped(self._pid) and time.monotonic() < until:
+            time.sleep(0.001)
+        owned = self._said_owned()
+        if owned:
+            self._signal(signal.SIGCONT)
+        else:
+            self._signal(signal.SIGKILL)
+            _wait_for(self._pidfd, _DEATH)
+            owned = self._said_owned()
+        self._feed(Say.OWNED if owned else Event.UNOWNED)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def _said_owned(self) -> bool:
+        while self._other is not None:
             try:
-                owned = self._other.receive()[0].get("type") == Say.OWNED
+                message, descriptors = self._other.receive()
             except OSError:
                 break
-        self._feed(Say.OWNED if owned else Event.UNOWNED)
+            close_all(descriptors)
+            if message.get("type") == Say.OWNED:
+                return True
+        return False
 
     def _end(self) -> None:
         """It has failed, and this version goes on."""
@@ -377,3 +402,10 @@ class Giving:
                 " raise its limit (LimitNOFILE= of the unit)"
             )
         return self._host.unfit()
+
+
+def _wait_for(fd: int, seconds: float) -> None:
+    """Until something can be read there, or that time has passed."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(seconds * 1000)

@@ -261,6 +261,24 @@ def test_an_old_version_that_is_killed_before_takes_its_connections_with_it(
     eventually(lambda: serves(address))
 
 
+def test_an_old_version_that_is_stopped_at_the_last_moment_takes_nothing_away(
+    versions: Versions, address: Address, far: Worker
+) -> None:
+    """The new one has begun: what control finds it by is not the old one's to remove."""
+    old = versions.begin("TERM", "old-COMMIT")
+    with versions.control() as control:
+        control.publish(table(1, address, targets=(far.target("fra-1"),)))
+    users = Users(address)
+    versions.begin()
+    assert old.wait(PATIENCE) == 0
+    users.echo(b"by the new one")
+    with versions.control() as control:
+        assert control.report()["upgrades"] == 1
+    versions.begin()  # so does the next version
+    assert versions.processes[1].wait(PATIENCE) == 0
+    logged(versions, users.end())
+
+
 def serves(address: Address) -> bool:
     try:
         return ask(address) == b"x"

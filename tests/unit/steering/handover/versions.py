@@ -17,8 +17,10 @@ from edgenode.steering.slot import Slot
 run, state, workers, log, drain, what, where = sys.argv[1:]
 
 def on_step(name):
+    if what == "TERM" and name == "old-CLAIM":
+        time.sleep(0.3)  # the new one is sooner
     if name == where:
-        if what in ("KILL", "STOP"):
+        if what in ("KILL", "STOP", "TERM"):
             os.kill(os.getpid(), getattr(signal, "SIG" + what))
         elif what == "RELAY":
             os.kill(supervisors[0].slots[0].process.pid, signal.SIGKILL)
