@@ -58,8 +58,9 @@ def top(
     Of a relay worker, BUSY is the share of the last second in which it did not wait for events:
     near 100% it is at its end. LAG is the longest that an event waited for its turn.
 
-    On a terminal it goes on until Ctrl-C, and waits for a steering that is away; in a pipe each
-    look is printed below the last. With `--json` each look is an object on a line of its own.
+    On a terminal it goes on until Ctrl-C, and waits for a steering that is away; in a pipe, or on
+    a terminal that cannot be drawn on (TERM=dumb), each look is printed below the last. With
+    `--json` each look is an object on a line of its own.
 
     Exit status: 0; 1 where steering does not answer, with `--once` or in a pipe.
 
@@ -76,7 +77,7 @@ def top(
     path = places.steering_socket(read_essentials(config_path(context, config)).run_dir)
     looks = _looks(path, interval)
     try:
-        if once or as_json or not sys.stdout.isatty():
+        if once or as_json or not sys.stdout.isatty() or console.is_dumb_terminal:
             _print(looks, once, workers, as_json)
         else:
             _live(path, interval, workers)

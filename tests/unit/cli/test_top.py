@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -173,6 +176,29 @@ def test_it_asks_steering_itself(steering: Steering, config: Path) -> None:
     assert "SERVICE  REGION" in shown.stdout
     address.close()
     worker.close()
+
+
+def test_a_terminal_that_cannot_be_drawn_on_shows_it_all_the_same(
+    steering: Steering, config: Path
+) -> None:
+    steering.relays()
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "edgenode.cli", "top", "--interval", "1"]
+    process = subprocess.Popen(
+        [*command, "--config", str(config)], stdout=its, env={**os.environ, "TERM": "dumb"}
+    )
+    os.close(its)
+    try:
+        shown = b""
+        deadline = time.monotonic() + PATIENCE
+        while b"RELAY" not in shown and select.select([ours], [], [], PATIENCE)[0]:
+            assert time.monotonic() < deadline
+            shown += os.read(ours, 4096)
+        assert b"RELAY" in shown
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 def test_a_steering_that_is_not_there(config: Path) -> None:
