@@ -100,6 +100,11 @@ class Process:
         self.ejections: list[dict[str, Any]] = []
         self.figures: dict[str, Any] = {}
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has, though no event may have told of it yet."""
+        return self._popen.poll() is not None
+
     def kill(self) -> None:
         self.dying = True
         self._popen.kill()

@@ -221,6 +221,10 @@ class Taking:
                 if self._seen.get(Event.ADOPTED, set()) >= set(slots):
                     self._feed(Event.ADOPTED)
             case Do.CLAIM:
+                # The last moment at which the old one's relay workers can still go on.
+                if any(slot.process is None or slot.process.has_ended for slot in slots):
+                    self._lose("a relay worker of the new version has ended")
+                    return
                 self._feed(Event.CLAIMED if claim(self._token) else Event.BEATEN)
             case Say.OWNED:
                 try:
