@@ -174,7 +174,12 @@ class Warming:
         one = Warm(fd, attempt)
         reserve.all.append(one)
         self._by_fd[fd] = (service.name, one)
-        self._loop.epoll.register(fd, WATCH_BOTH)
+        try:
+            self._loop.epoll.register(fd, WATCH_BOTH)
+        except OSError:  # the kernel has no memory left for it, see epoll_ctl(2)
+            reserve.ended(one, now)
+            self._drop(one)
+            return False
         return True
 
     def _failed(self, service: str, one: Warm, failed: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,3 +232,25 @@ def test_a_node_that_runs_out_of_descriptors_blames_no_worker(
     assert places(relay) == 0
     scarce.clear()
     eventually(lambda: ready(relay) == 1)
+
+
+def test_one_that_cannot_be_watched_ends_nobody_else(
+    relay: RunningRelay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begin, scarce = upstream.begin, threading.Event()
+    scarce.set()
+
+    def begins(*arguments: Any) -> int:
+        if scarce.is_set():  # epoll_ctl(2) refuses a file, as it does where there is no memory
+            return os.open(tmp_path / "file", os.O_CREAT)
+        return begin(*arguments)
+
+    monkeypatch.setattr(upstream, "begin", begins)
+    worker = Worker(echo)
+    keep(relay, 1, ("fra", [worker.target("fra-1")]))
+    eventually(lambda: relay.call(lambda: relay.relay._warming._reserves["web"]._failures) > 0)
+    assert relay.left_alone() == set()
+    assert places(relay) == 0
+    scarce.clear()
+    eventually(lambda: ready(relay) == 1)
+    assert ask(relay) == b"x"
