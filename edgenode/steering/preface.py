@@ -92,14 +92,14 @@ class Preface:
 
     def _settled(self, connection: Connection, client: Side) -> bool:
         """Whether no more is awaited: the connection has been admitted, ended or set aside."""
-        if not client.held:
-            return False
         awaited = _awaited(connection)
         door = self.doors.get(awaited.listen)
         if door is None:  # a newer table awaits nothing at this address, or does not name it
             self._admitted(connection, client, connection.route)
             return True
         if not awaited.introduced:
+            if not client.held:
+                return False
             try:
                 header = proxyprotocol.decode(client.held)
             except ProxyProtocolError as error:

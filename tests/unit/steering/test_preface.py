@@ -36,6 +36,7 @@ from edgenode.steering.proxyprotocol import (
 from edgenode.steering.table import Service
 from tests.unit.steering.hellos import hello
 from tests.unit.steering.running import (
+    PATIENCE,
     USER,
     RunningRelay,
     Worker,
@@ -197,6 +198,20 @@ def test_the_default_takes_what_nobody_else_does(
     assert ask(relay, hello("api.example.net")).startswith(b"api:")
     assert ask(relay, b"") == b""  # before it is known whose user it is, it is the default's
     assert relay.report()["figures"]["web"]["endings"]["no-hello"] == 1
+
+
+def test_others_may_wait_for_the_workers_first_word(
+    relay: RunningRelay, service: Callable[..., Service]
+) -> None:
+    """A protocol in which servers speak first: from a user nothing is awaited."""
+    worker = Worker(lambda connection, _: connection.sendall(b"220 ready"))
+    made = service("web", accept_proxy=("192.0.2.0/24",), hello_timeout=0.5)
+    regions = relay.service(("fra", [worker.target("fra-1")])).regions
+    relay.apply(replace(made, regions=regions))
+    with relay.connect() as user:
+        user.settimeout(PATIENCE)
+        assert read_all(user) == b"220 ready"
+    worker.close()
 
 
 @pytest.mark.parametrize(
