@@ -105,6 +105,8 @@ class Entrance:
             self._first_bytes(connection, client)
         elif phase is _PREFACE:
             self._preface.go_on(connection, client)
+            if connection.phase is _WAITING:  # its end may have come by the same event
+                self._first_bytes(connection, client)
 
     def timed_out(self, connection: Connection) -> None:
         """The timer of one of which something is awaited has expired."""

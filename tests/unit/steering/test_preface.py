@@ -445,6 +445,26 @@ def test_a_proxys_own_check_troubles_no_worker(
     assert accepted == 3
 
 
+def test_a_proxys_own_check_that_ends_with_its_header(
+    relay: RunningRelay, service: Callable[..., Service]
+) -> None:
+    """The end comes by the same event as the header's last bytes: none follows."""
+    local = V2[:12] + b"\x20\0\0\0"
+    relay.apply(service("web", accept_proxy=PROXIES))
+    with relay.connect() as check:
+        check.sendall(local[:5])
+        eventually(lambda: relay.relay.live == 1)
+
+        def end() -> None:
+            check.sendall(local[5:])
+            check.shutdown(socket.SHUT_WR)
+
+        relay.call(end)
+        eventually(relay.idle)
+    assert relay.report()["services"]["web"]["local_probes"] == 1
+    assert relay.relay._loop.waiting == 0
+
+
 def test_a_header_and_a_hello_behind_it(
     relay: RunningRelay, service: Callable[..., Service], places: dict[str, Place]
 ) -> None:
