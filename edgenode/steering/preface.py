@@ -28,6 +28,9 @@ _DECODE_ERROR, _MISSING_EXTENSION = 50, 109
 _UNRECOGNIZED_NAME, _NO_APPLICATION_PROTOCOL = 112, 120
 """TLS alerts: RFC 8446 section 6, RFC 6066 section 3, RFC 7301 section 3.2."""
 
+_MOST_NAMED = 4
+"""Protocols of a hello that nobody takes which the log names: a hello has room for thousands."""
+
 _FATAL = b"\x15\x03\x03\x00\x02\x02"  # an alert's record up to what it is
 
 
@@ -225,5 +228,7 @@ def _alert_for(routes: Routes[Route], hello: Hello) -> bytes:
 
 def _unknown(hello: Hello) -> str:
     name = f'the name "{hello.sni}"' if hello.sni else "no name"
-    offered = ", ".join(hello.alpn)
+    offered = ", ".join(hello.alpn[:_MOST_NAMED])
+    if len(hello.alpn) > _MOST_NAMED:
+        offered += f" and {len(hello.alpn) - _MOST_NAMED} more"
     return f"no service here takes {name}" + (f" with {offered}" if offered else "")
