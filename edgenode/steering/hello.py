@@ -17,6 +17,10 @@ LIMIT = 16 * 1024
 """Bytes within which a hello ends, its records' headers included. Those of today's browsers, with a
 post-quantum key share, have 2,000."""
 
+_MOST_EXTENSIONS, _MOST_PROTOCOLS = 128, 64
+"""Far more than anybody has. There is room for thousands: to read these, and to look for a service
+that takes them, would cost 20 ms, in which all others wait."""
+
 _RECORD = 5  # content type, version, length
 _HANDSHAKE = 0x16
 _MAJOR = 0x03  # of all versions from SSL 3.0 on; what follows must be ignored
@@ -177,6 +181,8 @@ def _parse(body: bytes) -> Hello:
         if kind in seen:
             raise _Malformed(f"the extension {kind} is there twice")
         seen.add(kind)
+        if len(seen) > _MOST_EXTENSIONS:
+            raise _Malformed(f"it has more than {_MOST_EXTENSIONS} extensions")
         if kind == _SERVER_NAME:
             sni = _server_name(data)
         elif kind == _ALPN:
@@ -211,10 +217,14 @@ def _protocols(data: bytes) -> tuple[str, ...]:
     protocols = _Fields(extension.vector(2), what)
     extension.end()
     found = []
+    count = 0
     if not protocols.left:
         raise _Malformed(f"{what} is empty")
     while protocols.left:
         protocol = protocols.vector(1)
+        count += 1
+        if count > _MOST_PROTOCOLS:
+            raise _Malformed(f"{what} has more than {_MOST_PROTOCOLS}")
         if not protocol:
             raise _Malformed("a protocol (ALPN) has no name")
         if _PRINTABLE.fullmatch(protocol):

@@ -146,6 +146,13 @@ def test_an_extension_twice_is_refused() -> None:
     assert isinstance(with_extensions(name, name), Bad)
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_nobody_has_others_wait_while_thousands_of_parts_are_read(more: int) -> None:
+    wanted: type = Bad if more else Hello
+    assert isinstance(with_extensions(*((1000 + kind, b"") for kind in range(128 + more))), wanted)
+    assert isinstance(with_extensions((ALPN, alpn(*[b"x"] * (64 + more)))), wanted)
+
+
 def test_a_name_of_another_kind_is_passed_over() -> None:
     names = b"\x07" + vector(b"?", 2) + b"\0" + vector(b"a.example.", 2)
     assert with_extensions((SERVER_NAME, vector(names, 2))) == Hello("a.example", ())
