@@ -120,20 +120,29 @@ def test_a_socket_that_cannot_be_watched_ends_its_connection_alone(
     relay.serve(("fra", [worker.target("fra-1")]))
     loop = relay.relay._loop
 
-    class Full:
-        """An epoll that has no memory for one of the next descriptors."""
+    class Full(sysio.Epoll):
+        """The relay's, that has no memory for one of the next descriptors."""
 
         def __init__(self) -> None:
-            self._epoll, self._count = loop.epoll, 0
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._epoll, name)
+            self._real, self._calls = loop.epoll, 0
 
         def register(self, fd: int, events: int) -> None:
-            self._count += 1
-            if self._count == registration:
+            self._calls += 1
+            if self._calls == registration:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._epoll.register(fd, events)
+            self._real.register(fd, events)
+
+        def modify(self, fd: int, events: int) -> None:
+            self._real.modify(fd, events)
+
+        def wait(self, seconds: float) -> int:
+            return self._real.wait(seconds)
+
+        def fd(self, at: int) -> int:
+            return self._real.fd(at)
+
+        def events(self, at: int) -> int:
+            return self._real.events(at)
 
     relay.call(lambda: setattr(loop, "epoll", Full()))
     with pytest.raises(ConnectionResetError), relay.connect() as user:
