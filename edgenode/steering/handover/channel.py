@@ -108,7 +108,7 @@ class Channel:
             message = json.loads(data)
             if not isinstance(message, dict):
                 raise Broken("a message that is no object")
-        except ValueError:
+        except (ValueError, RecursionError):
             close_all(descriptors)
             raise Broken("a message that is no JSON") from None
         except OSError:

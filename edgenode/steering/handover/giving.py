@@ -197,7 +197,10 @@ class Giving:
         close_all(self._ends)
         self._ends = descriptors
         if what is Say.HELLO and self._state is Old.ALONE:
-            refusal = self._unfit(message)
+            try:
+                refusal = self._unfit(message)
+            except TypeError as error:
+                refusal = f"what it says of itself is not understood: {error}"
             if refusal is not None and self._other is not None:
                 other = self._other
                 self._forget()

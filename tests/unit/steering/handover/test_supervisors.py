@@ -299,6 +299,31 @@ def test_another_format_and_too_few_files_are_refused(versions: Versions, users:
     users.end()
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"[" * 60000,
+        b'{"type": ["hello"]}',
+        b'{"type": "hello", "formats": [1], "knows": null, "files": 1000000}',
+        b'{"type": "hello", "formats": [1], "knows": [[]], "files": 1000000}',
+        b'{"type": "hello", "formats": [1], "knows": [], "files": null}',
+    ],
+)
+def test_nonsense_at_the_door_leaves_the_old_one_as_it_was(versions: Versions, said: bytes) -> None:
+    old = versions.begin()
+    eventually(steering_handover(versions.run_dir).exists)
+    versions.relays()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+        end.settimeout(PATIENCE)
+        end.connect(str(steering_handover(versions.run_dir)))
+        end.send(said)
+        while end.recv(65536):
+            pass
+    versions.begin()
+    assert old.wait(PATIENCE) == 0
+
+
 def test_another_number_of_relay_workers_is_that_of_the_old_one(
     versions: Versions, users: Users
 ) -> None:
