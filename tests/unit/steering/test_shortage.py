@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
@@ -156,12 +156,13 @@ def test_a_socket_that_cannot_be_watched_ends_its_connection_alone(
 def test_the_log_and_the_channel_find_a_descriptor_when_connections_have_taken_all(
     make_steering: Callable[..., Steering], address: Address, worker: Worker
 ) -> None:
-    """A relay worker of which the limit was lowered under it, to what it has open."""
+    """A relay worker of which the limit was lowered under it, so that none is left."""
     steering, targets = make_steering(), (worker.target("fra-1"),)
     with steering.control() as control:
         control.publish(table(1, address, targets=targets))
         (relay,) = steering.relays()
-        used = len(os.listdir(f"/proc/{relay}/fd"))
+        open_files = set(map(int, os.listdir(f"/proc/{relay}/fd")))
+        used = next(fd for fd in count() if fd not in open_files)  # a limit is of numbers
         hard = resource.prlimit(relay, resource.RLIMIT_NOFILE)[1]
         assert resource.prlimit(relay, resource.RLIMIT_NOFILE)[0] == hard - RESERVE
         resource.prlimit(relay, resource.RLIMIT_NOFILE, (used, used + RESERVE))
