@@ -36,7 +36,10 @@ def add_to(app: typer.Typer) -> None:
 def top(
     context: typer.Context,
     interval: Annotated[
-        float, typer.Option("--interval", "-i", min=1.0, help="Seconds that each look covers.")
+        float,
+        typer.Option(
+            "--interval", "-i", min=1.0, max=3600.0, help="Seconds that each look covers."
+        ),
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="One look, and leave.")] = False,
     workers: Annotated[

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
 
 from edgenode.config.errors import KeyPath, Problem, duplicates
 from edgenode.config.references import no_such, undefined
 from edgenode.config.schema import Config, Limited, Outliers, Service
 from edgenode.steering.sharing import clashes
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+"""RFC 4291, section 2.5.5.2."""
+_IPV4 = 2**32 - 1
 
 
 def check(config: Config) -> Iterator[Problem]:
@@ -27,6 +32,12 @@ def check(config: Config) -> Iterator[Problem]:
                 " second for its greeting; take out one of the two"
             )
             yield Problem(("services", s, "client_first"), what)
+        if service.server_first and (service.sni or service.alpn):
+            what = (
+                "and sni or alpn cannot both be: in TLS the user speaks first, and is told apart by"
+                " what he says; take out one of the two"
+            )
+            yield Problem(("services", s, "server_first"), what)
         yield from _protection(service, ("services", s))
         yield from _told_by_proxies(service, ("services", s))
     for clash in clashes(config.services):
@@ -67,6 +78,15 @@ def _regions(service: Service, key: KeyPath, known: list[str]) -> Iterator[Probl
 
 def _protection(service: Service, key: KeyPath) -> Iterator[Problem]:
     """Lists that do not contradict each other, limits and timeouts that mean something."""
+    if "allow" in service.model_fields_set and not service.allow:
+        what = "an empty list is none: name who may come, or take it out to let everybody in"
+        yield Problem((*key, "allow"), what)
+    for name in ("allow", "deny", "accept_proxy"):
+        for position, prefix in enumerate(getattr(service, name)):
+            if isinstance(prefix, IPv6Network) and prefix.subnet_of(_MAPPED):
+                own = IPv4Network((int(prefix.network_address) & _IPV4, prefix.prefixlen - 96))
+                what = f"users that come by IPv4 go by their IPv4 address: write {own}"
+                yield Problem((*key, name, position), what)
     allowed = set(service.allow)
     for position, prefix in enumerate(service.deny):
         if prefix in allowed:

@@ -257,9 +257,14 @@ MeshEndpointField = Annotated[
 ]
 
 
+_HOST_ADDRESS = re.compile(r"\d+(\.\d+){3}")
+
+
 def parse_server_name(value: str) -> str:
     """``"www.example.net"`` or ``"*.example.net"``, in lower case. Raises ValueError."""
     name = value.lower().removesuffix(".")
+    if _HOST_ADDRESS.fullmatch(name):
+        raise ValueError("a client sends no address as a name (RFC 6066, section 3)")
     if not is_server_name(name):
         raise ValueError(
             'write a host\'s name such as "www.example.net", or "*.example.net" for all below it '

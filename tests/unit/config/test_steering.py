@@ -93,6 +93,18 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
         ("[[services]]", 'prefer = ["fra"]\nexclude = ["fra"]', r"prefer\[0\]: .*is excluded"),
         ("[[services]]", 'pin = "fra"\nprefer = ["iad"]', r'prefer\[0\]: .*pinned to "fra"'),
         ("[[services]]", 'exclude = ["iad", "fra"]', 'every region that service "web" may use'),
+        ("[[services]]", "allow = []", r"allow: an empty list is none"),
+        (
+            "[[services]]",
+            'deny = ["::ffff:192.0.2.0/120"]',
+            r"deny\[0\]: .*write 192\.0\.2\.0/24",
+        ),
+        ("[[services]]", 'sni = ["192.0.2.1"]', r"sni\[0\]: .*no address as a name"),
+        (
+            "[[services]]",
+            'sni = ["a.example"]\nserver_first = true',
+            r"server_first: and sni or alpn cannot both be",
+        ),
         (
             "[[services]]",
             'allow = ["192.0.2.0/24"]\ndeny = ["192.0.2.0/24"]',
