@@ -75,7 +75,8 @@ def steering(
         typer.Option(
             "--replace",
             help="Take over from the one that runs, go on in the background, and return when that "
-            "is done. It fails where none runs, or where that one refuses and goes on.",
+            "is done. It fails where none runs, or where that one refuses and goes on. It logs to "
+            "standard error ever after: give it a file, where that is a pipe.",
         ),
     ] = False,
 ) -> None:

@@ -23,6 +23,11 @@ def detach() -> Callable[[], None]:
         done = os.read(reading, 1)
         os._exit(0 if done == _DONE else 1)
     os.close(reading)
+    # Who waits for the end of the parent's output must not wait for ours; errors are the log.
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
 
     def serves() -> None:
         os.write(writing, _DONE)

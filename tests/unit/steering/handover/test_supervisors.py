@@ -353,6 +353,7 @@ def test_one_in_the_background_is_waited_for_until_it_serves(
         relay = control.report()["relays"][0]["pid"]
     new = int(Path(f"/proc/{relay}/stat").read_text().rpartition(")")[2].split()[1])
     assert new not in (old.pid, asked.pid)
+    assert os.readlink(f"/proc/{new}/fd/1") == os.devnull  # `$(...)` returns
     users.end()
     os.kill(new, signal.SIGTERM)
     eventually(lambda: not alive(new))
