@@ -73,6 +73,7 @@ class Fleet:
         self._change: Change | None = None  # that the table on trial makes
         self._opened: list[dict[str, socket.socket]] = []  # for it, and not handed over yet
         self._retry_at = 0.0
+        self._borrowed = False  # the listeners are another supervisor's yet
 
     def apply(self, table: Table, trusted: bool = False) -> int:
         """Hand a table to a relay worker, and then to all; return its number.
@@ -102,10 +103,15 @@ class Fleet:
         return self._slots
 
     def take_in(self, table: Table | None, listeners: Sequence[dict[str, socket.socket]]) -> int:
-        """Serve what another supervisor has served, with its listeners; see `apply`."""
+        """Make ready to serve what another supervisor serves, with its listeners; see `apply`."""
+        self._borrowed = True
         for slot, given in zip(self._slots, listeners, strict=True):
             slot.take_in(given)
         return 0 if table is None else self.apply(table, trusted=True)
+
+    def own(self) -> None:
+        """What was taken in is not the other's any more."""
+        self._borrowed = False
 
     def applied(self, number: int) -> bool:
         """Whether all relay workers that run have confirmed this table or a later one.
@@ -183,6 +189,10 @@ class Fleet:
 
     def ended(self, row: int, process: Process, how: str, fault: Fault, now: float) -> None:
         """See `slot.Owner`."""
+        if self._borrowed:
+            # The handover has failed. What a second trial opened beside the other's listeners would
+            # be given users, and reset them.
+            return
         rollout = self._rollout
         trial = rollout.trial if rollout.canary == row else None
         at = process.beat if fault is Fault.HUNG else now

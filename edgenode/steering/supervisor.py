@@ -138,6 +138,7 @@ class Supervisor:
             self._notifier.ready()
         else:
             taking.run(self, self._selector)
+            self._fleet.own()
             self._catch_signals()
             more: Tree = {"totals": {"upgrades": 1}}
             for slot, counters in zip(self.slots, taking.counters, strict=True):

@@ -124,6 +124,10 @@ class Taking:
         for key, mask in self._selector.select(min(left, 0.5)):
             if self._selector.get_map().get(key.fd) is not None:
                 key.data(mask, time.monotonic())
+        if self._state not in (New.ASKING, New.OWNER, New.GONE) and any(
+            slot.process is None for slot in self._host.slots
+        ):
+            self._lose("a relay worker of the new version has ended")
         if self._state is New.LOADING and self._loaded():
             self._feed(Event.LOADED)
 

@@ -189,7 +189,7 @@ SOON = ("COPY", "READY", "OWNED")
     [
         ("KILL", SOON),
         ("STOP", ("ADOPT", "CLAIM")),
-        ("RELAY", ("COPIED",)),
+        ("RELAY", ("LOAD", "COPIED")),
         ("fail", ("READY",)),
         pytest.param("KILL", NEW, marks=pytest.mark.slow),
         pytest.param("STOP", NEW[4:], marks=pytest.mark.slow),
