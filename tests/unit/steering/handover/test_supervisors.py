@@ -163,12 +163,14 @@ def test_a_new_version_takes_over(versions: Versions, users: Users, address: Add
         report = control.report()
         assert len(report["relays"]) == 2
         number = users.end()
+        # The totals are those of all three; each relay worker tells its part at its own time.
+        eventually(lambda: control.report()["services"]["web"]["accepted"] == number)
         eventually(lambda: control.report()["services"]["web"]["live"] == 0)
-        # The totals are those of all three.
+        ends = {"closed": number}
+        eventually(lambda: control.report()["figures"]["web"]["endings"] == ends)
         service = control.report()["services"]["web"]
         assert service["accepted"] == service["regions"]["fra"]["connections"] == number
         figures = control.report()["figures"]["web"]
-        assert figures["endings"] == {"closed": number}
         assert figures["regions"]["fra"]["bytes_up"] == service["bytes_up"] > 0
         assert control.report()["upgrades"] == 2
         assert control.publish(table(2, address, targets=()))["type"] == "applied"
