@@ -28,6 +28,7 @@ from edgenode.regions.ranking import TargetState
 from edgenode.regions.registry import from_config
 from edgenode.steering import form, tablefile
 from edgenode.steering.table import Bind
+from tests.bench.node import configuration
 from tests.bench.scale import cpu
 
 HOST = "127.0.0.2"
@@ -256,36 +257,6 @@ def _start_haproxy(place: Path, name: str, threads: int, spawn: _Spawn, interpre
 
 # edgenode
 
-_EDGENODE = """\
-[node]
-name = "bench"
-run_dir = "{place}/run"
-state_dir = "{place}/state"
-
-[bgp]
-asn = 64701
-router_id = "198.51.100.1"
-
-[[bgp.neighbors]]
-name = "t"
-address = "198.51.100.3"
-asn = 64601
-
-[[groups]]
-name = "web"
-prefixes = ["198.18.0.0/24"]
-checks = ["c"]
-
-[[checks]]
-name = "c"
-type = "tcp"
-target = "127.0.0.1:1"
-
-[steering]
-workers = {threads}
-access_log = "{place}/access.log"
-"""
-
 _SERVICE = """
 [[services]]
 name = "web"
@@ -318,7 +289,7 @@ def _start_edgenode(
 ) -> Proxy:
     own = place / name
     own.mkdir()
-    text = _EDGENODE.format(place=own, threads=threads)
+    text = configuration(own, threads)
     config = own / "edgenode.toml"
     config.write_text(text, encoding="utf-8")
     # Nothing checks a worker here: what control would publish goes to steering by its file.

@@ -29,6 +29,7 @@ from edgenode.steering.link import SteeringLink
 from edgenode.steering.memory import Memory
 from edgenode.steering.table import Bind, Table
 from tests.bench.figures import Summary, summary
+from tests.bench.node import configuration
 
 RELAYS = 2
 PATIENCE = 20.0
@@ -168,7 +169,7 @@ def pure(regions: int, workers: int) -> dict[str, Summary]:
 def steering(directory: Path) -> Iterator[Path]:
     """A real `edgenode steering`; yields its socket."""
     config = directory / "edgenode.toml"
-    config.write_text(_TOML.format(directory=directory, relays=RELAYS), encoding="utf-8")
+    config.write_text(configuration(directory, RELAYS), encoding="utf-8")
     process = subprocess.Popen(
         edge.daemon(config, "steering"),
         stdin=subprocess.DEVNULL,
@@ -181,37 +182,6 @@ def steering(directory: Path) -> Iterator[Path]:
     finally:
         process.terminate()
         process.wait(PATIENCE)
-
-
-_TOML = """\
-[node]
-name = "bench"
-run_dir = "{directory}/run"
-state_dir = "{directory}/state"
-
-[bgp]
-asn = 64701
-router_id = "198.51.100.1"
-
-[[bgp.neighbors]]
-name = "t"
-address = "198.51.100.3"
-asn = 64601
-
-[[groups]]
-name = "web"
-prefixes = ["198.18.0.0/24"]
-checks = ["c"]
-
-[[checks]]
-name = "c"
-type = "tcp"
-target = "127.0.0.1:1"
-
-[steering]
-workers = {relays}
-access_log = "{directory}/access.log"
-"""
 
 
 @asynccontextmanager
