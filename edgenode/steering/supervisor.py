@@ -24,8 +24,8 @@ from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.checked import shown
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
 from edgenode.steering.fleet import Fleet
-from edgenode.steering.handover import giving as handover
 from edgenode.steering.handover.giving import Giving, OnStep
+from edgenode.steering.handover.meeting import listen
 from edgenode.steering.handover.taking import HandoverError, Taking, ask
 from edgenode.steering.orders import Orders
 from edgenode.steering.report import FAILURES, Report, Tree, add
@@ -133,7 +133,7 @@ class Supervisor:
         if taking is None:
             self._catch_signals()
             self._load_table()
-            listener = handover.listen(self._handover)
+            listener = listen(self._handover)
             self._fleet.tend(time.monotonic())
             self._notifier.ready()
         else:

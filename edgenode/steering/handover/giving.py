@@ -1,7 +1,7 @@
 """The old supervisor's part of a handover: it answers, and goes on if the new version does not.
 
-It listens on a Unix socket in the run directory (mode 0600); whoever connects must be of the same
-user. While it hands over, control's tables wait; nothing else of its work does.
+Whoever connects to its socket (`meeting`) must be of the same user. While it hands over, control's
+tables wait; nothing else of its work does.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ import select
 import selectors
 import signal
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
-from edgenode import places
 from edgenode.steering.handover import record
 from edgenode.steering.handover.channel import (
     MOST_DESCRIPTORS,
@@ -33,6 +30,7 @@ from edgenode.steering.handover.channel import (
     seal,
 )
 from edgenode.steering.handover.leaving import PATIENCE
+from edgenode.steering.handover.meeting import peer
 from edgenode.steering.handover.protocol import OLD, Action, Do, Event, Input, Old, Say, step_old
 from edgenode.steering.process import is_stopped
 from edgenode.steering.slot import Slot
@@ -45,8 +43,6 @@ _BEATEN = 1.0  # seconds from the claim to OWNED, which follow each other at onc
 _LAST_WORDS = 0.3  # seconds that one that has failed gets to say so, before it is killed
 _STOPS = 0.1  # seconds until a process has stopped
 _DEATH = 5.0  # seconds until a killed process has ended
-
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: process, user, group; see unix(7)
 
 OnStep = Callable[[str], None]
 """Is told each step before it is made: tests stop here."""
@@ -81,20 +77,6 @@ class Host(Protocol):
 
     def leave(self, heir: int) -> None:
         """That process has the connections now."""
-
-
-def listen(path: Path) -> socket.socket:
-    """Open the socket, over a stale one: who calls it is the only steering. Raises OSError."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        os.fchmod(listener.fileno(), 0o600)  # what is bound has this mode
-        places.bind(listener, path)
-        listener.listen(4)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 class Giving:
@@ -155,10 +137,7 @@ class Giving:
             connection, _ = self._listener.accept()
         except OSError:
             return
-        credentials = connection.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-        )
-        pid, user, _group = _CREDENTIALS.unpack(credentials)
+        pid, user = peer(connection)
         other, refusal = Channel(connection), None
         if user != os.geteuid():
             refusal = f"it runs as user {user}, and this one as {os.geteuid()}"
@@ -324,22 +303,18 @@ class Giving:
     def _fence(self) -> None:
         """The new one has the token: make sure that it is dead, and see whether it had begun."""
         # It is stopped first: one that begins at this very moment is to be found here, not killed.
-        self._signal(signal.SIGSTOP)
+        _signal(self._pidfd, signal.SIGSTOP)
         until = time.monotonic() + _STOPS
         while not is_stopped(self._pid) and time.monotonic() < until:
             time.sleep(0.001)
         owned = self._said_owned()
         if owned:
-            self._signal(signal.SIGCONT)
+            _signal(self._pidfd, signal.SIGCONT)
         else:
-            self._signal(signal.SIGKILL)
+            _signal(self._pidfd, signal.SIGKILL)
             _wait_for(self._pidfd, _DEATH)
             owned = self._said_owned()
         self._feed(Say.OWNED if owned else Event.UNOWNED)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
 
     def _said_owned(self) -> bool:
         while self._other is not None:
@@ -372,8 +347,7 @@ class Giving:
     def _kill_failed(self) -> None:
         if self._failed is not None:
             pidfd, self._failed = self._failed[0], None
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            _signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
 
     def _forget(self) -> None:
@@ -405,6 +379,12 @@ class Giving:
                 " raise its limit (LimitNOFILE= of the unit)"
             )
         return self._host.unfit()
+
+
+def _signal(pidfd: int, number: signal.Signals) -> None:
+    """To a process that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
 
 
 def _wait_for(fd: int, seconds: float) -> None:
