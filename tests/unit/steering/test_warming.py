@@ -213,6 +213,17 @@ def test_none_is_left_when_the_relay_accepts_no_more(relay: RunningRelay) -> Non
     assert ready(relay) == 0
 
 
+def recovers(relay: RunningRelay, scarce: threading.Event) -> None:
+    """None is kept while something is scarce, nobody is blamed for it, and it is made good."""
+    worker = Worker(echo)
+    keep(relay, 1, ("fra", [worker.target("fra-1")]))
+    eventually(lambda: relay.call(lambda: relay.relay._warming._reserves["web"]._failures) > 0)
+    assert relay.left_alone() == set()
+    assert places(relay) == 0
+    scarce.clear()
+    eventually(lambda: ready(relay) == 1)
+
+
 def test_a_node_that_runs_out_of_descriptors_blames_no_worker(
     relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,13 +236,7 @@ def test_a_node_that_runs_out_of_descriptors_blames_no_worker(
         return begin(*arguments)
 
     monkeypatch.setattr(upstream, "begin", begins)
-    worker = Worker(echo)
-    keep(relay, 1, ("fra", [worker.target("fra-1")]))
-    eventually(lambda: relay.call(lambda: relay.relay._warming._reserves["web"]._failures) > 0)
-    assert relay.left_alone() == set()
-    assert places(relay) == 0
-    scarce.clear()
-    eventually(lambda: ready(relay) == 1)
+    recovers(relay, scarce)
 
 
 def test_one_that_cannot_be_watched_ends_nobody_else(
@@ -246,11 +251,5 @@ def test_one_that_cannot_be_watched_ends_nobody_else(
         return begin(*arguments)
 
     monkeypatch.setattr(upstream, "begin", begins)
-    worker = Worker(echo)
-    keep(relay, 1, ("fra", [worker.target("fra-1")]))
-    eventually(lambda: relay.call(lambda: relay.relay._warming._reserves["web"]._failures) > 0)
-    assert relay.left_alone() == set()
-    assert places(relay) == 0
-    scarce.clear()
-    eventually(lambda: ready(relay) == 1)
+    recovers(relay, scarce)
     assert ask(relay) == b"x"
