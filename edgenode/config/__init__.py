@@ -26,10 +26,9 @@ from edgenode.config.schema import (
     Node,
     Region,
     RegionProbe,
-    Service,
-    Steering,
     Worker,
 )
+from edgenode.config.steering import Service, Steering
 from edgenode.config.values import Address, Endpoint, Network, ProbeUrl
 
 __all__ = [

@@ -16,7 +16,7 @@ from edgenode.config import (
     policy,
     registryrules,
     siblings,
-    steering,
+    steeringrules,
 )
 from edgenode.config.checkrules import SOCKET_PATH
 from edgenode.config.errors import KeyPath, Problem, duplicates, spell
@@ -37,7 +37,7 @@ def check(config: Config) -> Iterator[Problem]:
     yield from policy.check(config)
     yield from _references(config)
     yield from _services(config)
-    yield from steering.check(config)
+    yield from steeringrules.check(config)
     yield from bgp.check(config)
     if config.mesh:
         yield from meshrules.check(config.mesh)

@@ -1,136 +1,160 @@
-"""Rules for where connections are steered: which regions, how many, how outliers go. Pure."""
+"""The schema of [[services]] and [steering]: users' connections and how they are steered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network
+from functools import cached_property
+from typing import Annotated, Literal
 
-from edgenode.config.errors import KeyPath, Problem, duplicates
-from edgenode.config.references import no_such, undefined
-from edgenode.config.schema import Config, Limited, Outliers, Service
-from edgenode.steering.sharing import clashes
+from pydantic import BeforeValidator, Field
 
-_MAPPED = IPv6Network("::ffff:0:0/96")
-"""RFC 4291, section 2.5.5.2."""
-_IPV4 = 2**32 - 1
+from edgenode.config.section import Connections, Flag, Port, Section, Share
+from edgenode.config.values import (
+    Duration,
+    EndpointField,
+    FilePath,
+    Name,
+    NetworkField,
+    PositiveDuration,
+    ProtocolName,
+    ServerName,
+)
 
-
-def check(config: Config) -> Iterator[Problem]:
-    """What the schema cannot say of each table by itself."""
-    regions = [region.name for region in config.regions]
-    for s, service in enumerate(config.services):
-        yield from _regions(service, ("services", s), regions)
-        if service.warm and service.server_first:
-            what = (
-                "is for protocols in which the user speaks first: a worker that speaks first would"
-                " greet nobody (server_first is set); take out one of the two"
-            )
-            yield Problem(("services", s, "warm"), what)
-        if service.client_first and service.server_first:
-            what = (
-                "and server_first cannot both be: a user whose worker speaks first would wait a"
-                " second for its greeting; take out one of the two"
-            )
-            yield Problem(("services", s, "client_first"), what)
-        if service.server_first and (service.sni or service.alpn):
-            what = (
-                "and sni or alpn cannot both be: in TLS the user speaks first, and is told apart by"
-                " what he says; take out one of the two"
-            )
-            yield Problem(("services", s, "server_first"), what)
-        yield from _protection(service, ("services", s))
-        yield from _told_by_proxies(service, ("services", s))
-    for clash in clashes(config.services):
-        yield Problem(
-            ("services", clash.second, clash.key), clash.what, depends=("services", clash.first)
-        )
-    for r, region in enumerate(config.regions):
-        yield from _limits(region, ("regions", r))
-        for w, worker in enumerate(region.workers):
-            yield from _limits(worker, ("regions", r, "workers", w))
-    yield from _outliers(config.steering.outliers, ("steering", "outliers"))
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+"""Connections a second."""
+Burst = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+Prefixes = Annotated[tuple[NetworkField, ...], Field(max_length=20_000)]
 
 
-def _regions(service: Service, key: KeyPath, known: list[str]) -> Iterator[Problem]:
-    """`pin`, `prefer` and `exclude`: each names regions, and none takes back another's."""
-    yield from undefined("region", known, service.prefer, (*key, "prefer"))
-    yield from undefined("region", known, service.exclude, (*key, "exclude"))
-    pin = service.pin
-    if pin is not None and pin not in known:
-        yield Problem((*key, "pin"), no_such("region", pin, known), depends=("regions",))
-    elif pin in service.exclude:
-        yield Problem((*key, "pin"), f'"{pin}" is excluded: a service cannot be pinned to it')
-    elif pin is not None and service.regions and pin not in service.regions:
-        yield Problem((*key, "pin"), f'"{pin}" is not among the regions of the service')
-    for position, name in enumerate(service.prefer):
-        place = (*key, "prefer", position)
-        if name in service.exclude:
-            yield Problem(place, f'"{name}" is excluded: it cannot be preferred')
-        elif pin is not None and name != pin:
-            yield Problem(place, f'the service is pinned to "{pin}", and never uses another region')
-        elif service.regions and name in known and name not in service.regions:
-            yield Problem(place, f'"{name}" is not among the regions of the service')
-    allowed = [name for name in service.regions or known if name in known]
-    if allowed and pin is None and set(allowed) <= set(service.exclude):
-        what = f'excludes every region that service "{service.name}" may use'
-        yield Problem((*key, "exclude"), what, depends=("regions",))
+class ServiceLimits(Section):
+    """How much a service takes from its users, on this node. Absent: as much as there is."""
+
+    connections: Connections | None = None
+    """Live ones at a time."""
+    per_source: Connections | None = None
+    """Of them, from one source."""
+    source_prefix_v4: Annotated[int, Field(strict=True, ge=8, le=32)] = 32
+    """How many bits of a user's address make its source."""
+    source_prefix_v6: Annotated[int, Field(strict=True, ge=16, le=128)] = 64
+    rate: Rate | None = None
+    """New connections a second."""
+    burst: Burst | None = None
+    """How many may come at once after a pause; absent: those of a second."""
+    source_rate: Rate | None = None
+    """Likewise, from one source."""
+    source_burst: Burst | None = None
 
 
-def _protection(service: Service, key: KeyPath) -> Iterator[Problem]:
-    """Lists that do not contradict each other, limits and timeouts that mean something."""
-    if "allow" in service.model_fields_set and not service.allow:
-        what = "an empty list is none: name who may come, or take it out to let everybody in"
-        yield Problem((*key, "allow"), what)
-    for name in ("allow", "deny", "accept_proxy"):
-        for position, prefix in enumerate(getattr(service, name)):
-            if isinstance(prefix, IPv6Network) and prefix.subnet_of(_MAPPED):
-                own = IPv4Network((int(prefix.network_address) & _IPV4, prefix.prefixlen - 96))
-                what = f"users that come by IPv4 go by their IPv4 address: write {own}"
-                yield Problem((*key, name, position), what)
-    allowed = set(service.allow)
-    for position, prefix in enumerate(service.deny):
-        if prefix in allowed:
-            yield Problem((*key, "deny", position), f"{prefix} is allowed as well: leave out one")
-    limits = service.limits
-    for of in ("", "source_"):
-        if getattr(limits, f"{of}burst") is not None and getattr(limits, f"{of}rate") is None:
-            what = f"means nothing without {of}rate"
-            yield Problem((*key, "limits", f"{of}burst"), what)
-    total, one = limits.connections, limits.per_source
-    if total is not None and one is not None and one > total:
-        what = f"is above connections ({total}): it would never be reached"
-        yield Problem((*key, "limits", "per_source"), what)
-    half = service.half_closed_timeout
-    if half is not None and half > service.idle_timeout:
-        what = f"is above idle_timeout ({service.idle_timeout:g} s), which is over sooner"
-        yield Problem((*key, "half_closed_timeout"), what)
+class Service(Section):
+    """Connections that are accepted here and steered to the workers."""
+
+    name: Name
+    group: Name
+    listen: tuple[EndpointField, ...] = Field(min_length=1)
+    regions: tuple[Name, ...] = ()
+    """Empty: all regions."""
+    prefer: tuple[Name, ...] = ()
+    """Regions that come first while they are healthy, in this order."""
+    exclude: tuple[Name, ...] = ()
+    """Regions that are never used."""
+    pin: Name | None = None
+    """The one region that is ever used."""
+    port: Port
+    """The workers' port for this service."""
+    sni: tuple[ServerName, ...] = ()
+    """Names by which TLS clients are known to be meant, "*.example.net" for all below it."""
+    alpn: tuple[ProtocolName, ...] = ()
+    """Protocols likewise."""
+    hello_timeout: Annotated[PositiveDuration, Field(ge=0.1, le=60)] = 5.0
+    """Seconds in which what is awaited of a user before a worker is dialed must have come."""
+    accept_proxy: tuple[NetworkField, ...] = ()
+    """Whose connections begin with a PROXY header, which says who the user is."""
+    proxy_protocol: Literal["v2", "v1", "none"] = "v2"
+    """How the worker is told who the user is."""
+    proxy_tlvs: tuple[Literal["authority", "alpn", "unique-id", "crc32c"], ...] = ()
+    """What it is told beside the addresses, by version 2."""
+    connect_timeout: PositiveDuration = 1.0
+    """Seconds for one attempt, at most; the relay learns what is usual and waits less."""
+    idle_timeout: PositiveDuration = 300.0
+    """Seconds for which nothing moves."""
+    half_closed_timeout: PositiveDuration | None = None
+    """Likewise, once one side has ended; absent: `idle_timeout`."""
+    lifetime: PositiveDuration | None = None
+    """Seconds after which a connection is ended, whatever it does; absent: never."""
+    allow: Prefixes = ()
+    """Where users may come from; none: from everywhere. The most specific prefix decides."""
+    deny: Prefixes = ()
+    """Where they may not."""
+    limits: ServiceLimits = ServiceLimits()
+    slow_start: Annotated[Duration, Field(le=3600)] = 0.0
+    """Seconds in which a worker that came up is given its full share; 0: at once."""
+    hedge: Flag = True
+    """Whether an attempt that is not answered in about the usual time is raced by another."""
+    close_dead: Flag = False
+    """Whether the connections of a worker are closed when its probes find it dead."""
+    warm: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
+    """Connections that each relay worker keeps ready to the nearest region."""
+    server_first: Flag = False
+    """Whether the workers speak before the users do (SMTP, SSH, MySQL)."""
+    client_first: Flag = False
+    """Whether the users do (HTTP, TLS): their connections are then handed over with their first
+    bytes."""
+
+    @cached_property
+    def prefix_lists(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """`allow` and `deny` as text; made once, since there may be thousands."""
+        return tuple(map(str, self.allow)), tuple(map(str, self.deny))
+
+    def may_use(self, region: str) -> bool:
+        """Whether a region is allowed: by `regions`, `exclude` and `pin`."""
+        if self.pin is not None:
+            return region == self.pin
+        return region not in self.exclude and (not self.regions or region in self.regions)
 
 
-def _told_by_proxies(service: Service, key: KeyPath) -> Iterator[Problem]:
-    """What PROXY headers say, those of others and ours."""
-    for position, prefix in enumerate(service.accept_proxy):
-        if prefix.prefixlen == 0:
-            what = f"{prefix} is everybody: each user could say to be another; name your proxies"
-            yield Problem((*key, "accept_proxy", position), what)
-    for name in ("sni", "alpn", "accept_proxy", "proxy_tlvs"):
-        values = getattr(service, name)
-        keyed: list[tuple[KeyPath, object]] = [
-            ((*key, name, position), value) for position, value in enumerate(values)
-        ]
-        yield from duplicates("value", keyed)
-    if service.proxy_tlvs and service.proxy_protocol != "v2":
-        what = f'proxy_protocol "{service.proxy_protocol}" has no room for them: it must be "v2"'
-        yield Problem((*key, "proxy_tlvs"), what)
+class Outliers(Section):
+    """Workers that the relays leave alone by what they see themselves."""
+
+    failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 5
+    """Failed connections in a row after which a worker is ejected; 0: never."""
+    base_time: PositiveDuration = 30.0
+    """Seconds of the first ejection; each that follows soon is longer."""
+    max_time: PositiveDuration = 300.0
+    """Seconds of the longest."""
+    max_share: Share = 0.5
+    """Of a region's workers, never more are ejected at once."""
 
 
-def _limits(limited: Limited, key: KeyPath) -> Iterator[Problem]:
-    soft, hard = limited.soft_limit, limited.hard_limit
-    if soft is not None and hard is not None and soft > hard:
-        what = f"is above hard_limit ({hard}): connections would be refused before they spill over"
-        yield Problem((*key, "soft_limit"), what)
+class Dialing(Section):
+    """How many attempts the relays make beside the first of each connection."""
+
+    hedge_share: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.2
+    """Of a service's connections, so many may be raced by a second attempt …"""
+    hedge_floor: Annotated[float, Field(strict=True, ge=0, le=10_000)] = 10.0
+    """… and so many a second besides, in each relay worker."""
+    warm_age: Annotated[PositiveDuration, Field(le=3600)] = 20.0
+    """Seconds that a connection is kept ready."""
 
 
-def _outliers(outliers: Outliers, key: KeyPath) -> Iterator[Problem]:
-    if outliers.base_time > outliers.max_time:
-        what = f"is above max_time ({outliers.max_time:g} s), which no ejection is longer than"
-        yield Problem((*key, "base_time"), what)
+class AccessLog(Section):
+    """A JSON line a connection."""
+
+    file: FilePath | None = None
+    """Absent: standard error."""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of the ordinary connections that have a line; those that fail all have one."""
+    long_after: Duration = 600.0
+    """Seconds after which a connection that lives has a line, again and again; 0: never."""
+
+
+def _access_log(value: object) -> object:
+    """The short form is the file alone."""
+    return {"file": value} if isinstance(value, str) else value
+
+
+class Steering(Section):
+    workers: Annotated[int, Field(strict=True, ge=0, le=256)] = 0
+    """Relay workers; 0: one per core."""
+    max_connections: Connections = 100_000
+    access_log: Annotated[AccessLog, BeforeValidator(_access_log)] = AccessLog()
+    outliers: Outliers = Outliers()
+    dialing: Dialing = Dialing()

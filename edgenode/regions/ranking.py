@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from math import inf
 
-from edgenode.config import schema
+from edgenode.config import Service
 from edgenode.config.values import Address
 from edgenode.health.risefall import State
 from edgenode.regions.registry import Registry, Target, TargetKey
@@ -112,7 +112,7 @@ def reorder(previous: Sequence[str], rtts: Mapping[str, float]) -> tuple[str, ..
     return tuple(order)
 
 
-def order_of(service: schema.Service, order: Sequence[str]) -> tuple[str, ...]:
+def order_of(service: Service, order: Sequence[str]) -> tuple[str, ...]:
     """The order of all regions for one service: first those that it prefers."""
     return tuple(dict.fromkeys((*service.prefer, *order))) if service.prefer else tuple(order)
 
@@ -164,7 +164,7 @@ def steer(
 
 
 def _dead(
-    registry: Registry, service: schema.Service, dead: Container[TargetKey]
+    registry: Registry, service: Service, dead: Container[TargetKey]
 ) -> tuple[table.RegionTargets, ...]:
     return tuple(
         table.RegionTargets(region, tuple(found))
@@ -175,7 +175,7 @@ def _dead(
 
 def _service(
     registry: Registry,
-    service: schema.Service,
+    service: Service,
     targets: Mapping[str, Sequence[Target]],
     healthy: Healthy,
     order: Sequence[str],
@@ -212,7 +212,7 @@ def _service(
     )
 
 
-def _protection(service: schema.Service) -> Protection:
+def _protection(service: Service) -> Protection:
     limits = service.limits
     allow, deny = service.prefix_lists
     return Protection(
@@ -231,7 +231,7 @@ def _protection(service: schema.Service) -> Protection:
     )
 
 
-def reachable(registry: Registry, states: States, service: schema.Service) -> bool | None:
+def reachable(registry: Registry, states: States, service: Service) -> bool | None:
     """Whether any target that a service may use is healthy; None: no evidence against it yet.
 
     A draining one counts: it serves where nothing else does (see `steer`); one behind a

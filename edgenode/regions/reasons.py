@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from edgenode.config import schema
+from edgenode.config import Service
 from edgenode.health.risefall import State
 from edgenode.regions.expectation import (
     Expectation,
@@ -37,7 +37,7 @@ class Scene:
     def __init__(
         self,
         registry: Registry,
-        service: schema.Service,
+        service: Service,
         states: States,
         in_force: table.Table | None,
         seen: Seen,

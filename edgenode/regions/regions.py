@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgenode.config import Config, schema
+from edgenode.config import Config, Service
 from edgenode.config.values import Address
 from edgenode.health.risefall import State
 from edgenode.regions import view
@@ -158,7 +158,7 @@ class Regions:
         """
         return self._reachable_by(self.states, self._services[service])
 
-    def _reachable_by(self, states: States, service: schema.Service) -> bool | None:
+    def _reachable_by(self, states: States, service: Service) -> bool | None:
         return reachable(self._registry, states, service) if self._complete else None
 
     def stands(self, way: Way) -> dict[str, ServiceStands]:

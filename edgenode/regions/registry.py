@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from edgenode.config import Config, Endpoint, RegionProbe, schema
+from edgenode.config import Config, Endpoint, RegionProbe, Service, schema
 from edgenode.config.values import Address
 from edgenode.steering import table
 
@@ -68,7 +68,7 @@ class Registry:
 
     node: str
     bind: table.Bind
-    services: tuple[schema.Service, ...]
+    services: tuple[Service, ...]
     regions: Mapping[str, Region]
     """Those that some service may use."""
     targets: tuple[Target, ...]
@@ -88,7 +88,7 @@ class Registry:
             found[name] = (*found.get(name, ()), target.key)
         return found
 
-    def by_region(self, service: schema.Service) -> Mapping[str, tuple[Target, ...]]:
+    def by_region(self, service: Service) -> Mapping[str, tuple[Target, ...]]:
         """The targets that a service may use, by region."""
         return self._by_service[service.name]
 
@@ -97,7 +97,7 @@ class Registry:
         return target.draining or self.regions[target.key.region].draining
 
     def for_new(
-        self, service: schema.Service
+        self, service: Service
     ) -> Mapping[str, tuple[tuple[Target, ...], tuple[Target, ...]]]:
         """The same, those that take new connections apart from those that drain."""
         return self._for_new[service.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from edgenode.config import schema
+from edgenode.config import Service
 from edgenode.config.values import Address
 from edgenode.health.risefall import State
 from edgenode.regions.evidence import Pace, RegionStands, ServiceStands
@@ -16,7 +16,7 @@ Way = Callable[[Address], str]
 """Why the way to a worker's address is no good; empty: nothing says so."""
 
 
-def stands(registry: Registry, states: States, service: schema.Service, way: Way) -> ServiceStands:
+def stands(registry: Registry, states: States, service: Service, way: Way) -> ServiceStands:
     """A service as the states of its targets have it. One pass: there may be thousands."""
     found = [
         _region(name, targets, states, way) for name, targets in registry.by_region(service).items()

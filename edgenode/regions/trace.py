@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgenode.config import schema
+from edgenode.config import Service, schema
 from edgenode.config.values import Address, parse_address
 from edgenode.regions.ranking import States, order_of
 from edgenode.regions.reasons import Scene, Seen
@@ -80,11 +80,11 @@ class Trace:
 
 
 def service_for(
-    services: tuple[schema.Service, ...],
+    services: tuple[Service, ...],
     groups: Sequence[schema.Group],
     address: str,
     name: str | None,
-) -> schema.Service:
+) -> Service:
     """The service that is meant: by its name, by one of its listen addresses, or as the only one.
 
     `address` is that of a client ("198.51.100.7"), or one that the node listens on, with or without
@@ -124,7 +124,7 @@ def service_for(
 
 
 def _refuse_ours(
-    services: tuple[schema.Service, ...],
+    services: tuple[Service, ...],
     groups: Sequence[schema.Group],
     host: Address,
     address: str,
@@ -151,7 +151,7 @@ def _refuse_ours(
 
 def candidates(
     registry: Registry,
-    service: schema.Service,
+    service: Service,
     states: States,
     in_force: table.Table | None,
     order: tuple[str, ...],
