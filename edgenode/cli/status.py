@@ -58,6 +58,7 @@ def _print(answer: Mapping[str, Any]) -> None:
             yes(lifeline["held"], "held", "released" if lifeline["connected"] else "away"),
             ", steering ",
             yes(steering["connected"], "connected", "away"),
+            _release(answer),
         )
     )
     if pause := answer.get("paused"):
@@ -109,6 +110,13 @@ def _print(answer: Mapping[str, Any]) -> None:
             shown = "never" if age is None else f"{age:.0f} s ago"
             row(peers, peer["name"], shown, peer["endpoint"] or "")
         console.print(peers)
+
+
+def _release(answer: Mapping[str, Any]) -> str:
+    """Which release serves users."""
+    steering = answer["steering"]
+    release = (steering["report"] or {}).get("release")
+    return f" ({release})" if release and steering["connected"] else ""
 
 
 def told(intent: Mapping[str, Any]) -> str:

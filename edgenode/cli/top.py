@@ -148,7 +148,8 @@ def lines(look: Frame, workers: int, width: int | None) -> Iterator[Text]:
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(look.at))
     live = sum(row.live for row in look.traffic if row.region == EVERY)
     new = sum(row.new_s for row in look.traffic if row.region == EVERY)
-    yield Text(f"{now}  {live} live, {_figure(new)} new/s, over {look.interval_s:.1f} s", "bold")
+    told = f"{now}  {live} live, {_figure(new)} new/s, over {look.interval_s:.1f} s"
+    yield Text(told + (f"; steering is {look.release}" if look.release else ""), "bold")
     for note in look.notes:
         yield Text(f"! {note}", "red")
     for part in (_traffic, _relays, lambda each: _workers(each, workers)):

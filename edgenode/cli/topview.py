@@ -81,6 +81,8 @@ class Frame:
     """The busiest first."""
     notes: tuple[str, ...]
     """What is wrong."""
+    release: str = ""
+    """Of the steering that runs; empty: it does not tell."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,6 +100,7 @@ def frame(before: Report, after: Report) -> Frame:
         relays=tuple(_relays(before, after, seconds)),
         workers=tuple(_workers(before, after, seconds)),
         notes=tuple(_notes(before, after)),
+        release=after.release,
     )
 
 

@@ -45,12 +45,13 @@ FIXED: Mapping[str, tuple[str, ...]] = {
 """What no running control takes up, and the units that do when they are restarted, in that order.
 A mesh without a device is none: that covers [mesh] itself, too."""
 
-_RELAYS = "takes effect when edgenode-steering is restarted"
+_RESTART = "takes effect when edgenode-steering is restarted, which ends all connections"
+_RELOAD = "takes effect when edgenode-steering is reloaded, which ends no connection"
 
 ELSEWHERE: Mapping[str, str] = {
-    "steering.workers": _RELAYS,
-    "steering.max_connections": _RELAYS,
-    "steering.access_log.file": _RELAYS,
+    "steering.workers": _RESTART,
+    "steering.max_connections": _RELOAD,
+    "steering.access_log.file": _RELOAD,
     "firewall": "takes effect by `edgenode firewall apply`",
 }
 """What control does not read."""

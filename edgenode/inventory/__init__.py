@@ -7,10 +7,11 @@ what refuses a wrong inventory is tested and typed like the rest.
 from edgenode.inventory.changes import (
     LOOK,
     File,
+    Renewals,
     applies,
     left_behind,
     pending,
-    restarts,
+    renewals,
     tables_changed,
 )
 from edgenode.inventory.logins import locked_out
@@ -46,6 +47,7 @@ __all__ = [
     "Fleet",
     "Node",
     "Problem",
+    "Renewals",
     "Role",
     "Waiting",
     "answered",
@@ -61,7 +63,7 @@ __all__ = [
     "placeholder_key",
     "read_fleet",
     "release",
-    "restarts",
+    "renewals",
     "strays",
     "tables_changed",
     "unknown_variables",

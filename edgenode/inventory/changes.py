@@ -1,4 +1,4 @@
-"""What a run would change on a node, and which units have to start anew for it. Pure.
+"""What a run would change on a node, and which units have to start anew or reload for it. Pure.
 
 It is known before anything is touched: a node on which nothing changes is not drained.
 """
@@ -27,19 +27,26 @@ _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
-    "steering": ("edgenode-steering.service",),
+    "steering": (),
+    "steering.workers": ("edgenode-steering.service",),
     "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
     "firewall": (),
 }
 """Who has to start anew for which table of edgenode.toml. The firewall has its own way, with an
-undo."""
+undo, and steering is replaced while it runs."""
 
-APPLIED = frozenset({"degraded", "groups", "checks", "hooks", "services", "regions", "metrics"})
+APPLIED = frozenset(
+    {"degraded", "groups", "checks", "hooks", "services", "regions", "metrics", "steering"}
+)
 """What a running control takes up (`edgenode apply`): no session ends for it. The exec
-runner reads the checks again by itself."""
+runner reads the checks again by itself. Of [steering] it hands on what is in steering's table."""
+
+RELOAD = "reload "
+"""What stands before a unit that is to be reloaded, in the note of what is to be done."""
 
 TOML = "/etc/edgenode/edgenode.toml"
 _CONTROL = "edgenode-control.service"
+_STEERING = "edgenode-steering.service"
 
 _UNIT_FILE = re.compile(r"/usr/lib/systemd/system/([\w@.-]+\.service)(?:\.d/.*)?")
 
@@ -87,42 +94,74 @@ def pending(files: Iterable[File], answer: str) -> list[str]:
 def tables_changed(old: str, new: str) -> list[str]:
     """Tables of edgenode.toml whose meaning changes: a comment or an order is no change.
 
-    A file that cannot be read, or is not there, differs in everything.
+    A file that cannot be read, or is not there, differs in everything. Named beside its table is
+    the one key of [steering] that no reload takes up.
     """
     try:
         before = tomllib.loads(old)
     except tomllib.TOMLDecodeError:
         before = {}
     after = tomllib.loads(new)
-    return [
+    changed = [
         table for table in dict.fromkeys([*after, *before]) if before.get(table) != after.get(table)
     ]
+    workers = [document.get("steering", {}).get("workers") for document in (before, after)]
+    return [*changed, "steering.workers"] if workers[0] != workers[1] else changed
 
 
-def restarts(
+@dataclass(frozen=True)
+class Renewals:
+    """Units that take up a change. A reload of steering keeps its users, a restart cuts them."""
+
+    restart: list[str]
+    reload: list[str]
+    cuts: list[str]
+    """Why steering is restarted although a reload would keep its users, in sentences."""
+
+
+def renewals(
     paths: Sequence[str],
     tables: Sequence[str],
     release_changes: bool,
     unfinished: Sequence[str] = (),
     control_answers: bool = True,
-) -> list[str]:
-    """Units to start anew for changed files, changed tables of edgenode.toml, a new edgenode.
+    takes_over: bool = True,
+) -> Renewals:
+    """What changed files, changed tables of edgenode.toml and a new edgenode ask for.
 
-    `unfinished` is the note of a run before this one: units that it should have started anew,
+    `unfinished` is the note of a run before this one: units that it should have renewed,
     among files that it should have taken into use. A control that does not answer takes up nothing.
+    `takes_over`: the steering that runs can be replaced while it runs.
     """
-    wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())}
-    for table in {*tables} - APPLIED:
-        wanted.update(_READERS.get(table, _EDGENODE))
+    wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())} - {_STEERING}
+    cuts: dict[str, None] = {}
+    if _STEERING in unfinished:
+        cuts["a run before this one was to restart it"] = None
+    for table in dict.fromkeys(tables):
+        if table not in APPLIED:
+            wanted.update(units := _READERS.get(table, _EDGENODE))
+            if _STEERING in units:
+                cuts[f"no reload takes up the change of {table}"] = None
     if _to_take_up(tables, unfinished) and not control_answers:
         wanted.add(_CONTROL)
     for path in paths:
         if match := _UNIT_FILE.fullmatch(path):
             wanted.add(match[1])
+            if match[1] == _STEERING:
+                cuts["its unit changes"] = None
         elif path.startswith("/etc/edgenode/secrets/"):
             # Control writes them into BIRD's configuration.
             wanted.add(_CONTROL)
-    return [unit for unit in UNITS if unit in wanted]
+    replaced = release_changes or "steering" in tables or RELOAD + _STEERING in unfinished
+    if replaced and not takes_over:
+        cuts["the steering that runs does not know how to be replaced"] = None
+    if cuts:
+        wanted.add(_STEERING)
+    return Renewals(
+        [unit for unit in UNITS if unit in wanted],
+        [_STEERING] if replaced and not cuts else [],
+        list(cuts),
+    )
 
 
 def applies(tables: Sequence[str], units: Sequence[str], unfinished: Sequence[str] = ()) -> bool:

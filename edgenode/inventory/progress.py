@@ -26,6 +26,8 @@ class Expected:
     """Groups of these that the new configuration still has."""
     sessions: tuple[str, ...] = ()
     """Neighbors that must have a session."""
+    release: str = ""
+    """That steering must serve; empty: whichever."""
 
 
 def answered(text: str) -> Any:
@@ -45,12 +47,14 @@ def expected(
     text: str,
     known_down: Sequence[str] = (),
     cut_off: bool = False,
+    release: str = "",
 ) -> Expected:
     """From the status before the change and the new edgenode.toml.
 
     None: control does not answer, or is not there yet. `known_down` are neighbors that an operator
     goes on without; `cut_off`: a run before this one left its note. After such a run, as on a new
     node, every neighbor must be up: the session that it broke would else be none that was there.
+    `release` is that of steering, where it is known.
     """
     document = tomllib.loads(text)
     neighbors = [neighbor["name"] for neighbor in document["bgp"]["neighbors"]]
@@ -71,6 +75,7 @@ def expected(
         left,
         tuple(name for name in announced if name in groups),
         tuple(name for name in neighbors if name not in excused),
+        release,
     )
 
 
@@ -141,6 +146,11 @@ def _changed(want: Expected, status: Mapping[str, Any]) -> Iterator[str]:
         yield "the lifeline is away"
     if status["services"] and not status["steering"]["connected"]:
         yield "steering is away"
+    elif want.release and status["services"]:
+        # An edgenode from before does not tell.
+        serves = (status["steering"]["report"] or {}).get("release") or "has not told its release"
+        if serves != want.release:
+            yield f"the steering that serves users is not {want.release} ({serves})"
     if refusal := status["steering"]["refusal"]:
         yield f"steering refuses the table: {refusal}"
     states = {n["name"]: (n["state"], n["info"]) for n in status["neighbors"]}

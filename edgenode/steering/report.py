@@ -111,7 +111,8 @@ class Report:
     `set_aside`: the last table that was at fault, until another is in force; `set_aside_total`
     counts them.
     `shortages`: how often the node itself had not enough of something, see `shortage`.
-    `upgrades`: how often a new version has taken over.
+    `upgrades`: how often a new version has taken over. `release`: which one serves, see `release`;
+    empty: one that does not tell.
     """
 
     at: float
@@ -129,6 +130,7 @@ class Report:
     shortages: Mapping[str, int] = field(default_factory=dict)
     upgrades: int = 0
     relay_figures: tuple[RelayFigures, ...] = ()
+    release: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the message, its "type" included."""
@@ -165,6 +167,7 @@ class Report:
             set_aside_total=value.get("set_aside_total", 0),
             shortages=value.get("shortages", {}),
             upgrades=value.get("upgrades", 0),
+            release=value.get("release", ""),
         )
 
 

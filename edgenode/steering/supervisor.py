@@ -19,6 +19,7 @@ from typing import Any
 
 from edgenode import places
 from edgenode.notify import Notifier
+from edgenode.release import RELEASE
 from edgenode.steering import descriptors, tablefile
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.checked import shown
@@ -150,7 +151,8 @@ class Supervisor:
             self._notifier.ready()
             taking.close()
             logger.warning(
-                "this version has taken over, with all connections; they waited for %.0f ms",
+                "this version (%s) has taken over, with all connections; they waited for %.0f ms",
+                RELEASE,
                 taking.waited * 1e3,
             )
         return Giving(listener, self._selector, self, self._on_step)
@@ -268,6 +270,7 @@ class Supervisor:
             set_aside=self._fleet.set_aside,
             set_aside_total=self._fleet.set_aside_total,
             shortages=counters["shortages"],
+            release=RELEASE,
             **counters["totals"],
         )
         return {

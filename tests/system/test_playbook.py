@@ -196,9 +196,11 @@ def test_a_second_run_mends_what_was_altered_by_hand_and_changes_nothing_else(
 def test_what_control_takes_up_is_applied_without_a_drain(provisioned: Fleet) -> None:
     def slower(variables: dict[str, Any]) -> None:
         variables["edgenode_checks"][0]["interval"] = "2s"
+        variables.setdefault("edgenode_steering", {})["max_connections"] = 4321
 
     machines = [provisioned.machines[edge] for edge in EDGES]
     before = [machine.main_pid("edgenode-control.service") for machine in machines]
+    served = [machine.main_pid("edgenode-steering.service") for machine in machines]
     with provisioned.altered("group_vars/edges/main.yml", slower):
         run = provisioned.play()
     assert run.code == 0, run.output
@@ -208,6 +210,12 @@ def test_what_control_takes_up_is_applied_without_a_drain(provisioned: Fleet) ->
         confirmed = machine.run("cat /var/lib/edgenode/control/confirmed.toml")
         assert 'interval = "2s"' in confirmed
         assert "unfinished" not in machine.run("ls /var/lib/edgenode")
+    # Steering takes it up without its users: another process has their connections.
+    for machine, pid in zip(machines, served, strict=True):
+        assert machine.main_pid("edgenode-steering.service") not in (0, pid)
+        said = machine.run("journalctl --no-pager -u edgenode-steering")
+        assert "has taken over, with all connections" in said
+        assert machine.property("edgenode-steering.service", "NRestarts") == "0"
 
 
 def test_another_nodes_identity_is_refused(provisioned: Fleet) -> None:

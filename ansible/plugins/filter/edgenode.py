@@ -154,17 +154,25 @@ def left_behind(want: Sequence[str], placed: str) -> list[str]:
     return inventory.left_behind(want, placed)
 
 
-def restarts(
+def renewals(
     paths: Sequence[str],
     old: str,
     new: str,
     release_changes: bool,
     note: str,
     control_answers: bool,
-) -> list[str]:
-    """Units that have to start anew; `note` is what a cut-off run left."""
+    takes_over: bool,
+) -> dict[str, list[str]]:
+    """Units that have to start anew or to reload, and why users are cut where they are.
+
+    `note` is what a cut-off run left.
+    """
     tables = inventory.tables_changed(old, new)
-    return inventory.restarts(paths, tables, release_changes, note.splitlines(), control_answers)
+    return asdict(
+        inventory.renewals(
+            paths, tables, release_changes, note.splitlines(), control_answers, takes_over
+        )
+    )
 
 
 def applies(units: Sequence[str], old: str, new: str, note: str) -> bool:
@@ -172,12 +180,17 @@ def applies(units: Sequence[str], old: str, new: str, note: str) -> bool:
     return inventory.applies(inventory.tables_changed(old, new), units, note.splitlines())
 
 
-def expected(status: str, text: str, known_down: Sequence[str], note: str) -> dict[str, Any]:
+def expected(
+    status: str, text: str, known_down: Sequence[str], note: str, release: str
+) -> dict[str, Any]:
     """What has to be once a node is changed.
 
-    `status` is the output of `edgenode status --json`, if any; `text` is the new edgenode.toml.
+    `status` is the output of `edgenode status --json`, if any; `text` is the new edgenode.toml;
+    `release` is of a plain host.
     """
-    want = inventory.expected(inventory.answered(status), text, _plain(known_down), bool(note))
+    want = inventory.expected(
+        inventory.answered(status), text, _plain(known_down), bool(note), release
+    )
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(want).items()
@@ -265,7 +278,7 @@ class FilterModule:
             "edgenode_left_behind": left_behind,
             "edgenode_left_drained": left_drained,
             "edgenode_locked_out": locked_out,
-            "edgenode_restarts": restarts,
+            "edgenode_renewals": renewals,
             "edgenode_applies": applies,
             "edgenode_expected": expected,
             "edgenode_unmet": unmet,

@@ -18,6 +18,7 @@ import pytest
 
 from edgenode.cli.top import lines
 from edgenode.cli.topview import EVERY, frame, pairs
+from edgenode.release import RELEASE
 from edgenode.steering.figures import RegionFigures, RelayFigures, ServiceFigures, Times
 from edgenode.steering.report import (
     EjectionReport,
@@ -174,6 +175,7 @@ def test_it_asks_steering_itself(steering: Steering, config: Path) -> None:
     shown = edgenode("top", "--once", "--interval", "1", "--config", str(config))
     assert shown.returncode == 0, shown.stderr
     assert "SERVICE  REGION" in shown.stdout
+    assert f"steering is {RELEASE}\n" in shown.stdout
     address.close()
     worker.close()
 

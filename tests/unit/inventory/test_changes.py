@@ -19,13 +19,14 @@ from edgenode.inventory import (
     left_behind,
     left_drained,
     pending,
-    restarts,
+    renewals,
     tables_changed,
     unmet,
     waiting,
 )
 from edgenode.inventory.changes import UNITS
 
+STEERING = "edgenode-steering.service"
 OLD = """
 [node]
 name = "lon1"
@@ -58,15 +59,19 @@ def test_pending_files_are_those_that_differ(tmp_path: Path) -> None:
 
 def test_a_comment_is_no_change_of_a_table() -> None:
     assert tables_changed(OLD, "# a comment\n" + OLD) == []
-    assert tables_changed(OLD, OLD.replace("workers = 2", "workers = 3")) == ["steering"]
-    assert tables_changed("broken [", OLD) == ["node", "steering", "checks"]
+    more = OLD.replace("workers = 2", "workers = 3")
+    assert tables_changed(OLD, more) == ["steering", "steering.workers"]
+    slower = OLD.replace("workers = 2", "workers = 2\nmax_connections = 9")
+    assert tables_changed(OLD, slower) == ["steering"]
+    assert tables_changed("broken [", OLD) == ["node", "steering", "checks", "steering.workers"]
 
 
 @pytest.mark.parametrize(
     ("paths", "tables", "release", "unfinished", "units"),
     [
         ([], [], False, [], []),
-        (["/etc/edgenode/edgenode.toml"], ["steering"], False, [], ["edgenode-steering.service"]),
+        (["/etc/edgenode/edgenode.toml"], ["steering"], False, [], []),
+        ([], ["steering", "steering.workers"], False, [], ["edgenode-steering.service"]),
         (
             ["/usr/lib/systemd/system/bird.service.d/edgenode.conf"],
             [],
@@ -79,7 +84,7 @@ def test_a_comment_is_no_change_of_a_table() -> None:
         # Control takes these up while it runs.
         ([], ["checks", "groups"], False, [], []),
         ([], ["checks", "bgp"], False, [], ["edgenode-control.service"]),
-        ([], [], True, [], [unit for unit in UNITS if unit != "bird.service"]),
+        ([], [], True, [], [unit for unit in UNITS if unit not in ("bird.service", STEERING)]),
         ([], [], False, ["edgenode-exec.service"], ["edgenode-exec.service"]),
         (
             [],
@@ -93,7 +98,47 @@ def test_a_comment_is_no_change_of_a_table() -> None:
 def test_what_starts_anew(
     paths: list[str], tables: list[str], release: bool, unfinished: list[str], units: list[str]
 ) -> None:
-    assert restarts(paths, tables, release, unfinished) == units
+    assert renewals(paths, tables, release, unfinished).restart == units
+
+
+UNIT_FILE = "/usr/lib/systemd/system/edgenode-steering.service"
+NOTE = "reload edgenode-steering.service"
+
+
+@pytest.mark.parametrize(
+    ("paths", "tables", "release", "unfinished", "takes_over", "cuts"),
+    [
+        ([], [], True, [], True, None),
+        ([], ["steering"], False, [], True, None),
+        ([], [], False, [NOTE], True, None),
+        ([UNIT_FILE], [], True, [], True, "its unit changes"),
+        ([UNIT_FILE + ".d/x.conf"], [], False, [], True, "its unit changes"),
+        ([], [], False, [UNIT_FILE, NOTE], True, "its unit changes"),
+        ([], ["steering", "steering.workers"], False, [], True, "change of steering.workers"),
+        ([], ["node"], False, [], True, "change of node"),
+        ([], [], True, [], False, "does not know how to be replaced"),
+        ([], [], False, [STEERING], True, "a run before this one was to restart it"),
+    ],
+)
+def test_steering_is_reloaded_unless_that_cannot_take_the_change_up(
+    paths: list[str],
+    tables: list[str],
+    release: bool,
+    unfinished: list[str],
+    takes_over: bool,
+    cuts: str | None,
+) -> None:
+    found = renewals([*paths, *unfinished], tables, release, unfinished, True, takes_over)
+    assert (STEERING in found.restart) is (cuts is not None)
+    assert found.reload == ([] if cuts else [STEERING])
+    assert cuts is None or [cuts in sentence for sentence in found.cuts] == [True]
+
+
+def test_what_does_not_concern_steering_leaves_it_alone() -> None:
+    found = renewals(["/etc/edgenode/secrets/x"], ["checks", "bgp"], False, [], False, False)
+    assert found.reload == []
+    assert found.cuts == []
+    assert STEERING not in found.restart
 
 
 @pytest.mark.parametrize(
@@ -101,9 +146,10 @@ def test_what_starts_anew(
     [
         (["checks"], [], [], True),
         (["checks", "bgp"], [], ["edgenode-control.service"], False),
-        (["steering"], [], ["edgenode-steering.service"], False),
+        (["steering"], [], [], True),
+        (["steering", "steering.workers"], [], ["edgenode-steering.service"], True),
         (["firewall"], [], [], False),
-        (["groups", "steering"], [], ["edgenode-steering.service"], True),
+        (["groups", "node"], [], [unit for unit in UNITS if unit != "bird.service"], False),
         # A run before this one wrote the file, and did not come to tell control.
         ([], ["/etc/edgenode/edgenode.toml"], [], True),
         ([], ["/etc/edgenode/secrets/x"], [], False),
@@ -112,10 +158,10 @@ def test_what_starts_anew(
 def test_what_control_takes_up_while_it_runs(
     tables: list[str], unfinished: list[str], units: list[str], taken_up: bool
 ) -> None:
-    assert restarts([], tables, False, unfinished) == units
+    assert renewals([], tables, False, unfinished).restart == units
     assert applies(tables, units, unfinished) is taken_up
     if taken_up:
-        silent = restarts([], tables, False, unfinished, control_answers=False)
+        silent = renewals([], tables, False, unfinished, control_answers=False).restart
         assert silent == [*units, "edgenode-control.service"]
         assert not applies(tables, silent, unfinished)
 
@@ -269,3 +315,17 @@ def test_what_was_announced_must_be_announced() -> None:
     ]
     assert unmet("announced", want, status(group("web"))) == []
     assert unmet("announced", want, status()) == ["group web is unknown to control"]
+
+
+def test_a_steering_of_another_release_is_told() -> None:
+    want = expected(status(group("web")), TOML, release="0.1.0-new")
+    steering = {"connected": True, "refusal": ""}
+    for report, told in (
+        (None, ["not 0.1.0-new (has not told its release)"]),
+        ({}, ["not 0.1.0-new (has not told its release)"]),
+        ({"release": "0.1.0-old"}, ["not 0.1.0-new (0.1.0-old)"]),
+        ({"release": "0.1.0-new"}, []),
+    ):
+        now = status(group("web")) | {"services": [{}], "steering": steering | {"report": report}}
+        lacks = unmet("changed", want, now)
+        assert [one.removeprefix("the steering that serves users is ") for one in lacks] == told
