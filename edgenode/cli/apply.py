@@ -76,7 +76,7 @@ def apply(
 
         edgenode apply --confirm 60s
     """
-    from edgenode.cli.programs import missing
+    from edgenode.cli.surroundings import missing
     from edgenode.config import ConfigError
     from edgenode.config.load import read
     from edgenode.control.texts import digest

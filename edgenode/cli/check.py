@@ -41,7 +41,7 @@ def check_config(
     hook that is not on this machine is a warning (not with `--no-secrets`). Exit status 2 where
     there is a problem.
     """
-    from edgenode.cli.programs import missing
+    from edgenode.cli.surroundings import missing
 
     path = config_path(context, config)
     try:

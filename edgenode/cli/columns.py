@@ -1,11 +1,12 @@
 """Tables of names and figures, which never fold: they are read by eye, by `grep` and by `awk`.
 
 Where a terminal is narrow, reasons go below their rows, then the least important columns go.
-A pipe has no width: each row is one line there.
+A pipe has no width, each row is one line there; unless COLUMNS gives it one, as watch(1) does.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,12 @@ from edgenode.cli.options import console
 
 _GAP = 2
 _INDENT = "    "
+
+
+def columns() -> int | None:
+    """On how many a row is to fit; None: on as many as it needs."""
+    given = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return console.width if given else None
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Rows:
 
     def print(self) -> None:
         """For whoever reads standard output."""
-        for line in self.lines(console.width if sys.stdout.isatty() else None):
+        for line in self.lines(columns()):
             console.print(line)
 
     def lines(self, width: int | None) -> Iterator[Text]:

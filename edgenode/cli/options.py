@@ -104,6 +104,13 @@ def write_json(data: Any) -> None:
     _Output.written = True
 
 
+def write_line(data: Any) -> None:
+    """One of many objects of a run with --json, each on a line of its own."""
+    sys.stdout.write(json.dumps(data, default=str) + "\n")
+    sys.stdout.flush()
+    _Output.written = True
+
+
 def tell_program(data: Any) -> None:
     """Who said --json, unless there is a document already, which says the same."""
     if not _Output.written:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +15,18 @@ from rich.live import Live
 from rich.text import Text
 
 from edgenode import places
-from edgenode.cli.columns import Column, Rows
-from edgenode.cli.options import AsJson, ConfigPath, config_path, console, fail
+from edgenode.cli.columns import Column, Rows, columns
+from edgenode.cli.options import (
+    DEFAULT_CONFIG,
+    EXIT_USAGE,
+    AsJson,
+    ConfigPath,
+    config_path,
+    console,
+    errors,
+    fail,
+    write_line,
+)
 from edgenode.cli.tables import NONE, coloured, milliseconds, share, size
 
 if TYPE_CHECKING:
@@ -62,10 +72,16 @@ def top(
     near 100% it is at its end. LAG is the longest that an event waited for its turn.
 
     On a terminal it goes on until Ctrl-C, and waits for a steering that is away; in a pipe, or on
-    a terminal that cannot be drawn on (TERM=dumb), each look is printed below the last. With
-    `--json` each look is an object on a line of its own.
+    a terminal that cannot be drawn on (TERM=dumb), each look is printed below the last, with all
+    columns, or those for which COLUMNS has room. With `--json` each look is an object on a line of
+    its own, and so is `{"error": …}`, after which it ends.
 
-    Exit status: 0; 1 where steering does not answer, with `--once` or in a pipe.
+    Steering reports once a second: a look covers `--interval`, or up to a second more, and says how
+    long it was. Of the configuration only `run_dir` is read; where the file is damaged a note says
+    so, and what was confirmed last serves.
+
+    Exit status: 0; 1 where steering does not answer, with `--once`, `--json` or in a pipe; 2 where
+    the file of `--config` is not there.
 
     Examples:
 
@@ -75,9 +91,7 @@ def top(
 
         edgenode top --json --interval 10 | jq '.traffic[] | select(.region == "*")'
     """
-    from edgenode.config import read_essentials
-
-    path = places.steering_socket(read_essentials(config_path(context, config)).run_dir)
+    path = _socket(config_path(context, config))
     looks = _looks(path, interval)
     try:
         if once or as_json or not sys.stdout.isatty() or console.is_dumb_terminal:
@@ -86,6 +100,19 @@ def top(
             _live(path, interval, workers)
     except KeyboardInterrupt:
         return
+
+
+def _socket(file: Path) -> Path:
+    """Steering's, as far as a configuration says that may be damaged: who is on call sees it."""
+    from edgenode.config import read_essentials
+
+    found = read_essentials(file)
+    path = places.steering_socket(found.run_dir)
+    if found.problem:
+        if not os.path.lexists(file) and file != DEFAULT_CONFIG:
+            fail(found.problem, EXIT_USAGE)  # mistyped: another node's may be at the default place
+        errors.print(f"edgenode: note: {found.problem}; steering is asked on {path}", markup=False)
+    return path
 
 
 def _looks(path: Path, interval: float) -> Iterator[Frame]:
@@ -101,20 +128,20 @@ def _looks(path: Path, interval: float) -> Iterator[Frame]:
 def _print(looks: Iterator[Frame], once: bool, workers: int, as_json: bool) -> None:
     from edgenode.steering.watching import SteeringAway
 
-    width = console.width if sys.stdout.isatty() else None
     try:
         for number, look in enumerate(looks):
             if as_json:
-                sys.stdout.write(json.dumps(look.as_json()) + "\n")
-                sys.stdout.flush()
+                write_line(look.as_json())
             else:
                 if number:
                     console.print()
-                for line in lines(look, workers, width):
+                for line in lines(look, workers, columns()):
                     console.print(line)
             if once:
                 return
     except SteeringAway as error:
+        if as_json:
+            write_line({"error": str(error)})
         fail(str(error))
 
 

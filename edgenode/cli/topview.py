@@ -15,6 +15,9 @@ from edgenode.steering.why import ORDINARY, Why
 EVERY = "*"
 """All regions of a service."""
 
+_EARLY = 0.1
+"""Seconds: a report that is early by less covers its interval."""
+
 
 @dataclass(frozen=True)
 class Traffic:
@@ -253,11 +256,11 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def pairs(reports: Iterable[Report], interval: float) -> Iterator[tuple[Report, Report]]:
-    """Reports that are at least so many seconds apart, as far as they come once a second."""
+    """Reports that are so many seconds apart, or up to one more: they come once a second."""
     before: Report | None = None
     for report in reports:
         if before is None:
             before = report
-        elif report.at - before.at >= interval - 0.5:
+        elif report.at - before.at >= interval - _EARLY:
             yield before, report
             before = report

@@ -10,7 +10,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=100)]
 Connections = Annotated[int, Field(strict=True, ge=1, le=2_000_000)]
 """Live connections from this node."""
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Argument = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """Of a command: no shell sees it."""

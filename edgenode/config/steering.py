@@ -19,7 +19,7 @@ from edgenode.config.values import (
     ServerName,
 )
 
-Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+Rate = Annotated[float, Field(strict=True, gt=0, le=1_000_000)]
 """Connections a second."""
 Burst = Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 Prefixes = Annotated[tuple[NetworkField, ...], Field(max_length=20_000)]
@@ -140,7 +140,7 @@ class AccessLog(Section):
 
     file: FilePath | None = None
     """Absent: standard error."""
-    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    sample: Annotated[float, Field(strict=True, ge=0, le=1)] = 1.0
     """The share of the ordinary connections that have a line; those that fail all have one."""
     long_after: Duration = 600.0
     """Seconds after which a connection that lives has a line, again and again; 0: never."""

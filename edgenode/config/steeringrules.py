@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from edgenode.config.errors import KeyPath, Problem, duplicates
 from edgenode.config.references import no_such, undefined
 from edgenode.config.schema import Config, Limited
 from edgenode.config.steering import Outliers, Service
+from edgenode.config.values import Endpoint
 from edgenode.steering.sharing import clashes
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -33,14 +34,9 @@ def check(config: Config) -> Iterator[Problem]:
                 " second for its greeting; take out one of the two"
             )
             yield Problem(("services", s, "client_first"), what)
-        if service.server_first and (service.sni or service.alpn):
-            what = (
-                "and sni or alpn cannot both be: in TLS the user speaks first, and is told apart by"
-                " what he says; take out one of the two"
-            )
-            yield Problem(("services", s, "server_first"), what)
         yield from _protection(service, ("services", s))
         yield from _told_by_proxies(service, ("services", s))
+    yield from _greetings(config.services)
     for clash in clashes(config.services):
         yield Problem(
             ("services", clash.second, clash.key), clash.what, depends=("services", clash.first)
@@ -50,6 +46,41 @@ def check(config: Config) -> Iterator[Problem]:
         for w, worker in enumerate(region.workers):
             yield from _limits(worker, ("regions", r, "workers", w))
     yield from _outliers(config.steering.outliers, ("steering", "outliers"))
+
+
+def _greetings(services: Sequence[Service]) -> Iterator[Problem]:
+    """No user of a service whose workers speak first may be one whose hello is awaited."""
+    sharing: dict[Endpoint, list[Service]] = {}
+    for service in services:
+        for listen in service.listen:
+            sharing.setdefault(listen, []).append(service)
+    for s, service in enumerate(services):
+        key: KeyPath = ("services", s, "server_first")
+        if not service.server_first:
+            continue
+        if service.sni or service.alpn:
+            what = (
+                "and sni or alpn cannot both be: in TLS the user speaks first, and is told apart by"
+                " what he says; take out one of the two"
+            )
+            yield Problem(key, what)
+        elif {"authority", "alpn"} & set(service.proxy_tlvs):
+            what = (
+                "and proxy_tlvs with authority or alpn cannot both be: a TLS hello would be awaited"
+                " of users who wait for the worker's greeting; take out one of the two"
+            )
+            yield Problem(key, what)
+        else:
+            others = ((listen, one) for listen in service.listen for one in sharing[listen])
+            for listen, other in others:
+                if other.sni or other.alpn:
+                    what = (
+                        f'cannot be on {listen}, where service "{other.name}" is told apart by a'
+                        " TLS hello: one would be awaited of users who wait for the worker's"
+                        " greeting; give this service another address or port"
+                    )
+                    yield Problem(key, what, depends=("services", services.index(other)))
+                    break
 
 
 def _regions(service: Service, key: KeyPath, known: list[str]) -> Iterator[Problem]:

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError
 
 from edgenode.config import registryrules, secrets
 from edgenode.config.errors import ConfigError, Problem
-from edgenode.config.load import located, parsed, read, schema_problems
+from edgenode.config.load import located, parsed, read
+from edgenode.config.refusals import schema_problems
 from edgenode.config.registry import Access
 from edgenode.config.schema import Limited
 from edgenode.config.section import Argument

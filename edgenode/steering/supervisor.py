@@ -20,7 +20,7 @@ from typing import Any
 from edgenode import places
 from edgenode.notify import Notifier
 from edgenode.release import RELEASE
-from edgenode.steering import descriptors, tablefile
+from edgenode.steering import FORM, descriptors, tablefile
 from edgenode.steering.accesslog import AccessLog
 from edgenode.steering.checked import shown
 from edgenode.steering.controlsocket import Client, ControlSocket, SocketTaken
@@ -137,6 +137,16 @@ class Supervisor:
             listener = listen(self._handover)
             self._fleet.tend(time.monotonic())
             self._notifier.ready()
+            present = self._fleet.present
+            logger.info(
+                "edgenode %s has started, with %d relay workers (%s); %s",
+                RELEASE,
+                len(self.slots),
+                FORM,
+                "it has no table yet, listens nowhere, and waits for control"
+                if present is None
+                else f"it serves from the last table (revision {present.table.revision})",
+            )
         else:
             taking.run(self, self._selector)
             self._fleet.own()

@@ -86,6 +86,19 @@ def test_a_program_that_is_not_there_is_a_warning(config: Path) -> None:
     assert json.loads(shown.stdout)["warnings"] == []
 
 
+def test_an_access_log_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    for path, said in {
+        "/no/such/directory/access.log": "/no/such/directory is no directory that is there",
+        str(tmp_path): f"{tmp_path} is a directory: name a file in it",
+        f"{tmp_path}/access.log": "",
+    }.items():
+        file = tmp_path / "edgenode.toml"
+        file.write_text(f'{GOOD}\n[steering]\naccess_log = "{path}"\n')
+        shown = edgenode("check-config", "--config", str(file))
+        assert shown.returncode == 0, shown.stderr
+        assert (said in shown.stderr) if said else not shown.stderr
+
+
 def test_an_address_is_said_as_it_was_written(config: Path) -> None:
     config.write_text(config.read_text().replace("2001:db8:1::3", "2001:db8:a:b::/4"))
     shown = edgenode("check-config", "--config", str(config))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from edgenode.cli.columns import columns
 from edgenode.cli.top import lines
 from edgenode.cli.topview import EVERY, frame, pairs
 from edgenode.release import RELEASE
@@ -114,6 +115,12 @@ def test_looks_cover_the_interval_and_share_their_ends() -> None:
     assert all(one[1] == other[0] for one, other in itertools.pairwise(found))
 
 
+def test_no_look_is_shorter_than_was_asked_for() -> None:
+    """The first report is the present one, made at once, wherever in its second that falls."""
+    reports = [Report(at) for at in (100.5, 101.0, 102.0, 103.0)]
+    assert [after.at - before.at for before, after in pairs(reports, 1.0)] == [1.5, 1.0]
+
+
 @pytest.mark.parametrize("width", [None, 60, 100])
 def test_it_fits(width: int | None) -> None:
     found = [line.plain for line in lines(LOOK, 10, width)]
@@ -206,4 +213,26 @@ def test_a_terminal_that_cannot_be_drawn_on_shows_it_all_the_same(
 def test_a_steering_that_is_not_there(config: Path) -> None:
     shown = edgenode("top", "--once", "--json", "--config", str(config))
     assert shown.returncode == 1
-    assert "is it running?" in json.loads(shown.stdout)["error"]
+    (line,) = shown.stdout.splitlines()
+    assert "is it running?" in json.loads(line)["error"]
+
+
+def test_a_mistyped_configuration_is_not_passed_over(config: Path) -> None:
+    shown = edgenode("top", "--once", "--config", f"{config}.old")
+    assert shown.returncode == 2
+    assert f"{config}.old cannot be read" in shown.stderr
+
+
+def test_a_damaged_one_is_told_of(config: Path) -> None:
+    config.write_text(config.read_text() + "x =\n")
+    shown = edgenode("top", "--once", "--config", str(config))
+    assert shown.returncode == 1
+    assert "is no TOML" in shown.stderr
+    assert str(config.parent / "run") in shown.stderr, "what can be read of it holds"
+
+
+def test_a_pipe_with_columns_is_as_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert columns() is None
+    monkeypatch.setenv("COLUMNS", "90")
+    assert columns() is not None

@@ -61,7 +61,7 @@ def test_tls_dns_and_exec_checks_with_their_defaults() -> None:
         (OLD + 'server_name = "x"\n', "server_name", "is for https"),
         (OLD + 'fast_interval = "2s"\n', "fast_interval", "longer than the interval"),
         (OLD + "fast_interval = 0\n", "fast_interval", "0.01"),
-        (OLD + 'initial = "sure"\n', "initial", "'unknown', 'up' or 'down'"),
+        (OLD + 'initial = "sure"\n', "initial", '"unknown", "up" or "down"'),
         (OLD + "body = {}\n", "body", "either"),
         (OLD + 'body = { contains = "a", regex = "b" }\n', "body", "either"),
         (OLD + 'body = { regex = "(a" }\n', "body.regex", "RE2 does not take it: missing ): "),
@@ -91,10 +91,10 @@ def test_tls_dns_and_exec_checks_with_their_defaults() -> None:
         (DNS + 'answers = ["192.0.2.300"]\n', "answers[0]", "no data of a record of type A"),
         (DNS + 'rcode = "REFUSED"\nanswers = ["192.0.2.3"]\n', "answers", "none with REFUSED"),
         (DNS.replace("www.", "www..") + "\n", "query", "no domain name"),
-        (DNS + 'transport = "quic"\n', "transport", "'udp' or 'tcp'"),
+        (DNS + 'transport = "quic"\n', "transport", '"udp" or "tcp"'),
         (EXEC.replace("true", "a=b"), "command", '"="'),
         (EXEC.replace('"true"', '""'), "command", "no name"),
-        (EXEC + 'on_warning = "maybe"\n', "on_warning", "'up' or 'down'"),
+        (EXEC + 'on_warning = "maybe"\n', "on_warning", '"up" or "down"'),
     ],
 )
 def test_bad_checks_are_named_with_key_and_remedy(text: str, key: str, what: str) -> None:
@@ -105,7 +105,7 @@ def test_bad_checks_are_named_with_key_and_remedy(text: str, key: str, what: str
 @pytest.mark.parametrize(
     ("text", "key", "what"),
     [
-        ('command = ["page"]\non = ["weather"]', "on[0]", "'check' or 'group'"),
+        ('command = ["page"]\non = ["weather"]', "on[0]", '"check" or "group"'),
         ('command = ["page"]\nonly = ["wbe"]', "only[0]", 'check or group "wbe"'),
         ("command = []", "command", "at least one"),
         ('command = ["a=b"]', "command", '"="'),

@@ -101,10 +101,10 @@ V4 = "198.51.100.3"
             ("[mesh]", f'[metrics]\nlisten = "{own}:80"\n[mesh]', "metrics.listen", "already")
             for own in ("0.0.0.0", "[::]", "203.0.113.1")
         ),
-        ("port = 8080", 'port = "8080"', "services[0].port", "integer"),
-        ("asn = 64700", "asn = true", "bgp.asn", "integer"),
-        ('type = "tcp"', 'type = "tcp"\nrise = "2"', "checks[0].rise", "integer"),
-        ('type = "tcp"', 'type = "tcp"\ntripwire = "yes"', "checks[0].tripwire", "boolean"),
+        ("port = 8080", 'port = "8080"', "services[0].port", "whole number"),
+        ("asn = 64700", "asn = true", "bgp.asn", "whole number"),
+        ('type = "tcp"', 'type = "tcp"\nrise = "2"', "checks[0].rise", "whole number"),
+        ('type = "tcp"', 'type = "tcp"\ntripwire = "yes"', "checks[0].tripwire", "true or false"),
         ('type = "tcp"', 'type = "tcp"\njitter = "0.1"', "checks[0].jitter", "number"),
         (
             'type = "tcp"\ntarget = "203.0.113.1:80"',

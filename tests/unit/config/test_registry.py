@@ -84,7 +84,7 @@ SECURE = 'endpoints = ["https://etcd1:2379"]\n'
         ("endpoints = []", "is empty: write at least one"),
         (SECURE + 'prefix = "edge/"', "must match"),
         (SECURE + 'hold = "1s"', "registry.hold: 1 s is shorter than linger (10 s)"),
-        (SECURE + 'timeout = "1h"', "less than or equal to 60"),
+        (SECURE + 'timeout = "1h"', "to 60 s"),
         (SECURE + 'prefixes = "/edge"', 'did you mean "prefix"?'),
     ],
 )

@@ -57,6 +57,7 @@ def test_the_access_log_may_be_a_file_alone() -> None:
     ("text", "complaint"),
     [
         ('[steering]\naccess_log = "log"', r"-:\d+: steering\.access_log.*"),
+        ('[steering]\naccess_log = "/a"\n[steering.access_log]\nsample = 1', "its key `file`"),
         ("[steering]\naccess_log = 7", r"-:\d+: steering\.access_log"),
         ("[steering.access_log]\nsample = 2", r"-:\d+: steering\.access_log\.sample.* 1"),
         ('[steering.access_log]\npath = "/x"', r"-:\d+: steering\.access_log\.path"),
@@ -107,13 +108,18 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
         ),
         (
             "[[services]]",
+            'proxy_tlvs = ["authority"]\nserver_first = true',
+            r"server_first: and proxy_tlvs with authority or alpn cannot both be",
+        ),
+        (
+            "[[services]]",
             'allow = ["192.0.2.0/24"]\ndeny = ["192.0.2.0/24"]',
             r"deny\[0\]: 192.0.2.0/24 is allowed as well",
         ),
         ("[[services]]", 'deny = ["192.0.2.1/24"]', r'deny\[0\]: .*write "192.0.2.0/24"'),
         ("[[services]]", "limits = { burst = 5 }", r"limits.burst: means nothing without rate"),
         ("[[services]]", "limits = { source_burst = 5 }", r"means nothing without source_rate"),
-        ("[[services]]", "limits = { rate = 0 }", r"limits.rate: .*greater than 0"),
+        ("[[services]]", "limits = { rate = 0 }", r"limits.rate: .*above 0"),
         (
             "[[services]]",
             "limits = { connections = 5, per_source = 6 }",
@@ -133,8 +139,8 @@ def test_which_regions_a_service_may_use(keys: str, allowed: list[str]) -> None:
             "client_first = true\nserver_first = true",
             r"services\[0\]\.client_first: and server_first cannot both be",
         ),
-        ("[[services]]", "hedge = 1", r"services\[0\]\.hedge: .*bool"),
-        ("[[services]]", 'close_dead = "yes"', r"services\[0\]\.close_dead: .*bool"),
+        ("[[services]]", "hedge = 1", r"services\[0\]\.hedge: .*write true or false"),
+        ("[[services]]", 'close_dead = "yes"', r"services\[0\]\.close_dead: .*write true or false"),
         ("[[services]]", "slow_start = -1", r"slow_start: .*between 0 and a year"),
         ("[[regions]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard_limit \(8\)"),
         ("[[regions.workers]]", "soft_limit = 9\nhard_limit = 8", r"soft_limit: is above hard"),
@@ -149,6 +155,37 @@ def test_a_contradiction_is_named(header: str, keys: str, complaint: str) -> Non
     lines = str(caught.value).splitlines()
     assert len(lines) == 1, lines
     assert re.search(complaint, lines[0])
+
+
+@pytest.mark.parametrize(
+    ("header", "keys", "right"),
+    [
+        ("[[services]]", "hedge = 1", "1 is not right: write true or false, without quotes"),
+        (
+            "[[services]]",
+            'limits = { rate = "50/s" }',
+            "above 0 and at most 1000000, without",
+        ),
+        ("[[services]]", "limits = { rate = nan }", "nan is not right: write a number, above 0"),
+        ("[[services]]", "limits = { rate = true }", "true is not right: write a number"),
+        ("[[services]]", 'hello_timeout = "2m"', "write a duration from 0.1 s to 60 s"),
+        ("[[services]]", 'slow_start = "2h"', "write a duration, at most 3600 s"),
+        ("[[services]]", 'connect_timeout = "0s"', "write a duration, at least 0.001 s"),
+        (
+            "[[services]]",
+            'warm = "1"',
+            "a whole number from 0 to 256, without quotes or unit",
+        ),
+        ("[[services]]", "pin = 1", "1 is not right: write a text, with quotes around it"),
+        ("[[services]]", 'proxy_protocol = "v3"', 'write "v2", "v1" or "none"'),
+        ("[[services]]", 'proxy_tlvs = ["ssl"]', '"alpn", "unique-id" or "crc32c"'),
+        ("[[regions.workers]]", "weight = 1.5", "write a whole number from 1 to 1000"),
+    ],
+)
+def test_the_right_kind_of_value_is_told(header: str, keys: str, right: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loads(with_keys(header, keys))
+    assert right in str(caught.value)
 
 
 def test_what_is_outside_the_services_own_regions_cannot_be_pinned() -> None:
@@ -245,6 +282,16 @@ def test_services_share_an_address_that_tells_them_apart(api: str, web: str) -> 
             "is everybody",
         ),
         ('sni = ["a"]\nproxy_protocol = "v1"\nproxy_tlvs = ["alpn"]', "", 'it must be "v2"'),
+        (
+            'sni = ["a"]',
+            "server_first = true",
+            r"services\[0\]\.server_first: cannot be on 203.0.113.1:80, where service .api. is",
+        ),
+        (
+            "server_first = true",
+            'alpn = ["h2"]',
+            r"services\[1\]\.server_first: cannot be on 203.0.113.1:80, where service .web. is",
+        ),
         ('sni = ["a"]\nproxy_tlvs = ["ssl"]', "", r"services\[1\]\.proxy_tlvs\[0\]: .*authority"),
     ],
 )
