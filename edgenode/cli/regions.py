@@ -103,7 +103,7 @@ def _print(answer: Mapping[str, Any], found: Sequence[Region], workers: bool, li
             region.name,
             coloured(region.state),
             milliseconds(region.rtt_ms),
-            f"{region.healthy} of {len(region.workers)}",
+            f"{region.healthy} of {region.total}",
             figure(region.live),
             limits(region.limits.soft, region.limits.hard),
             why=region.why,

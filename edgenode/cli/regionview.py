@@ -77,6 +77,9 @@ class Region:
     why: str
     rtt_ms: float | None
     healthy: int
+    """Workers that answer, on one of their ports at least."""
+    total: int
+    """Workers; one with several ports is one."""
     live: int | None
     limits: Limits
     workers: tuple[Worker, ...]
@@ -89,7 +92,7 @@ class Region:
             "why": self.why,
             "rtt_ms": self.rtt_ms,
             "workers_up": self.healthy,
-            "workers_total": len(self.workers),
+            "workers_total": self.total,
             "live": self.live,
             "soft_limit": self.limits.soft,
             "hard_limit": self.limits.hard,
@@ -123,13 +126,22 @@ def _region(
     )
     # A worker with two ports has one number of connections.
     live = {worker.name.rpartition(":")[0]: worker.live for worker in workers}
-    total = None if connections is None else sum(each or 0 for each in live.values())
+    all_live = None if connections is None else sum(each or 0 for each in live.values())
     limits = Limits.of(region)
-    state, why = _standing(workers, draining, limits.reached(total))
+    state, why = _standing(workers, draining, limits.reached(all_live))
     if told := ejected.get((name, "")):
         state, why = ("partly" if state == "up" else state), f"{told}; {why}".removesuffix("; ")
     return Region(
-        name, order, state, why, region["rtt_ms"], region["workers_up"], total, limits, workers
+        name=name,
+        order=order,
+        state=state,
+        why=why,
+        rtt_ms=region["rtt_ms"],
+        healthy=region["workers_up"],
+        total=region["workers"],
+        live=all_live,
+        limits=limits,
+        workers=workers,
     )
 
 

@@ -131,7 +131,7 @@ def status(
                 "name": name,
                 "rtt_ms": region["rtt_ms"],
                 "workers_up": region["healthy"],
-                "workers": len(region["targets"]),
+                "workers": region["workers"],
                 **{key: region[key] for key in _OF_REGIONS},
             }
             for name, region in regions["regions"].items()

@@ -18,7 +18,6 @@ def regions(
     found: dict[str, dict[str, Any]] = {
         name: {
             "rtt_ms": _milliseconds(rtts.get(name)),
-            "healthy": 0,
             "soft_limit": registry.regions[name].soft_limit,
             "hard_limit": registry.regions[name].hard_limit,
             "draining": registry.regions[name].draining,
@@ -26,10 +25,15 @@ def regions(
         }
         for name in order
     }
+    # By worker: whether it answers, on any of its ports.
+    answers: dict[str, dict[str, bool]] = {name: {} for name in order}
     for target in registry.targets:
         region, state = found[target.key.region], states[target.key]
-        region["healthy"] += state.state is State.UP
+        workers, up = answers[target.key.region], state.state is State.UP
+        workers[target.key.worker] = up or workers.get(target.key.worker, False)
         region["targets"][f"{target.key.worker}:{target.key.port}"] = _target(target, state, now)
+    for name, workers in answers.items():
+        found[name] |= {"workers": len(workers), "healthy": sum(workers.values())}
     return found
 
 

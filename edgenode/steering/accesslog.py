@@ -77,7 +77,7 @@ def describe(connection: Connection, why: Why | None, now: float, wall: float) -
         text += f',"region":null,"worker":null,"attempts":{connection.attempts},"errors":{errors}'
         text += ',"connect_ms":null'
     else:
-        took = _ms(connected - connection.dialed)
+        took = f"{(connected - connection.dialed) * 1e3:.3f}"  # less than 0.1 within a site
         text += (
             f',"region":"{attempt.region}","worker":"{attempt.target.worker}"'
             f',"attempts":{connection.attempts},"errors":{errors},"connect_ms":{took}'

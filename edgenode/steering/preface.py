@@ -227,7 +227,7 @@ def _alert_for(routes: Routes[Route], hello: Hello) -> bytes:
 
 
 def _unknown(hello: Hello) -> str:
-    name = f'the name "{hello.sni}"' if hello.sni else "no name"
+    name = f'the name "{hello.sni}"' if hello.sni else "a hello without a server name"
     offered = ", ".join(hello.alpn[:_MOST_NAMED])
     if len(hello.alpn) > _MOST_NAMED:
         offered += f" and {len(hello.alpn) - _MOST_NAMED} more"

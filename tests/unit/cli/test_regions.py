@@ -20,8 +20,9 @@ def target(state: str = "up", reason: str = "answers", **more: Any) -> dict[str,
 
 
 def region(name: str, rtt: float | None, targets: dict[str, Any], **more: Any) -> dict[str, Any]:
-    up = sum(each["state"] == "up" for each in targets.values())
-    figures = {"rtt_ms": rtt, "workers_up": up, "workers": len(targets), "targets": targets}
+    named = {name.partition(":")[0] for name in targets}
+    up = {name.partition(":")[0] for name, each in targets.items() if each["state"] == "up"}
+    figures = {"rtt_ms": rtt, "workers_up": len(up), "workers": len(named), "targets": targets}
     return {"name": name, **figures} | more
 
 
@@ -42,6 +43,7 @@ def one(targets: dict[str, Any], live: dict[str, int] | None = None, **more: Any
 def test_all_is_well() -> None:
     found = one({"a:80": target(), "a:81": target(), "b:80": target()}, {"fra/a": 3, "fra/b": 4})
     assert (found.state, found.why, found.live) == ("up", "", 7), "a worker's are counted once"
+    assert (found.healthy, found.total) == (2, 2), "and so is it, whatever its ports"
 
 
 @pytest.mark.parametrize(

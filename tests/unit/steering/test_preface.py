@@ -161,7 +161,7 @@ def test_bulk_behind_a_hello_is_whole(shared: RunningRelay) -> None:
     [
         (hello("example.net"), 112, 'no service here takes the name "example.net"'),
         (hello("b.example", ["h2", "x"]), 112, 'takes the name "b.example" with h2, x'),
-        (hello(""), 109, "no service here takes no name"),
+        (hello(""), 109, "no service here takes a hello without a server name"),
         (hello("b.example", ["x"] * 64), 112, "with x, x, x, x and 60 more"),
     ],
 )
