@@ -264,6 +264,12 @@ def test_postgresql_by_its_name(
                 assert session.execute("SELECT %s + 1", (number,)).fetchone() == (number + 1,)
         with pytest.raises(psycopg.OperationalError, match="error"):
             psycopg.connect(**where)
+        # libpq shows no text of who has not yet shown a certificate, but in plain it does.
+        psql = f"psql -h {edge.host} -p {edge.port} -U postgres -c SELECT".split()
+        for mode, shown in ("require", "error"), ("disable", "connect with sslnegotiation=direct"):
+            env = {**os.environ, "PGSSLMODE": mode}
+            told = subprocess.run(psql, capture_output=True, text=True, timeout=PATIENCE, env=env)
+            assert shown in told.stderr
         with pytest.raises(psycopg.OperationalError, match=r"(?i)alert|unrecognized"):
             psycopg.connect(**{**where, "host": "other.example"}, sslnegotiation="direct")
     back.close()
@@ -271,7 +277,7 @@ def test_postgresql_by_its_name(
 
         def counted() -> bool:
             endings: dict[str, int] = control.report()["figures"]["db"]["endings"]
-            return {"not-direct-tls": 1, "no-route": 1}.items() <= endings.items()
+            return {"not-direct-tls": 3, "no-route": 1}.items() <= endings.items()
 
         eventually(counted)
 
