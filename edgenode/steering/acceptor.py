@@ -52,11 +52,16 @@ class Acceptor:
         self._room = room
         self._opened = opened
         self._resume_at: float | None = None  # not None: paused
+        self._unwatched: list[Listener] = []  # the kernel had no memory for these, see epoll_ctl(2)
+        self._watch_at = 0.0  # when they are tried again
 
     def add(self, listen: str, listener: socket.socket) -> None:
         """Take over a listening socket; nothing is accepted until it has a route."""
         host, port = listener.getsockname()[:2]
         listener.setblocking(False)
+        # Inherited: an urgent byte keeps its place among the others, see tcp(7). It is said here,
+        # since an older version may have opened the listener.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         wildcard = host in ("0.0.0.0", "::")
         self.listeners[listen] = Listener(listener, None if wildcard else host, port)
 
@@ -72,9 +77,8 @@ class Acceptor:
             listener.door = doors.get(listen)
             _defer(listener)
             if parked:
-                self._by_fd[listener.socket.fileno()] = listener
-                paused = self._resume_at is not None
-                self._epoll.register(listener.socket.fileno(), 0 if paused else sysio.INPUT)
+                self._unwatched.append(listener)
+        self._begin_to_watch(now)
 
     def routes(self) -> Iterator[Route]:
         """All routes of all listeners."""
@@ -98,6 +102,8 @@ class Acceptor:
 
     def accept(self, now: float) -> None:
         """Take connections from the listeners that have some. To be called last in a round."""
+        if self._unwatched and now >= self._watch_at:
+            self._begin_to_watch(now)
         if self._resume_at is not None and now >= self._resume_at and self._room() > 0:
             self._resume_at = None
             self._watch(sysio.INPUT)
@@ -109,7 +115,10 @@ class Acceptor:
 
     def next_due(self) -> float | None:
         """When `accept` is to be called although no event came."""
-        return self._resume_at if self._room() > 0 else None
+        due = self._resume_at if self._room() > 0 else None
+        if self._unwatched and (due is None or self._watch_at < due):
+            return self._watch_at
+        return due
 
     def _burst(self, listener: Listener, now: float) -> bool:
         """Take a burst; True if the queue may hold more."""
@@ -141,6 +150,21 @@ class Acceptor:
         for fd in self._by_fd:
             self._epoll.modify(fd, events)
 
+    def _begin_to_watch(self, now: float) -> None:
+        """Those that are new; users wait in the queues of those for which there is no memory."""
+        events = 0 if self._resume_at is not None else sysio.INPUT
+        while self._unwatched:
+            listener = self._unwatched[-1]
+            try:
+                self._epoll.register(listener.socket.fileno(), events)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                self._counters.lacked(shortage.named(errno.errorcode[error.errno]))
+                self._watch_at = now + PAUSE
+                return
+            self._by_fd[listener.socket.fileno()] = self._unwatched.pop()
+
     def _remove(self, listen: str, listener: Listener) -> None:
         del self.listeners[listen]
         fd = listener.socket.fileno()
@@ -149,10 +173,13 @@ class Acceptor:
             for _ in range(_LAST_BURSTS):
                 if self._resume_at is not None or not self._burst(listener, 0.0):
                     break
-            self._by_fd.pop(fd)
             self._ready.pop(fd, None)
-            # The supervisor may still hold the socket: closing would not end the events.
-            self._epoll.unregister(fd)
+            if listener in self._unwatched:
+                self._unwatched.remove(listener)
+            else:
+                # The supervisor may still hold the socket: closing would not end the events.
+                del self._by_fd[fd]
+                self._epoll.unregister(fd)
         listener.socket.close()
 
 

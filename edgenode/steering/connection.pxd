@@ -17,6 +17,7 @@ cdef class Side:
     cdef public bint watched
     cdef public bint watches_output
     cdef public bint queued
+    cdef public bint urgent
     cdef public bint ended
     cdef public bint failed
     cdef public bint eof

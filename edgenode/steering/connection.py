@@ -59,6 +59,7 @@ class Side:
         "piped",
         "queued",
         "stuck",
+        "urgent",
         "watched",
         "watches_output",
     )
@@ -87,6 +88,7 @@ class Side:
         self.watched = watched  # registered with epoll
         self.watches_output = watches_output  # and for output too
         self.queued = False  # its budget has run out: it goes on in the next round
+        self.urgent = False  # urgent data was told of: a read ends before it, though more is there
         self.ended = False  # an event has told of the end; it tells only once
         self.failed = False  # an event has told of an error: it will not end in order
         self.eof = False  # the end has been read

@@ -18,8 +18,9 @@ from edgenode.steering.why import IN_ORDER, ORDINARY, Why
 
 # A member of an enumeration is found by a method of Python 3.11's, each time.
 _CLOSED, _LIVE, _WAITING = Phase.CLOSED, Phase.LIVE, Phase.WAITING
-_CLIENT_RESET, _LOCAL_PROBE, _NO_ROOM = Why.CLIENT_RESET, Why.LOCAL_PROBE, Why.NO_ROOM
-_WORKER_RESET = Why.WORKER_RESET
+_LOCAL_PROBE, _NO_ROOM = Why.LOCAL_PROBE, Why.NO_ROOM
+_CLIENT_GONE = (Why.CLIENT_RESET, Why.CLIENT_SILENT)
+_WORKER_GONE = (Why.WORKER_RESET, Why.WORKER_SILENT)
 
 _LONG = 1.0
 """Seconds from which on a session is asked about."""
@@ -84,11 +85,11 @@ class Ending:
             loop.stuck -= worker.stuck
             loop.pipes.drop(worker)
             connection.bytes_down = worker.moved
-            if why is _CLIENT_RESET and client.end_passed:
+            if why in _CLIENT_GONE and client.end_passed:
                 loop.closing.add(worker.fd, not sysio.unsent(worker.fd))
             else:
                 loop.closing.add(worker.fd, reset)
-            if why is _WORKER_RESET and worker.end_passed:
+            if why in _WORKER_GONE and worker.end_passed:
                 reset = not sysio.unsent(client.fd)
         if connection.rival_fd >= 0:
             del loop.sides[connection.rival_fd]
@@ -115,6 +116,7 @@ class Ending:
     def log_long(self) -> None:
         """Write a line for connections that have lasted; to be called about once a second."""
         loop = self._loop
+        self.wall = time.time() - sysio.monotonic()  # the clock may have been stepped
         for number in self._long.due(loop.connections, loop.now):
             connection = loop.connections.get(number)
             if connection is None or connection.phase is not _LIVE:
@@ -131,7 +133,6 @@ class Ending:
         if self._log.waiting and now >= self._flush_at:
             self._flush_at = now + FLUSH_INTERVAL
             self._log.flush()
-            self.wall = time.time() - now
 
     def next_due(self) -> float | None:
         """When `flush` is needed next."""

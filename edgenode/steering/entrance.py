@@ -12,7 +12,7 @@ from edgenode.steering.connection import CHUNK, Awaited, Connection, Phase, Side
 from edgenode.steering.door import Door
 from edgenode.steering.loop import Loop
 from edgenode.steering.preface import Preface
-from edgenode.steering.sysio import END, ERROR, WATCH_BOTH, WATCH_INPUT
+from edgenode.steering.sysio import END, ERROR, URGENT, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.why import Why
 
 # A member of an enumeration is found by a method of Python 3.11's, each time.
@@ -99,6 +99,8 @@ class Entrance:
         waiting = phase is _WAITING
         if event & END:
             client.ended = True
+        if event & URGENT:
+            client.urgent = True
         if event & ERROR:
             self._end(connection, _LOCAL_PROBE if waiting else _CLIENT_RESET)
         elif waiting:

@@ -28,7 +28,7 @@ cdef class Flow:
     cpdef resume(self)
     @cython.locals(
         peer=Side, loop=Loop, pipe=Pipe, left=long, size=long, moved=long, wanted=long,
-        relaxed=bint,
+        relaxed=bint, piped=bint,
     )
     cpdef pump(self, Side side)
     cdef _wait_for(self, Side peer, Side side)
@@ -36,5 +36,7 @@ cdef class Flow:
     @cython.locals(more=bint, moved=long, total=long)
     cdef long _write_waiting(self, Side side, Side peer) except? -2
     cdef _count(self, Side side, long moved)
+    @cython.locals(failed=long)
     cdef _pass_end(self, Side side, Side peer)
-    cdef _write_failed(self, Side side, Side peer)
+    @cython.locals(connection=Connection)
+    cdef _write_failed(self, Side side, Side peer, long error)

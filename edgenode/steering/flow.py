@@ -12,6 +12,7 @@ readers, all are read by small chunks until they wait no more.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from edgenode.steering import sysio, timeouts
@@ -33,6 +34,9 @@ LINGER = 0.5
 
 BUDGET = 256 * 1024
 """Bytes that a side may move before the others get their turn."""
+
+_SILENT = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
+"""What the kernel says when the other end has not answered for too long, see tcp(7)."""
 
 # The same as C numbers, where compiled.
 _chunk, _bulk_chunk, _bulk, _budget, _pipe = CHUNK, BULK_CHUNK, BULK, BUDGET, PIPE
@@ -64,6 +68,8 @@ class Flow:
             side.ended = True
         if event & sysio.ERROR:
             side.failed = True
+        if event & sysio.URGENT:
+            side.urgent = True
         if event & sysio.OUTPUT:
             peer = self._sides.get(side.peer_fd)
             if peer is not None and (peer.held or peer.pipe is not None):
@@ -114,7 +120,9 @@ class Flow:
                     self.unfinished.append(side)
                 return
             relaxed = loop.stuck < self.most_stuck
-            pipe = self._pipes.lend(side, loop.now) if side.bulk and relaxed else None
+            # The kernel moves nothing past urgent data into a pipe.
+            piped = side.bulk and relaxed and not side.urgent
+            pipe = self._pipes.lend(side, loop.now) if piped else None
             wanted = side.chunk if relaxed else _chunk
             if pipe is not None:
                 size = self._transfer.fill(pipe, side.fd, _pipe)
@@ -130,13 +138,14 @@ class Flow:
                     side.eof = True
                     continue
                 if size != sysio.WOULD_BLOCK or side.broken:
-                    self._end(side.connection, _reset_by(side))
+                    self._end(side.connection, side.connection.reset or _lost(side, size))
+                side.urgent = False
                 return
             moved = self._transfer.write(peer.fd, size, side.ended and not side.failed)
             if moved < size:
                 if moved < 0:
                     if moved != sysio.WOULD_BLOCK:
-                        self._write_failed(side, peer)
+                        self._write_failed(side, peer, moved)
                         return
                     moved = 0
                 else:
@@ -153,7 +162,7 @@ class Flow:
             else:
                 side.chunk = _chunk
                 # It was not filled: it took all there was, and what comes later is a new event.
-                if not side.ended and not side.broken:
+                if not side.ended and not side.broken and not side.urgent:
                     return
 
     def _wait_for(self, peer: Side, side: Side) -> None:
@@ -184,7 +193,7 @@ class Flow:
                 if moved == sysio.WOULD_BLOCK:
                     self._wait_for(peer, side)
                 else:
-                    self._write_failed(side, peer)
+                    self._write_failed(side, peer, moved)
                 return -1
             self._count(side, moved)
             total += moved
@@ -206,13 +215,14 @@ class Flow:
 
     def _pass_end(self, side: Side, peer: Side) -> None:
         if side.broken:  # it ended by a reset that the failed write has already reported
-            self._end(side.connection, _reset_by(side))
+            self._end(side.connection, side.connection.reset or _reset_by(side))
             return
         if peer.end_passed:
             self._end(side.connection, side.connection.reset or Why.CLOSED)
             return
-        if self._transfer.end_writing(peer.fd) < 0:
-            self._write_failed(side, peer)
+        failed = self._transfer.end_writing(peer.fd)
+        if failed < 0:
+            self._write_failed(side, peer, failed)
             return
         side.end_passed = True
         if side.failed:  # both came before either was looked at
@@ -237,15 +247,27 @@ class Flow:
             connection.active = self._loop.now  # an end is as good as a byte
             timeouts.watch(self._loop.timers, connection)
 
-    def _write_failed(self, side: Side, peer: Side) -> None:
+    def _write_failed(self, side: Side, peer: Side, error: int) -> None:
         """The peer takes no more bytes; what it sent before that still goes to the side."""
         side.held = b""
         self._pipes.drop(side)
         peer.broken = True
+        connection = side.connection
+        if -error in _SILENT and connection.reset is None:  # told once: a read would not know
+            connection.reset = _lost(peer, error)
+            connection.reset_at = self._loop.now + LINGER
         if side.broken or peer.end_passed:
-            self._end(side.connection, _reset_by(peer))
+            self._end(connection, connection.reset or _reset_by(peer))
         elif not peer.held and peer.pipe is None:
             self.pump(peer)
+
+
+def _lost(side: Side, error: int) -> Why:
+    """Why a side cannot be read any more; `error` as `Transfer` returns it."""
+    if -error not in _SILENT:
+        return _reset_by(side)
+    client = side.fd == side.connection.client_fd
+    return Why.CLIENT_SILENT if client else Why.WORKER_SILENT
 
 
 def _reset_by(side: Side) -> Why:

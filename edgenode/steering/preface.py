@@ -201,8 +201,10 @@ def _move(connection: Connection, route: Route) -> None:
     before = connection.route
     before.count.live -= 1
     route.count.live += 1
-    if connection.source != OUTSIDE and before.guard is not None:
-        before.guard.leave(connection.source)
+    # With the same guard it goes on as who was let in: nobody pays a rate twice.
+    guard = before.guard
+    if connection.source != OUTSIDE and guard is not None and guard is not route.guard:
+        guard.leave(connection.source)
         connection.source = OUTSIDE
     connection.route = route
 

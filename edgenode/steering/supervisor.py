@@ -151,6 +151,7 @@ class Supervisor:
             taking.run(self, self._selector)
             self._fleet.own()
             self._catch_signals()
+            self._fleet.reopen_log()  # the old one may have been told so meanwhile
             more: Tree = {"totals": {"upgrades": 1}}
             for slot, counters in zip(self.slots, taking.counters, strict=True):
                 slot.inherit(add(counters, more))
@@ -205,6 +206,7 @@ class Supervisor:
 
     def leave(self, heir: int) -> None:
         self._notifier.heir(heir)
+        self._saver.forget()
         self._left = True
 
     def load(self, state: dict[str, Any], listeners: Sequence[dict[str, socket.socket]]) -> None:

@@ -5,6 +5,7 @@ cdef extern from "<sys/epoll.h>" nogil:
 
 cpdef enum:
     INPUT = 0x1
+    URGENT = 0x2
     OUTPUT = 0x4
     ERROR = 0x8
     END = 0x2010

@@ -131,6 +131,7 @@ cdef extern from * nogil:
     enum: SOCK_CLOEXEC
     enum: SOL_SOCKET
     enum: SO_BINDTODEVICE
+    enum: SO_OOBINLINE
     enum: IPPROTO_IP
     enum: IP_BIND_ADDRESS_NO_PORT
     enum: IPPROTO_TCP
@@ -178,8 +179,8 @@ cdef extern from * nogil:
 
 
 # No enumeration: C takes one with the highest bit for signed.
-WATCH_INPUT = 0x80002001
-WATCH_BOTH = 0x80002005
+WATCH_INPUT = 0x80002003
+WATCH_BOTH = 0x80002007
 
 
 cdef class Epoll:
@@ -400,6 +401,8 @@ cpdef int open_upstream(bint ipv6, str device, str source) except -1:
         if edgenode_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0:
             PyErr_SetFromErrno(OSError)
         if edgenode_option(fd, IPPROTO_TCP, TCP_QUICKACK, 0) < 0:
+            PyErr_SetFromErrno(OSError)
+        if edgenode_option(fd, SOL_SOCKET, SO_OOBINLINE, 1) < 0:
             PyErr_SetFromErrno(OSError)
     except BaseException:
         c_close(fd)

@@ -14,6 +14,10 @@ class Why(StrEnum):
     """The user reset the connection, or was gone before a worker was found."""
     WORKER_RESET = "worker-reset"
     """The worker reset the connection."""
+    CLIENT_SILENT = "client-silent"
+    """The user's end answers nothing any more, keepalives neither."""
+    WORKER_SILENT = "worker-silent"
+    """The worker's end likewise: it has vanished, or the way there."""
     IDLE = "idle"
     """No byte moved for the service's `idle_timeout`."""
     TARGET_DIED = "target-died"
@@ -76,5 +80,7 @@ IN_ORDER = frozenset(
 """Both sides are closed with FIN; after any other reason with RST, since a FIN would tell the peer
 that it has everything."""
 
-ORDINARY = frozenset({Why.CLOSED, Why.CLIENT_RESET, Why.IDLE, Why.HALF_CLOSED, Why.LIFETIME})
+ORDINARY = frozenset(
+    {Why.CLOSED, Why.CLIENT_RESET, Why.CLIENT_SILENT, Why.IDLE, Why.HALF_CLOSED, Why.LIFETIME}
+)
 """How sessions end of which nothing is wrong here: the lines of these may be sampled."""

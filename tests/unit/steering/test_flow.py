@@ -236,3 +236,30 @@ def test_an_error_after_a_half_close_waits_for_what_came_before(loop: Loop, at_o
     due = loop.timers.next_due()
     assert due is not None
     assert due < loop.now + LINGER + 0.1
+
+
+@pytest.mark.parametrize(
+    ("error", "of_client", "of_worker"),
+    [
+        (errno.ETIMEDOUT, Why.CLIENT_SILENT, Why.WORKER_SILENT),
+        (errno.EHOSTUNREACH, Why.CLIENT_SILENT, Why.WORKER_SILENT),
+        (errno.ECONNRESET, Why.CLIENT_RESET, Why.WORKER_RESET),
+    ],
+)
+@pytest.mark.parametrize("fd", [CLIENT, WORKER])
+def test_who_has_vanished_has_not_reset(
+    loop: Loop, fd: int, error: int, of_client: Why, of_worker: Why
+) -> None:
+    ends: list[Why] = []
+    Flow(loop, ends_with(ends), Script(iter((-error,)), ALL)).on_event(
+        loop.sides[fd], INPUT | ERROR
+    )
+    assert ends == [of_client if fd == CLIENT else of_worker]
+
+
+def test_who_has_vanished_is_found_by_a_write(loop: Loop) -> None:
+    """The kernel tells it once; what is read then is an end."""
+    ends: list[Why] = []
+    script = Script(iter((b"an answer", 0)), iter((-errno.ETIMEDOUT,)))
+    Flow(loop, ends_with(ends), script).on_event(loop.sides[WORKER], INPUT)
+    assert ends == [Why.CLIENT_SILENT]

@@ -712,3 +712,22 @@ def test_whatever_comes_ends_with_a_reason_and_leaves_nothing(
     wanted = {"bad-hello", "no-route", "bad-proxy-header", "hello-timeout"}
     assert wanted <= endings.keys(), endings
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_newer_table_during_a_hello_charges_no_rate_twice(
+    relay: RunningRelay, service: Callable[..., Service]
+) -> None:
+    """One an hour: who has been let in stays so, as long as the limits are the same."""
+    rare = Protection(rate=1 / 3600, burst=1)
+    relay.apply(service("web", sni=("*.example.net",), protection=rare))
+    sent = hello("www.example.net")
+    with relay.connect() as user:
+        user.sendall(sent[:20])
+        eventually(lambda: relay.relay.live == 1)
+        time.sleep(0.1)
+        relay.apply(service("web", sni=("www.example.net",), protection=rare, idle_timeout=30.0))
+        user.sendall(sent[20:])
+        user.shutdown(socket.SHUT_WR)
+        assert read_all(user) == b"web:" + sent
+    with pytest.raises(ConnectionResetError), relay.connect() as user:
+        user.recv(1)

@@ -867,3 +867,43 @@ def test_users_that_speak_first_are_handed_over_when_they_have_spoken(relay: Run
             assert read_exactly(late, 5) == b"one:y"
     relay.apply(replace(plain, client_first=False))
     assert not listener.getsockopt(*option)
+
+
+@pytest.mark.parametrize("size", [3, 700_000], ids=["a few", "bulk"])
+@pytest.mark.parametrize("urgent_by", ["user", "worker"])
+def test_urgent_data_stops_nothing_and_keeps_its_place(
+    relay: RunningRelay, urgent_by: str, size: int
+) -> None:
+    """A read ends before it, and tells of no more, though more is there."""
+    heard: list[bytes] = []
+    far: list[socket.socket] = []
+    came = threading.Event()
+
+    def serve(connection: socket.socket, _: Header | None) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        far.append(connection)
+        came.wait(PATIENCE)
+
+    worker = Worker(serve)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as user:
+        user.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        user.sendall(b"?")
+        (other,) = eventually(lambda: list(far))
+        other.settimeout(PATIENCE)
+        assert other.recv(1) == b"?"
+        sender, reader = (user, other) if urgent_by == "user" else (other, user)
+        for turn in range(3):
+            before, behind = bytes([turn]) * size, b"behind"
+            sending = threading.Thread(target=sender.sendall, args=(before,))
+            sending.start()
+            if turn:
+                heard.append(read_exactly(reader, size))
+            sending.join(PATIENCE)
+            sender.send(b"!", socket.MSG_OOB)
+            sender.sendall(behind)
+            rest = 0 if turn else size
+            heard.append(read_exactly(reader, rest + 7))
+            assert b"".join(heard) == before + b"!" + behind
+            heard.clear()
+        came.set()

@@ -7,7 +7,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import count, pairwise
 
 import pytest
@@ -112,6 +112,34 @@ def test_without_room_for_a_workers_side_the_user_is_reset(
         assert user.recv(1) == b"x"
 
 
+class Crowded(sysio.Epoll):
+    """A relay's, that has no memory for some of the next descriptors."""
+
+    def __init__(self, real: sysio.Epoll, refused: Container[int]) -> None:
+        self.calls, self.refused, self._real = 0, refused, real
+
+    def register(self, fd: int, events: int) -> None:
+        self.calls += 1
+        if self.calls in self.refused:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._real.register(fd, events)
+
+    def modify(self, fd: int, events: int) -> None:
+        self._real.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        self._real.unregister(fd)
+
+    def wait(self, seconds: float) -> int:
+        return self._real.wait(seconds)
+
+    def fd(self, at: int) -> int:
+        return self._real.fd(at)
+
+    def events(self, at: int) -> int:
+        return self._real.events(at)
+
+
 @pytest.mark.parametrize("registration", [1, 2])
 def test_a_socket_that_cannot_be_watched_ends_its_connection_alone(
     relay: RunningRelay, registration: int
@@ -120,34 +148,35 @@ def test_a_socket_that_cannot_be_watched_ends_its_connection_alone(
     relay.serve(("fra", [worker.target("fra-1")]))
     loop = relay.relay._loop
 
-    class Full(sysio.Epoll):
-        """The relay's, that has no memory for one of the next descriptors."""
-
-        def __init__(self) -> None:
-            self._real, self._calls = loop.epoll, 0
-
-        def register(self, fd: int, events: int) -> None:
-            self._calls += 1
-            if self._calls == registration:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._real.register(fd, events)
-
-        def modify(self, fd: int, events: int) -> None:
-            self._real.modify(fd, events)
-
-        def wait(self, seconds: float) -> int:
-            return self._real.wait(seconds)
-
-        def fd(self, at: int) -> int:
-            return self._real.fd(at)
-
-        def events(self, at: int) -> int:
-            return self._real.events(at)
-
-    relay.call(lambda: setattr(loop, "epoll", Full()))
+    full = Crowded(loop.epoll, (registration,))
+    relay.call(lambda: setattr(loop, "epoll", full))
     with pytest.raises(ConnectionResetError), relay.connect() as user:
         user.recv(1)
     assert relay.log(1)[0]["why"] == "no-room"
+    with relay.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+
+
+def test_a_listener_that_cannot_be_watched_is_tried_again(
+    relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is not at fault, and is obeyed."""
+    worker = Worker(echo)
+    acceptor = relay.relay._acceptor
+    full = Crowded(relay.relay._loop.epoll, range(1, 3))
+    monkeypatch.setattr(acceptor, "_epoll", full)
+    relay.serve(("fra", [worker.target("fra-1")]))
+    with relay.connect() as user:
+        user.sendall(b"x")
+        assert user.recv(1) == b"x"
+    assert relay.report()["shortages"] == {"memory": 2}
+    # One for which there is no memory may leave the table again, with who is in its queue.
+    relay.listen("other")
+    full.calls, full.refused = 0, range(1, 1000)
+    region = ("fra", [worker.target("fra-1")])
+    relay.apply(relay.service(*[region]), relay.service(region, name="other"))
+    relay.apply(relay.service(*[region]))
     with relay.connect() as user:
         user.sendall(b"x")
         assert user.recv(1) == b"x"

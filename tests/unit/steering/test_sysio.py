@@ -79,7 +79,7 @@ def test_numbers() -> None:
             name = node.targets[0].id
             if name.isupper() and not name.startswith("_"):
                 assert isinstance(getattr(sysio, name), int)
-    assert WATCH_BOTH == WATCH_INPUT | OUTPUT == 0x80002005
+    assert WATCH_BOTH == WATCH_INPUT | OUTPUT == 0x80002007
     assert WOULD_BLOCK == -errno.EAGAIN
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from edgenode.steering import flow
 from edgenode.steering.handover import channel as handover
 from edgenode.steering.proxyprotocol import UNIQUE_ID, Header, encode, field
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
@@ -30,6 +31,7 @@ from tests.unit.steering.running import (
     listen,
     read_all,
     read_exactly,
+    reset,
 )
 
 BULK = random.Random(7).randbytes(24 << 20)
@@ -219,6 +221,39 @@ def test_half_closed_ones_stay_so(site: Site) -> None:
         for made in site.hands:
             made.close()
         site.hands.clear()
+
+
+@pytest.mark.parametrize("linger", [3.0, 20.0])
+def test_bytes_before_a_reset_still_arrive_where_another_ends_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, linger: float
+) -> None:
+    """A worker that resets what it has ended: a user who reads has it all before, for a while."""
+    monkeypatch.setattr(flow, "LINGER", linger)
+    sent = threading.Event()
+
+    def ends(connection: socket.socket, _: Header | None) -> None:
+        connection.recv(1)
+        connection.sendall(bytes(300_000))
+        connection.shutdown(socket.SHUT_WR)
+        sent.wait(PATIENCE)
+        reset(connection)
+
+    far = Worker(ends)
+    hand = site.start(far.target("fra-1"))
+    with site.connect() as user:
+        user.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        user.sendall(b"q")
+        assert user.recv(1)
+        loop = hand.relay.parts().loop
+        eventually(lambda: any(side.end_passed for side in loop.sides.values()))
+        sent.set()
+        eventually(lambda: any(one.reset for one in loop.connections.values()))
+        site.move(hand)
+        if linger > 10.0:
+            assert len(read_exactly(user, 299_999)) == 299_999
+        (line,) = site.lines(1)  # without a read of the user it is reset in the end
+    assert (line["why"], line["down"]) == ("worker-reset", 300_000)
+    far.close()
 
 
 def test_what_is_being_dialed_is_dialed_by_the_new_one(site: Site) -> None:
