@@ -79,6 +79,30 @@ def redis(directory: Path, address: Address) -> AbstractContextManager[None]:
     return running(["redis-server", *options, str(directory)], address)
 
 
+@contextmanager
+def sshd(directory: Path, address: Address) -> Iterator[list[str]]:
+    """With keys of its own; the options by which ssh(1) is let in as this user."""
+    for name in ("host", "user"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
+        subprocess.run(command, check=True)
+    file = directory / "sshd_config"
+    file.write_text(
+        f"ListenAddress {address}\nHostKey {directory}/host\nPidFile none\nUsePAM no\n"
+        f"AuthorizedKeysFile {directory}/user.pub\nStrictModes no\nPasswordAuthentication no\n"
+    )
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # as its unit would; it wants it there
+    options = {
+        "IdentityFile": f"{directory}/user",
+        "UserKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "no",
+        "BatchMode": "yes",
+        "LogLevel": "ERROR",
+        "RekeyLimit": "1M",
+    }
+    with running(["/usr/sbin/sshd", "-D", "-e", "-f", str(file)], address):
+        yield ["-F", "none", *(f"-o{key}={value}" for key, value in options.items())]
+
+
 def certificate(directory: Path) -> Path:
     """Certificate and key of nobody in particular, in one file."""
     file = directory / "pair.pem"

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
-from tests.lab.steering.daemons import certificate, haproxy, postgresql, redis
+from tests.lab.steering.daemons import certificate, haproxy, postgresql, redis, sshd
 from tests.unit.steering.process import Address, Control, Steering
 from tests.unit.steering.running import PATIENCE, USER, eventually, read_exactly
 
@@ -198,6 +198,29 @@ def run_redis(
             assert writer.recv(1) == b""
 
 
+def run_ssh(
+    directory: Path, edge: Address, server: Address, tables: Tables, seconds: float
+) -> None:
+    with sshd(directory, server) as options, tables.changing():
+        command = ["ssh", *options, "-p", str(edge.port), edge.host, "cat"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
+            assert session.stdin is not None
+            assert session.stdout is not None
+            number, until = 0, time.monotonic() + seconds
+            while time.monotonic() < until or number < 20:
+                number += 1
+                session.stdin.write(b"%d\n" % number)
+                session.stdin.flush()
+                assert session.stdout.readline() == b"%d\n" % number
+                time.sleep(0.01)  # as one who types
+            body = os.urandom(4 << 20)
+            done = subprocess.run(command, input=body, capture_output=True, timeout=60)
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert done.stdout == body
+            session.stdin.close()
+            assert session.wait(PATIENCE) == 0
+
+
 def connect(edge: Address) -> socket.socket:
     made = socket.create_connection((edge.host, edge.port), PATIENCE, (USER, 0))
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -224,6 +247,11 @@ def redis_session(tmp_path: Path, addresses: tuple[Address, Address], tables: Ta
     return lambda seconds: run_redis(tmp_path, *addresses, tables, seconds)
 
 
+@pytest.fixture
+def ssh_session(tmp_path: Path, addresses: tuple[Address, Address], tables: Tables) -> Run:
+    return lambda seconds: run_ssh(tmp_path, *addresses, tables, seconds)
+
+
 def test_postgresql(postgres_session: Run) -> None:
     """pgbench and psql, by TLS that the server and not steering answers to."""
     postgres_session(2.0)
@@ -232,6 +260,11 @@ def test_postgresql(postgres_session: Run) -> None:
 def test_redis(redis_session: Run) -> None:
     """Two sessions that stay, many that are busy."""
     redis_session(1.0)
+
+
+def test_ssh(ssh_session: Run) -> None:
+    """Somebody types, and then another copies a file, with new keys for each MiB."""
+    ssh_session(1.0)
 
 
 def test_postgresql_by_its_name(
@@ -292,3 +325,9 @@ def test_postgresql_for_minutes(postgres_session: Run) -> None:
 @pytest.mark.timeout(int(SOAK * 5 + 300))
 def test_redis_for_minutes(redis_session: Run) -> None:
     redis_session(SOAK)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(int(SOAK * 5 + 300))
+def test_ssh_for_minutes(ssh_session: Run) -> None:
+    ssh_session(SOAK)
