@@ -87,7 +87,7 @@ def _number(key: KeyPath, kind: str, root: type[BaseModel]) -> str:
     """What number would be right, as `a whole number from 1 to 100, without quotes or unit`."""
     name = next(part for part in reversed(key) if isinstance(part, str))
     fields = [model.model_fields.get(name) for model in _models_at(key, root)]
-    said = [each for field in fields if field for each in _said(field)]
+    said = [each for field in fields if field for each in stated(field)]
     duration = any(isinstance(each, BeforeValidator) for each in said)
     what = "a duration" if duration else "a whole number" if int in said else "a number"
     unit = " s" if duration else ""
@@ -103,7 +103,7 @@ def _number(key: KeyPath, kind: str, root: type[BaseModel]) -> str:
     return f"{what}, without quotes or unit" if kind.startswith(("int_", "float_")) else what
 
 
-def _said(field: FieldInfo) -> Iterator[object]:
+def stated(field: FieldInfo) -> Iterator[object]:
     """The types and bounds of a key, those inside of its type (`Rate | None`) too."""
     yield from field.metadata
     found = [field.annotation]

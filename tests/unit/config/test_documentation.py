@@ -6,8 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from edgenode.config import Config, loads
+from edgenode.config.refusals import stated
+from edgenode.config.steering import (
+    AccessLog,
+    Dialing,
+    Outliers,
+    Service,
+    ServiceLimits,
+    Steering,
+)
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
 EXAMPLE = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.S)
@@ -63,6 +73,33 @@ def test_every_key_of_the_schema_is_documented(section: str) -> None:
     for inner in _models(Config.model_fields[section].annotation):
         for key in keys(inner):
             assert re.search(rf"\b{key}\b", example()), f"{section}: {key}"
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "": Service,
+    "limits": ServiceLimits,
+    "steering": Steering,
+    "access_log": AccessLog,
+    "outliers": Outliers,
+    "dialing": Dialing,
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_bounds_of_what_is_steered_are_those_of_the_schema(section: str) -> None:
+    text = DOCUMENT.read_text().partition("## Bounds of what is steered")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (`[^|]*`) \| ([^|]*)", text, re.M))
+    prefix = "" if section in ("", "limits", "steering") else f"{section}."
+    for name, field in SECTIONS[section].model_fields.items():
+        bounds = [
+            str(value)
+            for said in stated(field)
+            for each in ("gt", "ge", "le")
+            if (value := getattr(said, each, None)) is not None
+        ]
+        for bound in bounds[-2:] if name != "port" else []:
+            (row,) = (row for keys, row in rows.items() if f"`{prefix}{name}`" in keys)
+            assert re.search(rf"(?<![\d.]){re.escape(bound)}(?!\d)", row), (name, bound)
 
 
 def _models(annotation: object) -> list[type]:
