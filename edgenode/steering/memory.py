@@ -10,7 +10,7 @@ from random import Random
 
 from edgenode.steering import hedge
 from edgenode.steering.occupancy import NOWHERE, Counted, Numbers, Occupancy
-from edgenode.steering.outliers import PAUSE, Ejection, Failure, Outliers
+from edgenode.steering.outliers import PAUSE, Ejection, Failure, Outliers, Record
 from edgenode.steering.pick import Nobody, Pool, Room, share, step
 from edgenode.steering.table import DEFAULT_DIALING, RegionTargets, Service, Table, Target
 
@@ -310,6 +310,27 @@ class Memory:
         else:
             changed = self._outliers.failed(key, worker, Failure.RESET, began, now)
         if changed:
+            self._arrange_soon(pool)
+
+    # --- what another version goes on with, see `handover.learned`
+
+    @property
+    def paths(self) -> Mapping[str, Path]:
+        """By region."""
+        return self._paths
+
+    def records(self) -> Iterator[tuple[tuple[str, str], str | None, Record]]:
+        """Against whom something is held, of those that the table names."""
+        for pool in self._by_key.values():
+            for worker, record in self._outliers.records(pool.key).items():
+                if worker is None or worker in pool.index:
+                    yield pool.key, worker, record
+
+    def recall(self, key: tuple[str, str], worker: str | None, record: Record) -> None:
+        """Hold this against whom the table names so."""
+        pool = self._by_key.get(key)
+        if pool is not None and (worker is None or worker in pool.index):
+            self._outliers.recall(key, worker, record)
             self._arrange_soon(pool)
 
     def _arrange_soon(self, pool: Pool) -> None:

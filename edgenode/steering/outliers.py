@@ -13,7 +13,7 @@ not. So does a region whose way is silent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
@@ -223,6 +223,14 @@ class Outliers:
             if cause is None or not cause.failing(now):  # all of its workers fail
                 cause = min(failing, key=lambda record: record.until)
             yield Ejection(*pool, None, cause.reason, cause.until, cause.ejections)
+
+    def records(self, pool: Pool) -> Mapping[str | None, Record]:
+        """What is held against whom; None: against the way."""
+        return self._records.get(pool, {})
+
+    def recall(self, pool: Pool, worker: str | None, record: Record) -> None:
+        """Hold this against it, which another process has learned."""
+        self._records.setdefault(pool, {})[worker] = record
 
     def forget(self, known: Collection[Pool], now: float) -> None:
         """Bound the memory: what is old, and pools that are in no table once they are many."""

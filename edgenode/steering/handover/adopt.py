@@ -6,8 +6,7 @@ came for them meanwhile is then told as events, for each socket that has somethi
 wait for it: else the first round would have an event for every socket.
 
 Places at workers and of sources are taken anew, in figures of the new version's own: to give up
-then undoes nothing of the old one's. What is learned of workers (usual connect times, who is left
-alone) and the rates of sources are not handed over: they are learned anew within some connections.
+then undoes nothing of the old one's. What was learned of workers goes another way (`learned`).
 """
 
 from __future__ import annotations

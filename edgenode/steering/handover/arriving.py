@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgenode.steering.handover import learned
 from edgenode.steering.handover.adopt import Adoption
 from edgenode.steering.handover.channel import Broken, Channel, Closed, Message, close_all, unseal
 from edgenode.steering.handover.parts import Parts
@@ -55,6 +56,7 @@ class Arriving:
             case "closed":
                 self._adoption.close(message["numbers"])
             case "so-far":
+                learned.take_in(self._parts.memory, message.get("learned"))
                 self._tell({"type": "handover", "step": "copied"})
             case "all":
                 self._end(message["connections"], message["number"])

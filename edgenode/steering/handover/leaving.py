@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from edgenode.steering.handover import learned
 from edgenode.steering.handover.channel import Channel, Message, claim, claimed, seal
 from edgenode.steering.handover.export import Export, Piece
 from edgenode.steering.handover.parts import Parts
@@ -44,7 +45,9 @@ class Leaving:
                 self._send(piece, 0.0)
             else:
                 self.behind = False
-                self._other.send({"type": "so-far"})
+                # Before the freeze: nobody waits for it.
+                told = learned.tell(self._parts.memory)
+                self._other.send({"type": "so-far", "learned": told})
 
     def freeze(self, deadline: float) -> None:
         """Send what has changed since, and the end. The relay does nothing meanwhile.

@@ -135,6 +135,9 @@ def test_a_session_goes_on_with_another(site: Site, worker: Worker) -> None:
         assert new.web()["live"] == 1
         assert new.live("fra/fra-1") == 1
         assert site.taken() == [1, 1]
+        usual = old.relay.parts().memory.path("fra").usual
+        assert usual is not None
+        assert new.relay.parts().memory.path("fra").usual == usual
         user.sendall(b"after")
         assert read_exactly(user, 5) == b"after"
         newer = site.move(new)
