@@ -87,7 +87,7 @@ class Side:
         self.piped = 0  # how many
         self.watched = watched  # registered with epoll
         self.watches_output = watches_output  # and for output too
-        self.queued = False  # its budget has run out: it goes on in the next round
+        self.queued = False  # it waits for its turn, see `Flow.unfinished`
         self.urgent = False  # urgent data was told of: a read ends before it, though more is there
         self.ended = False  # an event has told of the end; it tells only once
         self.failed = False  # an event has told of an error: it will not end in order

@@ -11,10 +11,11 @@ cdef long _bulk_chunk
 cdef long _bulk
 cdef long _budget
 cdef long _pipe
+cdef long _round
 
 
 cdef class Flow:
-    cdef public list unfinished
+    cdef public object unfinished
     cdef public long long most_stuck
     cdef Loop _loop
     cdef Sides _sides
@@ -24,8 +25,10 @@ cdef class Flow:
 
     @cython.locals(peer=Side)
     cpdef on_event(self, Side side, unsigned int event)
-    @cython.locals(side=Side)
+    @cython.locals(side=Side, left=cython.longlong)
     cpdef resume(self)
+    cdef _go_on(self, Side side)
+    cdef _queue(self, Side side)
     @cython.locals(
         peer=Side, loop=Loop, pipe=Pipe, left=long, size=long, moved=long, wanted=long,
         relaxed=bint, piped=bint,

@@ -13,6 +13,7 @@ readers, all are read by small chunks until they wait no more.
 from __future__ import annotations
 
 import errno
+from collections import deque
 from collections.abc import Callable
 
 from edgenode.steering import sysio, timeouts
@@ -33,13 +34,17 @@ LINGER = 0.5
 """Seconds that bytes get to arrive before the reset that follows them."""
 
 BUDGET = 256 * 1024
-"""Bytes that a side may move before the others get their turn."""
+"""Bytes after which a side that has more gives the others their turn."""
+
+ROUND = 512 * 1024
+"""Bytes of bulk after which a round asks for news of the others."""
 
 _SILENT = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 """What the kernel says when the other end has not answered for too long, see tcp(7)."""
 
 # The same as C numbers, where compiled.
 _chunk, _bulk_chunk, _bulk, _budget, _pipe = CHUNK, BULK_CHUNK, BULK, BUDGET, PIPE
+_round = ROUND
 
 
 class Flow:
@@ -54,7 +59,8 @@ class Flow:
         end: Callable[[Connection, Why], None],
         transfer: Transfer | None = None,
     ) -> None:
-        self.unfinished: list[Side] = []  # sides whose budget ran out; no event will come for them
+        self.unfinished: deque[Side] = deque()
+        """Bulk, and sides whose budget ran out: they wait for their turn, and for no event."""
         self.most_stuck = MOST_STUCK
         self._loop = loop
         self._sides = loop.sides
@@ -73,29 +79,46 @@ class Flow:
         if event & sysio.OUTPUT:
             peer = self._sides.get(side.peer_fd)
             if peer is not None and (peer.held or peer.pipe is not None):
-                self.pump(peer)
+                self._go_on(peer)
                 if self._sides.get(side.fd) is not side:
                     return
         if event & sysio.READABLE:
             if side.eof:
                 if event & sysio.ERROR:
                     self._reset_after_its_end(side)
-            elif not side.held and side.pipe is None and not side.queued:
-                self.pump(side)  # else it goes on by itself, see there
+            elif not side.held and side.pipe is None:
+                self._go_on(side)  # else it goes on by itself, see `pump`
 
     def resume(self) -> None:
-        """Give another turn to the sides whose budget ran out."""
-        sides, self.unfinished = self.unfinished, []
-        for side in sides:
+        """Give sides that wait for it their turn, in order, until ROUND bytes have been moved."""
+        left = _round
+        for _ in range(len(self.unfinished)):
+            side = self.unfinished.popleft()
             side.queued = False
-            if self._sides.get(side.fd) is side and not side.held and side.pipe is None:
+            if self._sides.get(side.fd) is side:
+                left += side.moved
                 self.pump(side)
+                left -= side.moved
+                if left <= 0:
+                    return
+
+    def _go_on(self, side: Side) -> None:
+        """Now, or, if it moves much at once, when all have been served that do not."""
+        if side.bulk:
+            self._queue(side)
+        elif not side.queued:
+            self.pump(side)
+
+    def _queue(self, side: Side) -> None:
+        if not side.queued:
+            side.queued = True
+            self.unfinished.append(side)
 
     def pump(self, side: Side) -> None:
         """Move bytes from the side to its peer until one of them would block.
 
-        It goes on when the peer can take more (bytes are held, or in a pipe), or in the next round
-        (queued).
+        It goes on when the peer can take more (bytes are held, or in a pipe), or when it has its
+        turn (queued).
         """
         peer = self._sides.get(side.peer_fd)
         if peer is None or peer.broken or side.end_passed:
@@ -115,9 +138,7 @@ class Flow:
                 self._pass_end(side, peer)
                 return
             if left <= 0:
-                if not side.queued:
-                    side.queued = True
-                    self.unfinished.append(side)
+                self._queue(side)
                 return
             relaxed = loop.stuck < self.most_stuck
             # The kernel moves nothing past urgent data into a pipe.

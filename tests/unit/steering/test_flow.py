@@ -11,8 +11,8 @@ import pytest
 
 from edgenode.steering import sysio, timeouts
 from edgenode.steering.connection import CHUNK, Connection, Phase, Route, Side
-from edgenode.steering.counters import ServiceCount
-from edgenode.steering.flow import BUDGET, BULK, BULK_CHUNK, LINGER, Flow
+from edgenode.steering.counters import Meter, ServiceCount
+from edgenode.steering.flow import BUDGET, BULK, BULK_CHUNK, LINGER, ROUND, Flow
 from edgenode.steering.loop import Loop
 from edgenode.steering.pipes import PIPE
 from edgenode.steering.sysio import END, ERROR, INPUT, OUTPUT, WOULD_BLOCK, Pipe, Transfer
@@ -97,6 +97,17 @@ def loop() -> Loop:
     return made
 
 
+def of(loop: Loop) -> tuple[Connection, Meter]:
+    """What a further side of the worker has in common with it."""
+    return loop.sides[WORKER].connection, loop.sides[WORKER].meter
+
+
+def a_round(flow: Flow, side: Side, event: int) -> None:
+    """One with this event alone."""
+    flow.on_event(side, event)
+    flow.resume()
+
+
 def test_a_side_that_never_blocks_gets_one_budget_a_turn(loop: Loop) -> None:
     flow = Flow(loop, ends_with([]), Script(always(1 << 30), ALL))
     side = loop.sides[WORKER]
@@ -106,11 +117,32 @@ def test_a_side_that_never_blocks_gets_one_budget_a_turn(loop: Loop) -> None:
     # An event does not give it a second turn, nor a second place in the queue.
     flow.on_event(side, INPUT)
     assert side.moved == once
-    assert flow.unfinished == [side]
+    assert list(flow.unfinished) == [side]
     flow.resume()
     assert once < side.moved <= 2 * (BUDGET + PIPE)
-    assert flow.unfinished == [side]
+    assert list(flow.unfinished) == [side]
     assert side.connection.route.count.down.bytes == side.moved
+
+
+def test_bulk_waits_until_the_others_are_served_and_a_round_moves_little_of_it(
+    loop: Loop,
+) -> None:
+    """Else whoever asks beside it waits for all of it."""
+    flow = Flow(loop, ends_with([]), Script(always(1 << 30), ALL))
+    flows = [Side(number, CLIENT, *of(loop)) for number in range(20, 24)]
+    for side in flows:
+        loop.sides[side.fd] = side
+        side.bulk = True
+        flow.on_event(side, INPUT)
+    assert sum(side.moved for side in flows) == 0
+    for _ in range(2):
+        before = [side.moved for side in flows]
+        flow.resume()
+        after = [side.moved for side in flows]
+        assert 0 < sum(after) - sum(before) < ROUND + PIPE
+    while not all(side.moved for side in flows):
+        flow.resume()
+    assert [side.moved for side in flows] == [flows[0].moved] * len(flows)
 
 
 def test_nothing_is_read_while_bytes_are_held(loop: Loop) -> None:
@@ -138,15 +170,16 @@ def test_a_pipe_is_had_only_while_something_is_in_it(loop: Loop) -> None:
     side, peer = loop.sides[WORKER], loop.sides[CLIENT]
     peer.watches_output = True
     flow = Flow(loop, ends_with([]), script)
-    flow.on_event(side, INPUT)
+    a_round(flow, side, INPUT)
     assert not lent(side)
-    flow.on_event(side, INPUT)
+    a_round(flow, side, INPUT)
     assert lent(side)
     assert side.piped == PIPE - 1000
     assert loop.pipes.idle == []
-    flow.on_event(side, INPUT)  # nothing is read before it has been taken
+    a_round(flow, side, INPUT)  # nothing is read before it has been taken
     assert script.asked == [CHUNK, BULK_CHUNK, PIPE]
-    flow.on_event(peer, OUTPUT)  # and little more has come: it is no bulk any more
+    a_round(flow, peer, OUTPUT)
+    flow.resume()  # and little more has come: it is no bulk any more
     assert not lent(side)
     assert (side.piped, side.bulk, len(loop.pipes.idle)) == (0, False, 1)
     assert side.moved == sum(map(len, script.written)) == CHUNK + BULK + PIPE + 10
@@ -173,8 +206,8 @@ def test_a_reset_behind_bulk_is_no_end_in_order(loop: Loop) -> None:
     reads = iter((1 << 30, BULK, -errno.ECONNRESET, 0))
     ends: list[Why] = []
     flow = Flow(loop, ends_with(ends), Script(reads, ALL))
-    flow.on_event(loop.sides[WORKER], INPUT)
-    flow.on_event(loop.sides[WORKER], INPUT)
+    a_round(flow, loop.sides[WORKER], INPUT)
+    a_round(flow, loop.sides[WORKER], INPUT)
     assert ends == [Why.WORKER_RESET]
 
 
