@@ -16,8 +16,8 @@ from edgenode.cli.options import (
     load_config,
     refuse_config,
     show,
+    trial_time,
 )
-from edgenode.cli.times import parse_given
 
 APPLYING = 30.0
 """Seconds that control may take: BIRD parses a large configuration."""
@@ -29,23 +29,13 @@ def add_to(app: typer.Typer) -> None:
         app.command(rich_help_panel="Configuration")(command)
 
 
-def _trial_time(value: str | float) -> float:
-    try:
-        seconds = parse_given(str(value))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if not 5 <= seconds <= 3600:
-        raise typer.BadParameter("a trial takes from 5 s to 1 h")
-    return seconds
-
-
 def apply(
     context: typer.Context,
     config: ConfigPath = None,
     confirm: Annotated[
         float | None,
         typer.Option(
-            parser=_trial_time,
+            parser=trial_time,
             metavar="TIME",
             help="On trial for so long: 60s, 5m; 5 s to 1 h. Without `edgenode confirm` in that "
             "time it is undone.",

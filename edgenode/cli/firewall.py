@@ -10,8 +10,16 @@ from typing import Annotated
 import typer
 
 from edgenode import regularfile
-from edgenode.cli.options import EXIT_USAGE, AsJson, ConfigPath, console, fail, load_config, show
-from edgenode.cli.times import parse_given
+from edgenode.cli.options import (
+    EXIT_USAGE,
+    AsJson,
+    ConfigPath,
+    console,
+    fail,
+    load_config,
+    show,
+    trial_time,
+)
 from edgenode.config import Config
 from edgenode.config.firewall import lets_in
 from edgenode.config.schema import Firewall
@@ -37,23 +45,13 @@ def add_to(parent: typer.Typer) -> None:
     parent.add_typer(app, rich_help_panel="Configuration")
 
 
-def _trial_time(value: str | float) -> float:
-    try:
-        seconds = parse_given(str(value))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    if not 5 <= seconds <= 3600:
-        raise typer.BadParameter("a trial takes from 5 s to 1 h")
-    return seconds
-
-
 @app.command()
 def apply(
     context: typer.Context,
     config: ConfigPath = None,
     undo_after: Annotated[
         float,
-        typer.Option(parser=_trial_time, metavar="TIME", help="Of the trial: 60s, 5m; 5 s to 1 h."),
+        typer.Option(parser=trial_time, metavar="TIME", help="Of the trial: 60s, 5m; 5 s to 1 h."),
     ] = 60.0,
     no_undo: Annotated[
         bool, typer.Option("--no-undo", help="No trial: from the console, where nothing locks out.")

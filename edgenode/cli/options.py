@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from edgenode.cli.times import parse_given
 from edgenode.config import Config, ConfigError, load
 
 DEFAULT_CONFIG = Path("/etc/edgenode/edgenode.toml")
@@ -87,6 +88,17 @@ def refuse_config(error: ConfigError) -> NoReturn:
     if _Output.wanted:
         tell_program({"error": str(error)})
     raise typer.Exit(EXIT_USAGE) from None
+
+
+def trial_time(value: str | float) -> float:
+    """Seconds of a trial, after which what was tried is undone."""
+    try:
+        seconds = parse_given(str(value))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if not 5 <= seconds <= 3600:
+        raise typer.BadParameter("a trial takes from 5 s to 1 h")
+    return seconds
 
 
 def show(data: Any, as_json: bool, human: Callable[[], None]) -> None:

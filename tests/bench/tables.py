@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from edgenode.steering.memory import Memory
 from edgenode.steering.table import Bind, Table
 from tests.bench.figures import Summary, summary
 from tests.bench.node import configuration
+from tests.unit.steering.process import linked
 
 RELAYS = 2
 PATIENCE = 20.0
@@ -184,18 +184,6 @@ def steering(directory: Path) -> Iterator[Path]:
         process.wait(PATIENCE)
 
 
-@asynccontextmanager
-async def _linked(path: Path) -> AsyncIterator[SteeringLink]:
-    link = SteeringLink(path)
-    task = asyncio.create_task(link.run())
-    try:
-        yield link
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def _obeyed(link: SteeringLink, revision: int) -> None:
     """Wait until all relay workers obey a table."""
     async with asyncio.timeout(PATIENCE):
@@ -217,7 +205,7 @@ async def _handover(path: Path, world: World, runs: int) -> dict[str, Summary]:
         await _obeyed(link, table.revision)
         return (time.perf_counter() - begin) * 1000
 
-    async with _linked(path) as link:
+    async with linked(path) as link:
         link.publish(world.table)
         await _obeyed(link, world.table.revision)
         keys = list(world.states)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from edgenode.places import steering_socket, steering_table
+from edgenode.steering.link import SteeringLink
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
 from tests.unit.steering.running import PATIENCE, USER, eventually
 
@@ -202,3 +206,16 @@ def ask(address: Address, question: bytes = b"x") -> bytes:
         while data := user.recv(65536):
             answer += data
     return answer
+
+
+@contextlib.asynccontextmanager
+async def linked(path: Path) -> AsyncIterator[SteeringLink]:
+    """Control's own end of the socket, at work."""
+    link = SteeringLink(path)
+    task = asyncio.create_task(link.run())
+    try:
+        yield link
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

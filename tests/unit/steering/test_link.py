@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from edgenode.steering.link import SteeringLink
 from edgenode.steering.report import Report
-from tests.unit.steering.process import Address, Steering, ask, table
+from tests.unit.steering.process import Address, Steering, ask, linked, table
 from tests.unit.steering.running import PATIENCE, Worker, echo
 
 
@@ -28,24 +27,12 @@ def accepted(report: Report) -> int:
     return report.services["web"].accepted if "web" in report.services else 0
 
 
-@contextlib.asynccontextmanager
-async def running(path: Path) -> AsyncIterator[SteeringLink]:
-    link = SteeringLink(path)
-    task = asyncio.create_task(link.run())
-    try:
-        yield link
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def test_the_newest_table_is_sent_again_after_a_restart(steering: Steering) -> None:
     worker, address = Worker(echo), Address()
     targets = (worker.target("fra-1"),)
     reports: list[Report] = []
     changes: list[bool] = []
-    async with running(steering.socket) as link:
+    async with linked(steering.socket) as link:
         link.on_report = reports.append
         link.on_connected = changes.append
         link.publish(table(1, targets=targets))
@@ -70,7 +57,7 @@ async def test_the_newest_table_is_sent_again_after_a_restart(steering: Steering
 
 
 async def test_a_refusal_is_told(steering: Steering, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(steering.socket) as link:
+    async with linked(steering.socket) as link:
         link.publish(table(-1))
         await until(lambda: link.refusal)
         assert link.refusal is not None
@@ -100,7 +87,7 @@ async def kinds(path: Path, *answers: dict[str, object]) -> list[str]:
     """The types of the messages in which five tables go, if steering answers like that."""
     fake = Fake(*answers)
     server = await asyncio.start_unix_server(fake.serve, path)
-    async with server, running(path) as link:
+    async with server, linked(path) as link:
         table_ = table(0)
         for revision in range(1, 6):
             before = len(fake.seen)
@@ -153,7 +140,7 @@ async def test_failures_are_told(tmp_path: Path) -> None:
     told: list[Sequence[str]] = []
     message: dict[str, object] = {"type": "failures", "targets": ["fra/fra-1", 7]}
     server = await asyncio.start_unix_server(Fake(message).serve, tmp_path / "socket")
-    async with server, running(tmp_path / "socket") as link:
+    async with server, linked(tmp_path / "socket") as link:
         link.on_failures = told.append
         link.publish(table(1))
         await until(lambda: told)
@@ -181,7 +168,7 @@ async def test_what_is_not_understood_is_passed_over(
         writer.writelines(line + b"\n" for line in (*junk, b'{"type": "applied", "revision": 1}'))
 
     server = await asyncio.start_unix_server(answer, tmp_path / "socket")
-    async with server, running(tmp_path / "socket") as link:
+    async with server, linked(tmp_path / "socket") as link:
         link.publish(table(1))
         await until(lambda: link.applied == 1)
         assert link.connected
