@@ -24,7 +24,7 @@ from edgenode.steering.connection import Connection, Phase, Side
 from edgenode.steering.handover import preface
 from edgenode.steering.handover.channel import MOST_DESCRIPTORS
 from edgenode.steering.handover.parts import Parts
-from edgenode.steering.handover.record import KEPT, Row, encode
+from edgenode.steering.handover.record import KEPT, Row, State, encode
 from edgenode.steering.table import service_to_json
 
 BATCH = (MOST_DESCRIPTORS - 1) // 2
@@ -33,7 +33,7 @@ BATCH = (MOST_DESCRIPTORS - 1) // 2
 SOME = 32
 """Of those that are copied in one round: it is to take a millisecond, for users wait that long."""
 
-Known = tuple[Side, Side, tuple[object, ...]]
+Known = tuple[Side, Side, State]
 """The sides of a connection that the other has, and how it was then."""
 
 Piece = tuple[bytes, list[int]]
@@ -135,7 +135,6 @@ class Export:
             *connection.client,
             *connection.local,
             connection.started,
-            connection.active,
             connection.connected,
             connection.dialed,
             connection.attempts,
@@ -149,6 +148,7 @@ class Export:
                 *plain,
                 guarded=guarded,
                 fd_up=client.fd,
+                active=connection.active,
                 held_up=held,
                 ended_up=client.ended,
                 eof_up=client.eof,
@@ -156,44 +156,29 @@ class Export:
             )
         worker, target = sides[connection.worker_fd], attempt.target
         return Row(
-            *plain,
-            connection.header_size,
-            attempt.region,
-            target.worker,
-            target.address,
-            target.port,
-            guarded,
-            connection.half_closed,
-            client.fd,
-            worker.fd,
-            0,
-            0,
-            client.moved,
-            worker.moved,
-            client.held,
-            worker.held,
-            client.ended,
-            worker.ended,
-            client.failed,
-            worker.failed,
-            client.eof,
-            worker.eof,
-            client.end_passed,
-            worker.end_passed,
-            client.broken,
-            worker.broken,
-            connection.reset,
-            connection.reset_at,
-            preface.told(connection),
+            *(
+                *plain,
+                connection.header_size,
+                attempt.region,
+                target.worker,
+                target.address,
+                target.port,
+                guarded,
+                client.fd,
+                worker.fd,
+                0,
+                0,
+                *_state(connection, client, worker),
+                preface.told(connection),
+            )
         )
 
 
-def _state(connection: Connection, client: Side, worker: Side) -> tuple[object, ...]:
+def _state(connection: Connection, client: Side, worker: Side) -> State:
     """All of a live connection that may change. Cheap: it is asked of each while users wait."""
     return (
         connection.active,
         connection.half_closed,
-        connection.reset,
         client.moved,
         worker.moved,
         client.held,
@@ -208,4 +193,6 @@ def _state(connection: Connection, client: Side, worker: Side) -> tuple[object, 
         worker.end_passed,
         client.broken,
         worker.broken,
+        connection.reset,
+        connection.reset_at,
     )

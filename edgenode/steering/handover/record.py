@@ -50,7 +50,6 @@ class Row(NamedTuple):
     local_host: str = ""
     local_port: int = 0
     started: float = 0.0
-    active: float = 0.0
     connected: float | None = None
     dialed: float = 0.0
     attempts: int = 0
@@ -61,11 +60,13 @@ class Row(NamedTuple):
     address: str = ""
     port: int = 0
     guarded: bool = False
-    half_closed: bool = False
     fd_up: int = -1
     fd_down: int = -1
     inode_up: int = 0
     inode_down: int = 0
+    # What changes of one that is live, see `State`.
+    active: float = 0.0
+    half_closed: bool = False
     moved_up: int = 0
     moved_down: int = 0
     held_up: bytes = b""
@@ -87,6 +88,12 @@ class Row(NamedTuple):
 
 
 KEPT = -2
+
+Marks = tuple[bool, bool]
+State = tuple[
+    float, bool, int, int, bytes, bytes, *Marks, *Marks, *Marks, *Marks, *Marks, str | None, float
+]
+"""From `active` to `reset_at`."""
 
 _HELD = (Row._fields.index("held_up"), Row._fields.index("held_down"))
 
