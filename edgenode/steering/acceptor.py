@@ -22,11 +22,10 @@ _LAST_BURSTS = 64  # before a listener is closed: a full queue of 4096
 
 @dataclass(slots=True)
 class Listener:
-    """`host` is None for a wildcard address: then each connection is asked for its own."""
+    """`local` is None for a wildcard address: then each connection is asked for its own."""
 
     socket: socket.socket
-    host: str | None
-    port: int
+    local: tuple[str, int] | None
     route: Route | None = None  # None: parked until a table names its address
     door: Door | None = None  # None: a worker is dialed at once
 
@@ -63,7 +62,7 @@ class Acceptor:
         # since an older version may have opened the listener.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         wildcard = host in ("0.0.0.0", "::")
-        self.listeners[listen] = Listener(listener, None if wildcard else host, port)
+        self.listeners[listen] = Listener(listener, None if wildcard else (host, port))
 
     def route(self, routes: Mapping[str, Route], doors: Mapping[str, Door], now: float) -> None:
         """Give each listener its new route, and its door; close those that have none any more."""

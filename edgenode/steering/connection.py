@@ -175,7 +175,7 @@ class Connection:
         self.rival: Attempt | None = None  # races `attempt` while dialing, at `rival_fd`
         self.rival_fd = -1
         self.attempts = 0
-        self.errors: list[str] = []
+        self.errors: tuple[str, ...] = ()
         self.connected: float | None = None
         self.reset: Why | None = None  # how it ends at `reset_at`: a side was reset after its end
         self.reset_at = 0.0

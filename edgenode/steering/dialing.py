@@ -143,7 +143,7 @@ class Dialing:
             if failed == 0:
                 return
             if failed in NO_ROOM:  # another target would not help
-                connection.errors.append(errno.errorcode[failed])
+                connection.errors += (errno.errorcode[failed],)
                 why = _NO_ROOM
                 break
             why = _NO_PORTS if failed == NO_PORT else _NO_TARGET
@@ -169,7 +169,7 @@ class Dialing:
         connection.rival = rival
         failed = self._try(connection, client, rival)
         if failed in NO_ROOM:  # it is not to blame
-            connection.errors.append(errno.errorcode[failed])
+            connection.errors += (errno.errorcode[failed],)
             self._counters.lacked(shortage.named(errno.errorcode[failed]))
             self._give_up_rival(connection, rival)
         elif failed:
@@ -202,7 +202,7 @@ class Dialing:
             failed = error.errno or errno.EIO
             if connection.phase is _DIALING:
                 return failed
-            connection.errors.append(errno.errorcode[failed])
+            connection.errors += (errno.errorcode[failed],)
             self._end(connection, _NO_ROOM)
         return 0
 
@@ -266,7 +266,7 @@ class Dialing:
             _swap(connection)
         loser = connection.rival
         assert loser is not None
-        connection.errors.append(f"{loser.region}/{loser.target.worker} slower")
+        connection.errors += (f"{loser.region}/{loser.target.worker} slower",)
         self._give_up_rival(connection, loser)
 
     def _give_up_rival(self, connection: Connection, rival: Attempt) -> None:
@@ -290,7 +290,7 @@ class Dialing:
         attempt = connection.rival
         assert attempt is not None
         name = errno.errorcode.get(failed, str(failed))
-        connection.errors.append(f"{attempt.region}/{attempt.target.worker} {name}")
+        connection.errors += (f"{attempt.region}/{attempt.target.worker} {name}",)
         if failed == NO_PORT:
             self._counters.lacked(Shortage.PORTS)
             dial.unmade(attempt)

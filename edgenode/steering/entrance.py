@@ -66,7 +66,7 @@ class Entrance:
         count.live += 1
         loop.live += 1
         loop.waiting += 1
-        local = (listener.host, listener.port) if listener.host else sysio.local_address(fd)
+        local = listener.local or sysio.local_address(fd)
         number = self.last_number = self.last_number + 1
         connection = Connection(
             number, route, (host, port), local, fd, started=loop.now, active=loop.now
@@ -89,7 +89,7 @@ class Entrance:
             try:
                 loop.epoll.register(fd, WATCH_BOTH if client.watches_output else WATCH_INPUT)
             except OSError as error:  # the kernel has no memory left for it, see epoll_ctl(2)
-                connection.errors.append(errno.errorcode[error.errno or errno.EIO])
+                connection.errors += (errno.errorcode[error.errno or errno.EIO],)
                 self._end(connection, _NO_ROOM)
 
     def on_event(self, client: Side, event: int) -> None:

@@ -174,7 +174,7 @@ class Preface:
     def _refuse(
         self, connection: Connection, client: Side, why: Why, what: str, answer: bytes = b""
     ) -> None:
-        connection.errors.append(what)
+        connection.errors += (what,)
         if answer:
             with contextlib.suppress(OSError):  # it is gone, or does not read
                 sysio.write(client.fd, answer)

@@ -113,7 +113,7 @@ class Adoption:
         )
         connection.phase = Phase[row.phase]
         connection.attempts = row.attempts
-        connection.errors = list(row.errors)
+        connection.errors = tuple(row.errors)
         if row.more:
             preface.take(connection, row.more)
         if row.guarded and route.guard is not None:

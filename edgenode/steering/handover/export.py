@@ -138,7 +138,7 @@ class Export:
             connection.connected,
             connection.dialed,
             connection.attempts,
-            tuple(connection.errors),
+            connection.errors,
         )
         attempt = connection.attempt
         if phase is not Phase.LIVE or attempt is None:

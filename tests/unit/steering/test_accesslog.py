@@ -132,7 +132,7 @@ def test_whatever_others_have_sent_a_line_is_json(
 ) -> None:
     route = Route(Service("web", (), "v2", 1.0, 1.0, ()), ServiceCount(), Bind())
     one = Connection(1, route, (host, 1), ("2001:db8::1", 443), 3, started=now, active=now)
-    one.sni, one.alpn, one.unique_id, one.errors = sni, alpn, alpn, errors
+    one.sni, one.alpn, one.unique_id, one.errors = sni, alpn, alpn, tuple(errors)
     one.peer, one.retransmits, one.rtt = (host, 2), retransmits, 1234
     written = describe(one, Why.NO_ROUTE, now + 0.0123, 5.0)
     assert written.count(b"\n") == 1
