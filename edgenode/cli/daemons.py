@@ -83,12 +83,26 @@ def steering(
     """Accept users' connections and relay each to the nearest healthy region.
 
     A supervisor and one relay worker per core. It takes its tables from control and serves from
-    the last one, which it keeps on disk, for as long as control is away.
+    the last one, which it keeps on disk, for as long as control is away. Of the configuration it
+    reads `run_dir`, `state_dir`, and of `[steering]` the number of workers and of connections and
+    the access log's file; all else comes with the tables, by `edgenode apply`.
 
     Started while another one runs, as the same user, it takes over from that one with all
     connections, and that one ends. If it cannot, that one goes on.
 
-    The access log has one JSON line a connection.
+    The access log has one JSON line a connection, and what its names mean is in docs/operating.md.
+    SIGHUP opens it anew, after it was moved away. SIGTERM and SIGINT end it, and reset the users'
+    connections: `edgenode drain` moves users away before. With EDGENODE_STEERING=interpreted in the
+    environment the compiled form of the relay is not used, with =compiled no other is.
+
+    Exit status: 0 when it was stopped, or another one has taken over; 1 where it cannot start or
+    take over, with the reason in its log; 2 where the configuration is wrong.
+
+    Examples:
+
+        edgenode steering
+
+        edgenode steering --replace 2>>/var/log/edgenode/steering.err
     """
     # It runs as a user of its own, which cannot read the others' secrets.
     loaded = load_config(context, config, check_secrets=False)
