@@ -5,36 +5,39 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from edgenode.steering import shortage, sysio
 from edgenode.steering.connection import Route
 from edgenode.steering.counters import Counters
 from edgenode.steering.door import Door
 from edgenode.steering.faults import NO_ROOM
+from edgenode.steering.proxyprotocol import Endpoint
 from edgenode.steering.shortage import Shortage
 
 BURST = 64  # connections from one listener before others get their turn
 PAUSE = 0.1  # seconds until accept(2) is tried again when descriptors or memory ran out
 
+_never = float("inf")
 _LAST_BURSTS = 64  # before a listener is closed: a full queue of 4096
 
 
-@dataclass(slots=True)
 class Listener:
     """`local` is None for a wildcard address: then each connection is asked for its own."""
 
-    socket: socket.socket
-    local: tuple[str, int] | None
-    route: Route | None = None  # None: parked until a table names its address
-    door: Door | None = None  # None: a worker is dialed at once
+    __slots__ = ("door", "local", "route", "socket")
+
+    def __init__(self, socket: socket.socket, local: Endpoint | None) -> None:
+        self.socket = socket
+        self.local = local
+        self.route: Route | None = None  # None: parked until a table names its address
+        self.door: Door | None = None  # None: a worker is dialed at once
 
 
-Opened = Callable[[Listener, int, str, int], None]
+Opened = Callable[[Listener, int, Endpoint], None]
 
 
 class Acceptor:
-    """Calls `opened(listener, fd, host, port)` for each new connection.
+    """Calls `opened(listener, fd, peer)` for each new connection.
 
     Listeners are level-triggered: what a burst leaves is reported again. While there is no room
     they are not watched, and their queues fill: a health check then sees it, as it should.
@@ -50,7 +53,8 @@ class Acceptor:
         self._counters = counters
         self._room = room
         self._opened = opened
-        self._resume_at: float | None = None  # not None: paused
+        self._paused = False
+        self._resume_at = 0.0  # where paused
         self._unwatched: list[Listener] = []  # the kernel had no memory for these, see epoll_ctl(2)
         self._watch_at = 0.0  # when they are tried again
 
@@ -103,21 +107,21 @@ class Acceptor:
         """Take connections from the listeners that have some. To be called last in a round."""
         if self._unwatched and now >= self._watch_at:
             self._begin_to_watch(now)
-        if self._resume_at is not None and now >= self._resume_at and self._room() > 0:
-            self._resume_at = None
+        if self._paused and now >= self._resume_at and self._room() > 0:
+            self._paused = False
             self._watch(sysio.INPUT)
+        if not self._ready:
+            return
         ready, self._ready = self._ready, {}
         for listener in ready.values():
-            if self._resume_at is not None:
+            if self._paused:
                 return
             self._burst(listener, now)
 
-    def next_due(self) -> float | None:
-        """When `accept` is to be called although no event came."""
-        due = self._resume_at if self._room() > 0 else None
-        if self._unwatched and (due is None or self._watch_at < due):
-            return self._watch_at
-        return due
+    def next_due(self) -> float:
+        """When `accept` is to be called although no event came; infinity: not at all."""
+        due = self._resume_at if self._paused and self._room() > 0 else _never
+        return min(due, self._watch_at) if self._unwatched else due
 
     def _burst(self, listener: Listener, now: float) -> bool:
         """Take a burst; True if the queue may hold more."""
@@ -127,9 +131,7 @@ class Acceptor:
                 self._pause(now)
                 return False
             try:
-                fd, host, port = sysio.accept(listener.socket)
-            except BlockingIOError:
-                return False
+                found = sysio.accept(listener.socket)
             except OSError as error:
                 # Other errors are those of one connection that broke in the queue, see accept(2).
                 if error.errno in NO_ROOM:
@@ -138,11 +140,13 @@ class Acceptor:
                     self._pause(now + PAUSE)
                     return False
                 continue
-            self._opened(listener, fd, host, port)
+            if found is None:
+                return False
+            self._opened(listener, found[0], found[1])
         return True
 
     def _pause(self, until: float) -> None:
-        self._resume_at = until
+        self._paused, self._resume_at = True, until
         self._watch(0)
 
     def _watch(self, events: int) -> None:
@@ -170,7 +174,7 @@ class Acceptor:
         if listener.route is not None:
             # Closing resets what is in the queue; those users came while the service was there.
             for _ in range(_LAST_BURSTS):
-                if self._resume_at is not None or not self._burst(listener, 0.0):
+                if self._paused or not self._burst(listener, 0.0):
                     break
             self._ready.pop(fd, None)
             if listener in self._unwatched:

@@ -12,8 +12,14 @@ cdef class AccessLog:
     cpdef flush(self)
 
 
-@cython.locals(attempt=Attempt, text=str, errors=str, reason=str, rtt=str, took=str)
+cdef str _unserved
+
+
+@cython.locals(attempt=Attempt, text=str, errors=str, worker=str, took=str, rtt=str)
 cpdef bytes describe(Connection connection, object why, double now, double wall)
-@cython.locals(host=str)
-cdef str _endpoint(tuple endpoint)
+cdef str _reason(object why)
 cdef str _ms(double seconds)
+@cython.locals(thousandths="long long")
+cdef str _decimal(double value)
+@cython.locals(host=str, port=int)
+cdef str _endpoint(tuple endpoint)

@@ -1,5 +1,19 @@
-from edgenode.steering.counters cimport Meter
+from edgenode.steering.admission cimport Guard
+from edgenode.steering.counters cimport Meter, ServiceCount
+from edgenode.steering.dial cimport Attempt, Dial
 from edgenode.steering.sysio cimport Pipe
+from edgenode.steering.timers cimport Timed
+
+
+cdef class Route:
+    cdef readonly object service
+    cdef readonly ServiceCount count
+    cdef readonly object bind
+    cdef readonly Guard guard
+    cdef readonly double idle_timeout
+    cdef readonly double half_closed_timeout
+    cdef readonly double lifetime
+
 
 # Of these there are the most: flags are bytes.
 
@@ -27,14 +41,14 @@ cdef class Side:
     cdef public unsigned char broken
 
 
-cdef class Connection:
-    cdef public object route
+cdef class Connection(Timed):
+    cdef public Route route
     cdef public tuple client
     cdef public tuple local
     cdef public object phase
-    cdef public object dial
-    cdef public object attempt
-    cdef public object rival
+    cdef public Dial dial
+    cdef public Attempt attempt
+    cdef public Attempt rival
     cdef public tuple errors
     cdef public object connected
     cdef public object reset

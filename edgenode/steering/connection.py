@@ -6,7 +6,6 @@ runs without the garbage collector.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from edgenode.steering.admission import OUTSIDE, Guard
@@ -15,6 +14,7 @@ from edgenode.steering.dial import Attempt, Dial
 from edgenode.steering.hello import Reader
 from edgenode.steering.sysio import Pipe
 from edgenode.steering.table import Bind, Service
+from edgenode.steering.timers import Timed
 from edgenode.steering.why import Why
 
 CHUNK = 16 * 1024
@@ -28,14 +28,32 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-@dataclass(frozen=True, slots=True)
 class Route:
-    """What a connection needs to know of the table it was accepted under."""
+    """What a connection needs to know of the table it was accepted under; never changed.
 
-    service: Service
-    count: ServiceCount
-    bind: Bind
-    guard: Guard | None = None
+    Beside the service are those parts of it that each connection is asked about.
+    """
+
+    __slots__ = (
+        "bind",
+        "count",
+        "guard",
+        "half_closed_timeout",
+        "idle_timeout",
+        "lifetime",
+        "service",
+    )
+
+    def __init__(
+        self, service: Service, count: ServiceCount, bind: Bind, guard: Guard | None = None
+    ) -> None:
+        self.service = service
+        self.count = count
+        self.bind = bind
+        self.guard = guard
+        self.idle_timeout = service.idle_timeout
+        self.half_closed_timeout = service.protection.half_closed_timeout
+        self.lifetime = service.protection.lifetime
 
 
 class Side:
@@ -108,7 +126,7 @@ class Awaited:
         self.hello: Reader | None = None  # made anew of what is held, where it is missing
 
 
-class Connection:
+class Connection(Timed):
     """Times are of the monotonic clock, in seconds."""
 
     __slots__ = (
@@ -158,6 +176,7 @@ class Connection:
         worker_fd: int = -1,
         source: int = OUTSIDE,
     ) -> None:
+        super().__init__()
         self.number = number
         self.route = route
         self.client = client

@@ -19,16 +19,17 @@ INTERVAL = 0.01
 MOST_ENDED = 32
 """Connections that a portion ends at most."""
 
+_never = float("inf")
 _MOST_SEEN = 2000  # and looks at
 
 _Dead = tuple[str, str, str, str, int]  # service, region, worker, address, port
 
 
 class Dead:
-    """`end(connection, why)` closes one. `due`: when `go_on` is needed next; None: it is not."""
+    """`end(connection, why)` closes one. `due`: when `go_on` is needed next; infinity: it is not."""
 
     def __init__(self, loop: Loop, end: Callable[[Connection, Why], None]) -> None:
-        self.due: float | None = None
+        self.due = _never
         self._loop = loop
         self._end = end
         self._named: frozenset[_Dead] = frozenset()  # by the last table
@@ -63,7 +64,7 @@ class Dead:
         if left:
             self.due = self._loop.now + INTERVAL
         else:
-            self.due, self._doomed = None, frozenset()
+            self.due, self._doomed = _never, frozenset()
 
 
 def _target(connection: Connection) -> _Dead | None:

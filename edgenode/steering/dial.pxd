@@ -1,5 +1,6 @@
 cimport cython
 
+from edgenode.steering cimport hedge
 from edgenode.steering.memory cimport Memory, Path
 from edgenode.steering.pick cimport Pool
 
@@ -19,11 +20,14 @@ cdef class Attempt:
 cdef class Dial:
     cdef public bint full
     cdef public bint exhausted
-    cdef object _service
+    cdef str _name
+    cdef bint _hedge
+    cdef double _connect_timeout
     cdef Memory _memory
     cdef object _limits
     cdef readonly double _deadline
     cdef long _attempts
+    cdef long _most
     cdef dict _tried
     cdef dict _refusals
     cdef dict _silences
@@ -34,7 +38,9 @@ cdef class Dial:
     cdef Attempt _begin(self, Pool pool, long at, double now, double left)
     @cython.locals(pool=Pool, memory=Memory, tried=dict)
     cdef tuple _choose(self, double now)
-    @cython.locals(path=Path, short=double)
-    cdef double _patience(self, str region)
+    @cython.locals(pools=tuple, memory=Memory, pool=Pool)
+    cdef tuple _nearest(self, double now)
+    @cython.locals(configured=double, short=double)
+    cdef double _patience(self, Path path, str region) except? -1
     @cython.locals(pool=Pool)
-    cdef bint _somebody_else(self)
+    cdef bint _somebody_else(self) except -1

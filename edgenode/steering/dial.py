@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgenode.steering import hedge
-from edgenode.steering.memory import Memory
+from edgenode.steering.memory import Memory, Path
 from edgenode.steering.outliers import PAUSE, Failure
 from edgenode.steering.pick import Nobody, Pool, Room
 from edgenode.steering.table import Service, Target
@@ -102,9 +102,12 @@ class Dial:
     ) -> None:
         self.full = False
         self.exhausted = False
-        self._service = service
+        self._name = service.name
+        self._hedge = service.hedge
+        self._connect_timeout = service.connect_timeout
         self._memory = memory
         self._limits = limits
+        self._most = limits.attempts
         self._deadline = now + limits.deadline
         self._attempts = 0
         self._tried: dict[str, tuple[str, ...]] = {}
@@ -114,13 +117,13 @@ class Dial:
     def next(self, now: float) -> Attempt | None:
         """Choose the next target and take a place there; None: give up."""
         left = self._deadline - now
-        if self._attempts >= self._limits.attempts or left <= 0:
+        if self._attempts >= self._most or left <= 0:
             return None
         chosen = self._choose(now)
         if chosen is None:
             return None
         if self._attempts:
-            self._memory.budget(self._service.name).spend()
+            self._memory.budget(self._name).spend()
         pool, at = chosen
         return self._begin(pool, at, now, left)
 
@@ -133,9 +136,9 @@ class Dial:
         """Choose the one that races an attempt that is late, and take a place there."""
         self.exhausted = False
         left = self._deadline - now
-        if self._attempts >= self._limits.attempts or left <= 0 or not self._somebody_else():
+        if self._attempts >= self._most or left <= 0 or not self._somebody_else():
             return None
-        budget = self._memory.budget(self._service.name)
+        budget = self._memory.budget(self._name)
         if not budget.allows(now):
             self.exhausted = True
             return None
@@ -170,10 +173,10 @@ class Dial:
         region, target = pool.targets.region, pool.targets.workers[at]
         self._tried[region] = (*self._tried.get(region, ()), target.worker)
         self._attempts += 1
-        timeout = min(self._patience(region), left)
+        path = self._memory.path(region)
+        timeout = min(self._patience(path, region), left)
         attempt = Attempt(region, target, timeout, pool, at, now)
-        if self._service.hedge:
-            path = self._memory.path(region)
+        if self._hedge:
             late_after = hedge.patience(path.usual, path.deviation)
             if late_after < timeout:
                 attempt.late_at = now + late_after
@@ -184,7 +187,7 @@ class Dial:
         in one that has failed this connection, unless there is no other."""
         memory = self._memory
         for elsewhere in (True, False):
-            for pool in memory.pools(self._service.name):
+            for pool in memory.pools(self._name):
                 region = pool.targets.region
                 first = region != late and self._tier(pool) == _FIRST
                 if first != elsewhere or memory.dead(pool, now):
@@ -197,10 +200,12 @@ class Dial:
     def _choose(self, now: float) -> tuple[Pool, int] | None:
         """The target, its place taken."""
         self.full = False
+        memory, tried = self._memory, self._tried
+        if not tried and (usual := self._nearest(now)) is not None:
+            return usual
         later: dict[tuple[int, bool, int], list[Pool]] = {}
         first: list[Pool] = []
-        memory, tried = self._memory, self._tried
-        for pool in memory.pools(self._service.name):
+        for pool in memory.pools(self._name):
             if memory.dead(pool, now) or (tried and self._tier(pool) != _FIRST):
                 later.setdefault(self._tier(pool), []).append(pool)
                 continue
@@ -214,8 +219,16 @@ class Dial:
             chosen = chosen or self._among(pools, _SOFT, now)
             chosen = chosen or self._among(pools, _HARD, now)
         if chosen is None and not self.full:
-            chosen = self._among(memory.pools(self._service.name), _EJECTED, now)
+            chosen = self._among(memory.pools(self._name), _EJECTED, now)
         return chosen
+
+    def _nearest(self, now: float) -> tuple[Pool, int] | None:
+        """Of the first region, as nearly all are; None: it is to be looked at all."""
+        pools, memory = self._memory.pools(self._name), self._memory
+        if not pools or memory.dead(pools[0], now):
+            return None
+        found = memory.take(pools[0], _SOFT, (), now)
+        return None if isinstance(found, Nobody) else (pools[0], found)
 
     def _among(self, pools: Sequence[Pool], room: Room, now: float) -> tuple[Pool, int] | None:
         for pool in pools:
@@ -235,9 +248,8 @@ class Dial:
             self._refusals.get(region, 0) // self._limits.refusals_per_region,
         )
 
-    def _patience(self, region: str) -> float:
-        configured = self._service.connect_timeout
-        path = self._memory.path(region)
+    def _patience(self, path: Path, region: str) -> float:
+        configured = self._connect_timeout
         if path.usual is None or region in self._silences or not self._somebody_else():
             return configured
         limits = self._limits
@@ -247,8 +259,8 @@ class Dial:
         return min(configured, short * 2.0 ** min(path.silences, 10))
 
     def _somebody_else(self) -> bool:
-        for pool in self._memory.pools(self._service.name):
-            tried = self._tried.get(pool.targets.region, ())
+        for pool in self._memory.pools(self._name):
+            tried = self._tried.get(pool.key[1], ())
             if len(pool.columns) > len(tried) or pool.index.keys() - tried:
                 return True
         return False

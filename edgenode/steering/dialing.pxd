@@ -1,10 +1,14 @@
 cimport cython
 
-from edgenode.steering.connection cimport Connection, Side
+from edgenode.steering.connection cimport Connection, Route, Side
+from edgenode.steering cimport sysio, timeouts, upstream
 from edgenode.steering.counters cimport Counters, RegionCount
 from edgenode.steering.dial cimport Attempt, Dial
+from edgenode.steering.flow cimport Flow
+from edgenode.steering.introduction cimport Introduction
 from edgenode.steering.loop cimport Loop
 from edgenode.steering.memory cimport Memory
+from edgenode.steering.warming cimport Warming
 
 
 cdef class Dialing:
@@ -12,10 +16,10 @@ cdef class Dialing:
     cdef Counters _counters
     cdef Memory _memory
     cdef object _limits
-    cdef object _flow
-    cdef object _warming
+    cdef Flow _flow
+    cdef Warming _warming
     cdef object _end
-    cdef object _introduction
+    cdef Introduction _introduction
 
     cpdef begin(self, Connection connection, Side client)
     @cython.locals(connection=Connection, client=Side, failed=int)

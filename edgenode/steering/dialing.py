@@ -213,7 +213,7 @@ class Dialing:
         due = min(attempt.until, attempt.late_at)
         if rival is not None and rival.until < due:
             due = rival.until
-        self._loop.timers.set(connection.number, due)
+        self._loop.timers.set(connection, due)
 
     def _take_first_bytes(self, connection: Connection, client: Side) -> bool:
         """Read what the user has sent so far, once; False if the user is gone."""
@@ -284,7 +284,7 @@ class Dialing:
         """An attempt has failed; of two, the other is `attempt` now."""
         dial, loop = connection.dial, self._loop
         assert dial is not None
-        loop.timers.cancel(connection.number)
+        loop.timers.cancel(connection)
         if connection.rival is None or fd != connection.rival_fd:
             _swap(connection)
         attempt = connection.rival

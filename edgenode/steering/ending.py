@@ -22,6 +22,7 @@ _LOCAL_PROBE, _NO_ROOM = Why.LOCAL_PROBE, Why.NO_ROOM
 _CLIENT_GONE = (Why.CLIENT_RESET, Why.CLIENT_SILENT)
 _WORKER_GONE = (Why.WORKER_RESET, Why.WORKER_SILENT)
 
+_never = float("inf")
 _LONG = 1.0
 """Seconds from which on a session is asked about."""
 _ONE_IN = 16
@@ -72,7 +73,7 @@ class Ending:
         connection.phase = _CLOSED
         count.live -= 1
         loop.live -= 1
-        loop.timers.cancel(connection.number)
+        loop.timers.cancel(connection)
         del loop.connections[connection.number]
         if connection.source != OUTSIDE and connection.route.guard is not None:
             connection.route.guard.leave(connection.source)
@@ -134,9 +135,9 @@ class Ending:
             self._flush_at = now + FLUSH_INTERVAL
             self._log.flush()
 
-    def next_due(self) -> float | None:
-        """When `flush` is needed next."""
-        return self._flush_at if self._log.waiting else None
+    def next_due(self) -> float:
+        """When `flush` is needed next; infinity: not at all."""
+        return self._flush_at if self._log.waiting else _never
 
     def _ask(self, connection: Connection) -> None:
         """What the way to the user was like."""

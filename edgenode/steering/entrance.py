@@ -12,6 +12,7 @@ from edgenode.steering.connection import CHUNK, Awaited, Connection, Phase, Side
 from edgenode.steering.door import Door
 from edgenode.steering.loop import Loop
 from edgenode.steering.preface import Preface
+from edgenode.steering.proxyprotocol import Endpoint
 from edgenode.steering.sysio import END, ERROR, URGENT, WATCH_BOTH, WATCH_INPUT
 from edgenode.steering.why import Why
 
@@ -57,7 +58,7 @@ class Entrance:
         """How many more connections may be accepted."""
         return self._limit - self._loop.live + self._loop.waiting
 
-    def opened(self, listener: Listener, fd: int, host: str, port: int) -> None:
+    def opened(self, listener: Listener, fd: int, peer: Endpoint) -> None:
         """A connection was accepted."""
         route, loop = listener.route, self._loop
         if route is None:
@@ -68,9 +69,7 @@ class Entrance:
         loop.waiting += 1
         local = listener.local or sysio.local_address(fd)
         number = self.last_number = self.last_number + 1
-        connection = Connection(
-            number, route, (host, port), local, fd, started=loop.now, active=loop.now
-        )
+        connection = Connection(number, route, peer, local, fd, loop.now, loop.now)
         if door is None:
             count.accepted += 1
         else:
@@ -79,7 +78,7 @@ class Entrance:
         client = loop.sides[fd] = Side(fd, -1, connection, count.up)
         # No other host can use our address as its own: this is a health probe or a tripwire of
         # this node, and no worker is to be troubled with it unless it speaks.
-        if host != local[0]:
+        if peer[0] != local[0]:
             if door is not None or route.guard is None or self._has_place(connection):
                 self._begin(connection, client, door)
         elif loop.waiting > _MOST_WAITING:
@@ -153,7 +152,7 @@ class Entrance:
 
     def _wait(self, connection: Connection) -> None:
         """It speaks for a proxy in front: a health probe, as those of this node."""
-        self._loop.timers.cancel(connection.number)
+        self._loop.timers.cancel(connection)
         self._loop.waiting += 1
         connection.phase = _WAITING
         if self._loop.waiting > _MOST_WAITING:

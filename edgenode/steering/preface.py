@@ -70,7 +70,7 @@ class Preface:
         awaited.due = self._loop.now + door.timeout
         self.go_on(connection, client)
         if connection.phase is Phase.PREFACE:
-            self._loop.timers.set(connection.number, awaited.due)
+            self._loop.timers.set(connection, awaited.due)
 
     def go_on(self, connection: Connection, client: Side) -> None:
         """Read what has come, until it is known whose user it is, or no more is there."""
@@ -168,7 +168,7 @@ class Preface:
             return
         route.count.accepted += 1
         connection.awaited = None
-        self._loop.timers.cancel(connection.number)
+        self._loop.timers.cancel(connection)
         self._admit(connection, client)
 
     def _refuse(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from struct import Struct
 
 from edgenode.steering.crc32c import crc32c
 
@@ -27,6 +29,7 @@ _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
 _ADDRESSES = {_TCP4: 12, _TCP6: 36}
 _FAMILIES, _TRANSPORTS = 4, 3  # how many are defined; others must be refused
+_V2_TCP4, _V2_TCP6 = Struct("!12sBBH4s4sHH"), Struct("!12sBBH16s16sHH")
 _FIELD = 3  # type, length
 _CHECKSUM = 4
 
@@ -64,21 +67,28 @@ def encode(source: Endpoint, destination: Endpoint, fields: bytes = b"") -> byte
     """Return the header, version 2, for a TCP connection; both addresses of one family.
 
     `fields`: additional ones, each made by `field`. Raises OSError if an address is none, and
-    OverflowError if a port does not fit.
+    struct.error if a port does not fit.
     """
-    family, kind = (AF_INET6, _TCP6) if ":" in source[0] else (AF_INET, _TCP4)
-    return b"".join(
-        (
-            SIGNATURE,
-            bytes((_PROXY, kind)),
-            (_ADDRESSES[kind] + len(fields)).to_bytes(2, "big"),
-            inet_pton(family, source[0].partition("%")[0]),
-            inet_pton(family, destination[0].partition("%")[0]),
-            source[1].to_bytes(2, "big"),
-            destination[1].to_bytes(2, "big"),
-            fields,
-        )
-    )
+    host, port = source
+    own, own_port = destination
+    if ":" in host:
+        whole, size, kind, packed = _V2_TCP6, _ADDRESSES[_TCP6], _TCP6, _packed_v6(host)
+        own_packed = _packed_v6_again(own)
+    else:
+        whole, size, kind, packed = _V2_TCP4, _ADDRESSES[_TCP4], _TCP4, inet_pton(AF_INET, host)
+        own_packed = _packed_v4_again(own)
+    size += len(fields)
+    header = whole.pack(SIGNATURE, _PROXY, kind, size, packed, own_packed, port, own_port)
+    return header + fields if fields else header
+
+
+def _packed_v6(host: str) -> bytes:
+    return inet_pton(AF_INET6, host.partition("%")[0])
+
+
+# Destinations are few: this node's addresses.
+_packed_v6_again = lru_cache(maxsize=256)(_packed_v6)
+_packed_v4_again = lru_cache(maxsize=256)(partial(inet_pton, AF_INET))
 
 
 def field(kind: int, value: bytes) -> bytes:

@@ -150,41 +150,46 @@ class Relay:
 
     def step(self, until: float) -> None:
         """One round; waits for events until the given time at the latest."""
-        loop, flow = self._loop, self._flow
+        loop, flow, warming = self._loop, self._flow, self._warming
+        acceptor, entrance, dialing = self._acceptor, self._entrance, self._dialing
         waits = sysio.monotonic()
         self._pace.worked(waits - loop.now)
         epoll, sides = loop.epoll, loop.sides
         count = epoll.wait(self._wait(until, waits))
         loop.now = now = sysio.monotonic()
-        called: list[Callable[[], None]] = []
+        called: list[Callable[[], None]] | None = None
         for at in range(count):
             fd, event = epoll.fd(at), epoll.events(at)
             side = sides.get(fd)
             if side is None:
-                if self._acceptor.on_event(fd) or self._warming.on_event(fd, event):
+                if acceptor.on_event(fd) or warming.on_event(fd, event):
                     continue
                 if fd in self._watched:
+                    called = called or []
                     called.append(self._watched[fd])
             elif side.connection.phase is _LIVE:
                 flow.on_event(side, event)
             elif side.fd == side.connection.client_fd:
-                self._entrance.on_event(side, event)
+                entrance.on_event(side, event)
             else:
-                self._dialing.on_answer(side, event)
+                dialing.on_answer(side, event)
         if flow.unfinished:
             flow.resume()
-        for number in loop.timers.expired(now):
-            self._on_timer(loop.connections[number])
-        if self._warming.active:
-            self._warming.tend(now)
-        if self._dead.due is not None and now >= self._dead.due:
+        for one in loop.timers.expired(now):
+            assert isinstance(one, Connection)
+            self._on_timer(one)
+        if warming.active:
+            warming.tend(now)
+        if now >= self._dead.due:
             self._dead.go_on()
         loop.closing.close_all()
-        self._acceptor.accept(now)
-        for callback in called:
-            callback()
+        acceptor.accept(now)
+        if called is not None:
+            for callback in called:
+                callback()
         loop.closing.close_all()
-        self._ending.flush()
+        ending = self._ending
+        ending.flush()
 
     def _on_timer(self, connection: Connection) -> None:
         if connection.phase is Phase.DIALING:
@@ -200,14 +205,13 @@ class Relay:
         """How long the loop may wait for events, in seconds."""
         if self._flow.unfinished:
             return 0.0
-        due = until
-        for other in (
+        ending = self._ending
+        due = min(
+            until,
             self._loop.timers.next_due(),
             self._acceptor.next_due(),
-            self._ending.next_due(),
+            ending.next_due(),
             self._warming.next_due(),
             self._dead.due,
-        ):
-            if other is not None and other < due:
-                due = other
-        return max(0.0, due - now)
+        )
+        return due - now if due > now else 0.0

@@ -195,17 +195,23 @@ class Transfer:
             return -(error.errno or errno.EIO)
 
 
-def accept(listener: socket.socket) -> tuple[int, str, int]:
-    """Take a connection from the queue; return its descriptor and the peer's address and port."""
+def accept(listener: socket.socket) -> tuple[int, tuple[str, int]] | None:
+    """Take a connection from the queue; return its descriptor and the peer's address and port.
+
+    None: the queue is empty.
+    """
     # socket.accept() would build a socket object, with a system call of its own, that most
     # connections never need.
-    fd, peer = listener._accept()  # type: ignore[attr-defined]
+    try:
+        fd, peer = listener._accept()  # type: ignore[attr-defined]
+    except BlockingIOError:
+        return None
     try:
         os.set_blocking(fd, False)
     except OSError:
         os.close(fd)
         raise
-    return fd, peer[0], peer[1]
+    return fd, (peer[0], peer[1])
 
 
 def open_upstream(ipv6: bool, device: str | None, source: str | None) -> int:

@@ -356,13 +356,14 @@ cpdef tuple accept(object listener):
         listener.fileno(), <sockaddr*>&peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC
     )
     if fd < 0:
+        if edgenode_errno() == EAGAIN:
+            return None
         PyErr_SetFromErrno(OSError)
     try:
-        host, port = _endpoint(&peer)
+        return fd, _endpoint(&peer)
     except BaseException:
         c_close(fd)
         raise
-    return fd, host, port
 
 
 cdef tuple _endpoint(const sockaddr_storage* of):

@@ -9,34 +9,33 @@ from edgenode.steering.connection import Connection
 from edgenode.steering.timers import Timers
 from edgenode.steering.why import Why
 
-_SLACK = 1 / 16
+_slack = 1 / 16
 """A connection may be closed later by this share of its timeout."""
 
 
 def watch(timers: Timers, connection: Connection) -> None:
     """Set the timer after which it is to be looked at next."""
-    service = connection.route.service
-    quiet = service.idle_timeout
-    if connection.half_closed and service.protection.half_closed_timeout:
-        quiet = service.protection.half_closed_timeout
-    due, slack = connection.active + quiet, quiet * _SLACK
-    lifetime = service.protection.lifetime
+    route = connection.route
+    quiet = route.idle_timeout
+    if connection.half_closed and route.half_closed_timeout:
+        quiet = route.half_closed_timeout
+    due, slack = connection.active + quiet, quiet * _slack
+    lifetime = route.lifetime
     if lifetime and connection.started + lifetime < due:
-        due, slack = connection.started + lifetime, lifetime * _SLACK
+        due, slack = connection.started + lifetime, lifetime * _slack
     if connection.reset is not None and connection.reset_at < due:
         due, slack = connection.reset_at, 0.0
-    timers.set(connection.number, due, slack)
+    timers.set(connection, due, slack)
 
 
 def over(connection: Connection, now: float) -> Why | None:
     """Why it is to be ended now; None: it goes on."""
-    service = connection.route.service
-    protection = service.protection
+    route = connection.route
     quiet = now - connection.active
     if connection.reset is not None and now >= connection.reset_at:
         return connection.reset
-    if protection.lifetime and now - connection.started >= protection.lifetime:
+    if route.lifetime and now - connection.started >= route.lifetime:
         return Why.LIFETIME
-    if connection.half_closed and quiet >= protection.half_closed_timeout > 0.0:
+    if connection.half_closed and quiet >= route.half_closed_timeout > 0.0:
         return Why.HALF_CLOSED
-    return Why.IDLE if quiet >= service.idle_timeout else None
+    return Why.IDLE if quiet >= route.idle_timeout else None

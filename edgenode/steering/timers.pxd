@@ -1,9 +1,24 @@
+cimport cython
+
+cdef double _granularity
+cdef double _never
+
+
+cdef class Timed:
+    cdef double _due
+    cdef double _slot
+
+
 cdef class Timers:
-    cdef dict _slot_of
     cdef dict _slots
     cdef list _heap
 
-    cpdef set(self, long key, double due, double slack=*)
-    cpdef cancel(self, long key)
+    @cython.locals(slot=double)
+    cpdef set(self, Timed one, double due, double slack=*)
+    @cython.locals(there=set)
+    cpdef cancel(self, Timed one)
+    @cython.locals(one=Timed, slot=double)
     cpdef list expired(self, double now)
-    cpdef next_due(self)
+    cpdef double next_due(self) except? -1
+    @cython.locals(there=set)
+    cdef _put(self, Timed one, double slot)

@@ -24,6 +24,8 @@ from edgenode.steering.warm import Reserve, Warm
 INTERVAL = 0.1
 """Seconds between two looks at all, where nothing happens."""
 
+_never = float("inf")
+
 BURST = 16
 """Of a service, that are dialed in one round."""
 
@@ -134,9 +136,9 @@ class Warming:
                 if not self._dial(service, reserve, now):
                     break
 
-    def next_due(self) -> float | None:
-        """When `tend` is needed next."""
-        return self._due if self.active else None
+    def next_due(self) -> float:
+        """When `tend` is needed next; infinity: not at all."""
+        return self._due if self.active else _never
 
     def _first(self, service: str) -> Pool | None:
         """The region that new users are sent to now."""

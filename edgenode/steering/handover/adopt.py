@@ -94,7 +94,7 @@ class Adoption:
                 # Anew: the attempt that was under way ends with the process that made it.
                 self._parts.dialing.begin(connection, loop.sides[row.fd_up])
             elif connection.awaited is not None and connection.phase is Phase.PREFACE:
-                loop.timers.set(row.number, connection.awaited.due)
+                loop.timers.set(connection, connection.awaited.due)
         self._rows.clear()
 
     # --- one connection
@@ -188,7 +188,7 @@ class Adoption:
         attempt = connection.attempt
         if attempt is not None:
             loop.stuck -= client.stuck + loop.sides.pop(row.fd_down).stuck
-            loop.timers.cancel(row.number)
+            loop.timers.cancel(connection)
             self._parts.memory.give(attempt.pool, attempt.at)
             self._parts.counters.closed(connection.route.count, attempt.key)
 

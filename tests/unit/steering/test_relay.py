@@ -778,7 +778,7 @@ def test_running_out_of_descriptors_is_survived(
     relay.serve(("fra", [worker.target("fra-1")]))
     accept, failures = sysio.accept, iter((errno.EMFILE, errno.ECONNABORTED))
 
-    def fail_first(listener: socket.socket) -> tuple[int, str, int]:
+    def fail_first(listener: socket.socket) -> tuple[int, tuple[str, int]] | None:
         for failure in failures:
             raise OSError(failure, os.strerror(failure))
         return accept(listener)
