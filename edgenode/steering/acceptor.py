@@ -155,7 +155,7 @@ class Acceptor:
 
     def _begin_to_watch(self, now: float) -> None:
         """Those that are new; users wait in the queues of those for which there is no memory."""
-        events = 0 if self._resume_at is not None else sysio.INPUT
+        events = 0 if self._paused else sysio.INPUT
         while self._unwatched:
             listener = self._unwatched[-1]
             try:

@@ -26,7 +26,7 @@ _Dead = tuple[str, str, str, str, int]  # service, region, worker, address, port
 
 
 class Dead:
-    """`end(connection, why)` closes one. `due`: when `go_on` is needed next; infinity: it is not."""
+    """`end(connection, why)` closes one. `due`: when `go_on` is needed; infinity: it is not."""
 
     def __init__(self, loop: Loop, end: Callable[[Connection, Why], None]) -> None:
         self.due = _never

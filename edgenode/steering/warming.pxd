@@ -10,7 +10,7 @@ cdef class Warming:
     cdef Memory _memory
     cdef object _bind
     cdef dict _services
-    cdef dict _reserves
+    cdef readonly dict _reserves
     cdef dict _by_fd
     cdef double _due
     cdef bint _stopped
