@@ -15,7 +15,7 @@ cdef class Acceptor:
     cdef readonly dict listeners
     cdef dict _ready
     cdef dict _by_fd
-    cdef Epoll _epoll
+    cdef public Epoll _epoll
     cdef object _counters
     cdef object _room
     cdef object _opened

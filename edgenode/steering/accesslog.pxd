@@ -12,14 +12,15 @@ cdef class AccessLog:
     cpdef flush(self)
 
 
+cdef dict _reasons
 cdef str _unserved
 
 
 @cython.locals(attempt=Attempt, text=str, errors=str, worker=str, took=str, rtt=str)
 cpdef bytes describe(Connection connection, object why, double now, double wall)
-cdef str _reason(object why)
+@cython.locals(tenths="long long")
 cdef str _ms(double seconds)
 @cython.locals(thousandths="long long")
 cdef str _decimal(double value)
 @cython.locals(host=str, port=int)
-cdef str _endpoint(tuple endpoint)
+cpdef str _endpoint(tuple endpoint)

@@ -10,6 +10,7 @@ cdef class Route:
     cdef readonly ServiceCount count
     cdef readonly object bind
     cdef readonly Guard guard
+    cdef readonly str name
     cdef readonly double idle_timeout
     cdef readonly double half_closed_timeout
     cdef readonly double lifetime

@@ -41,6 +41,7 @@ class Route:
         "half_closed_timeout",
         "idle_timeout",
         "lifetime",
+        "name",
         "service",
     )
 
@@ -51,6 +52,7 @@ class Route:
         self.count = count
         self.bind = bind
         self.guard = guard
+        self.name = service.name
         self.idle_timeout = service.idle_timeout
         self.half_closed_timeout = service.protection.half_closed_timeout
         self.lifetime = service.protection.lifetime

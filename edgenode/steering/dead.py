@@ -72,5 +72,5 @@ def _target(connection: Connection) -> _Dead | None:
     if connection.phase is not Phase.LIVE or attempt is None:
         return None
     target = attempt.target
-    name = connection.route.service.name
+    name = connection.route.name
     return (name, attempt.region, target.worker, target.address, target.port)

@@ -1,7 +1,7 @@
 cimport cython
 
 from edgenode.steering.connection cimport Connection, Route, Side
-from edgenode.steering cimport sysio, timeouts, upstream
+from edgenode.steering cimport timeouts
 from edgenode.steering.counters cimport Counters, RegionCount
 from edgenode.steering.dial cimport Attempt, Dial
 from edgenode.steering.flow cimport Flow

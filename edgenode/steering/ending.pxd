@@ -1,7 +1,7 @@
 cimport cython
 
 from edgenode.steering cimport sysio
-from edgenode.steering.accesslog cimport AccessLog
+from edgenode.steering.accesslog cimport describe
 from edgenode.steering.connection cimport Connection, Route, Side
 from edgenode.steering.counters cimport Counters, RegionCount, ServiceCount
 from edgenode.steering.dial cimport Attempt
@@ -15,7 +15,7 @@ cdef class Ending:
     cdef Loop _loop
     cdef Counters _counters
     cdef Memory _memory
-    cdef AccessLog _log
+    cdef object _log
     cdef double _flush_at
     cdef double _sample
     cdef double _owed

@@ -1,6 +1,6 @@
 cimport cython
 
-from edgenode.steering cimport sysio
+from edgenode.steering cimport sysio, timeouts
 from edgenode.steering.connection cimport Connection, Side
 from edgenode.steering.loop cimport Loop, Sides
 from edgenode.steering.pipes cimport Pipes
@@ -41,5 +41,6 @@ cdef class Flow:
     cdef _count(self, Side side, long moved)
     @cython.locals(failed=long)
     cdef _pass_end(self, Side side, Side peer)
+    cdef _half_closed(self, Connection connection)
     @cython.locals(connection=Connection)
     cdef _write_failed(self, Side side, Side peer, long error)

@@ -264,7 +264,7 @@ class Flow:
     def _half_closed(self, connection: Connection) -> None:
         """One side has ended: from now on nothing need move for this long until it is over."""
         connection.half_closed = True
-        if connection.route.service.protection.half_closed_timeout:
+        if connection.route.half_closed_timeout:
             connection.active = self._loop.now  # an end is as good as a byte
             timeouts.watch(self._loop.timers, connection)
 

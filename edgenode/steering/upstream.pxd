@@ -1,6 +1,5 @@
 cimport cython
 
-from edgenode.steering cimport sysio
 from edgenode.steering.connection cimport Side
 
 

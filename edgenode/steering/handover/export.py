@@ -131,7 +131,7 @@ class Export:
         plain = (
             connection.number,
             phase.name,
-            connection.route.service.name,
+            connection.route.name,
             *connection.client,
             *connection.local,
             connection.started,

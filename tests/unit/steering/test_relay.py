@@ -346,7 +346,6 @@ def test_a_users_reset_after_its_end_reaches_the_worker(relay: RunningRelay) -> 
     assert relay.log(1)[0]["why"] == "client-reset"
 
 
-@pytest.mark.skipif(FORM == COMPILED, reason="there system calls have no names to be seen by")
 def test_no_descriptor_is_closed_while_events_may_name_it(
     relay: RunningRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,1 @@
+cpdef tuple address_of(str host)
