@@ -42,5 +42,5 @@ cdef class Dial:
     cdef tuple _nearest(self, double now)
     @cython.locals(configured=double, short=double)
     cdef double _patience(self, Path path, str region) except? -1
-    @cython.locals(pool=Pool)
+    @cython.locals(pool=Pool, tried=tuple)
     cdef bint _somebody_else(self) except -1

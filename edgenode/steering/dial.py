@@ -261,8 +261,11 @@ class Dial:
     def _somebody_else(self) -> bool:
         for pool in self._memory.pools(self._name):
             tried = self._tried.get(pool.key[1], ())
-            if len(pool.columns) > len(tried) or pool.index.keys() - tried:
+            if len(pool.columns) > len(tried):
                 return True
+            for worker in pool.index:
+                if worker not in tried:
+                    return True
         return False
 
 

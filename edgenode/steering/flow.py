@@ -183,8 +183,11 @@ class Flow:
             else:
                 side.chunk = _chunk
                 # It was not filled: it took all there was, and what comes later is a new event.
-                if not side.ended and not side.broken and not side.urgent:
-                    return
+                if not side.broken and not side.urgent:
+                    if not side.ended:
+                        return
+                    # Nothing comes after the end, and that has been told: it need not be read.
+                    side.eof = not side.failed
 
     def _wait_for(self, peer: Side, side: Side) -> None:
         """What the side holds waits until its peer can take it."""

@@ -166,6 +166,7 @@ class Adoption:
         client.failed, worker.failed = row.failed_up, row.failed_down
         client.end_passed, worker.end_passed = row.end_passed_up, row.end_passed_down
         client.broken, worker.broken = row.broken_up, row.broken_down
+        client.urgent = worker.urgent = True  # it is not known: each is read until nothing is left
         for side, peer in ((client, worker), (worker, client)):
             loop.stuck += len(side.held) - side.stuck
             side.stuck = len(side.held)
