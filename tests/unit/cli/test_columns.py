@@ -140,7 +140,7 @@ def test_the_commands(
     arguments = [*command, "--config", str(config)]
     with fakes.control(tmp_path / "run" / "control" / "control.sock", lambda _: answer):
         on_80 = on_terminal(80, *arguments)
-        piped = edgenode(*arguments).stdout.splitlines()
+        piped = edgenode(*arguments, columns="").stdout.splitlines()
     for word in whole:
         assert any(word in line for line in on_80)
         assert any(word in line for line in piped)

@@ -23,13 +23,14 @@ SUBCOMMANDS = [
 ]
 
 
-def edgenode(*arguments: str) -> subprocess.CompletedProcess[str]:
+def edgenode(*arguments: str, columns: str = "100") -> subprocess.CompletedProcess[str]:
+    """`columns`: how wide the output is said to be; empty: nothing is said."""
     return subprocess.run(
         [sys.executable, "-m", "edgenode.cli", *arguments],
         capture_output=True,
         text=True,
         timeout=30,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+        env={**os.environ, "COLUMNS": columns, "NO_COLOR": "1"},
     )
 
 
