@@ -152,6 +152,10 @@ class Flow:
                     side.bulk = size >= _chunk
                     continue
                 self._pipes.give(side)
+                if size == 0:
+                    # So it is where urgent data stands before the end, too: a read tells.
+                    side.urgent = True
+                    continue
             else:
                 size = self._transfer.read(side.fd, wanted)
             if size <= 0:

@@ -211,6 +211,17 @@ def test_a_reset_behind_bulk_is_no_end_in_order(loop: Loop) -> None:
     assert ends == [Why.WORKER_RESET]
 
 
+def test_what_moves_into_no_pipe_need_not_be_the_end(loop: Loop) -> None:
+    """The kernel says so too of urgent data that the end came behind, see splice(2)."""
+    reads = iter((1 << 30, BULK, 0, b"!", b"behind", 0))
+    script, side = Script(reads, ALL), loop.sides[WORKER]
+    flow = Flow(loop, ends_with([]), script)
+    a_round(flow, side, INPUT)
+    a_round(flow, side, INPUT)
+    assert b"".join(script.written[2:]) == b"!behind"
+    assert side.end_passed
+
+
 def test_bulk_goes_on_where_there_is_no_pipe(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when descriptors have run out. It is not asked again and again."""
     asked: list[int] = []
