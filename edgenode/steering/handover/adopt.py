@@ -121,6 +121,7 @@ class Adoption:
         client = Side(row.fd_up, row.fd_down, connection, route.count.up)
         client.held, client.ended, client.eof = row.held_up, row.ended_up, row.eof_up
         client.watched = True
+        client.urgent = True  # it is not known: each is read until nothing is left
         loop.connections[row.number] = connection
         loop.sides[row.fd_up] = client
         loop.live += 1
@@ -166,7 +167,7 @@ class Adoption:
         client.failed, worker.failed = row.failed_up, row.failed_down
         client.end_passed, worker.end_passed = row.end_passed_up, row.end_passed_down
         client.broken, worker.broken = row.broken_up, row.broken_down
-        client.urgent = worker.urgent = True  # it is not known: each is read until nothing is left
+        client.urgent = worker.urgent = True  # likewise, see `_put_in`
         for side, peer in ((client, worker), (worker, client)):
             loop.stuck += len(side.held) - side.stuck
             side.stuck = len(side.held)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from edgenode.steering import flow
+from edgenode.steering.connection import Side
 from edgenode.steering.handover import channel as handover
 from edgenode.steering.proxyprotocol import UNIQUE_ID, Header, encode, field
 from edgenode.steering.table import Bind, RegionTargets, Service, Table, Target
@@ -277,6 +278,31 @@ def test_what_is_being_dialed_is_dialed_by_the_new_one(site: Site) -> None:
     eventually(lambda: site.taken() == [0, 0])
     assert far.accepted == 1
     far.close()
+
+
+def test_urgent_data_of_who_is_being_dialed_ends_nothing(site: Site) -> None:
+    """The new one reaches a worker at once, before an event has told it of urgent data."""
+    far, near = Worker(echo), Worker(echo)
+    far.cut()
+    hand = site.start(far.target("fra-1"))
+    with site.connect() as user:
+        user.sendall(b"early")
+        eventually(lambda: site.taken() == [1, 1])
+        user.send(b" and!", socket.MSG_OOB)
+        user.sendall(b" late")
+        user.shutdown(socket.SHUT_WR)
+        eventually(lambda: all(side.ended for side in clients(hand)))
+        site.targets = (near.target("fra-2"),)
+        site.move(hand)
+        assert read_all(user) == b"early and! late"
+    far.close()
+    near.close()
+
+
+def clients(hand: Hand) -> list[Side]:
+    """The users' sides of its connections."""
+    loop = hand.relay.parts().loop
+    return [loop.sides[one.client_fd] for one in loop.connections.values()]
 
 
 def test_a_local_probe_waits_on(site: Site, worker: Worker) -> None:
