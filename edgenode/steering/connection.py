@@ -198,7 +198,7 @@ class Connection(Timed):
         self.attempts = 0
         self.errors: tuple[str, ...] = ()
         self.connected: float | None = None
-        self.reset: Why | None = None  # how it ends at `reset_at`: a side was reset after its end
+        self.reset: Why | None = None  # how it ends, at `reset_at` at the latest
         self.reset_at = 0.0
         self.half_closed = False  # the end of one side has been passed on to the other
         self.bytes_up = 0  # filled in for its line in the log

@@ -12,6 +12,7 @@ cdef long _bulk
 cdef long _budget
 cdef long _pipe
 cdef long _round
+cdef double _never
 
 
 cdef class Flow:

@@ -45,6 +45,7 @@ _SILENT = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 # The same as C numbers, where compiled.
 _chunk, _bulk_chunk, _bulk, _budget, _pipe = CHUNK, BULK_CHUNK, BULK, BUDGET, PIPE
 _round = ROUND
+_never = float("inf")
 
 
 class Flow:
@@ -282,8 +283,7 @@ class Flow:
         peer.broken = True
         connection = side.connection
         if -error in _SILENT and connection.reset is None:  # told once: a read would not know
-            connection.reset = _lost(peer, error)
-            connection.reset_at = self._loop.now + LINGER
+            connection.reset, connection.reset_at = _lost(peer, error), _never
         if side.broken or peer.end_passed:
             self._end(connection, connection.reset or _reset_by(peer))
         elif not peer.held and peer.pipe is None:

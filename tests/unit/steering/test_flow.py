@@ -301,6 +301,23 @@ def test_who_has_vanished_has_not_reset(
     assert ends == [of_client if fd == CLIENT else of_worker]
 
 
+def test_who_has_vanished_leaves_time_for_what_it_sent(loop: Loop) -> None:
+    """A user that reads slowly has all of it, be it by another version or past a timer."""
+    ends: list[Why] = []
+    client, worker = loop.sides[CLIENT], loop.sides[WORKER]
+    script = Script(iter((b"more", 0)), iter((-errno.ETIMEDOUT, 1 << 30)))
+    worker.held, client.watches_output = b"an answer", True
+    flow = Flow(loop, ends_with(ends), script)
+    flow.on_event(client, INPUT)
+    connection = client.connection
+    connection.active = loop.now
+    assert (ends, worker.broken) == ([], True)
+    assert timeouts.over(connection, loop.now + 2 * LINGER) is None
+    flow.on_event(client, OUTPUT)
+    assert script.written == [b"an answer"]
+    assert ends == [Why.WORKER_SILENT]
+
+
 def test_who_has_vanished_is_found_by_a_write(loop: Loop) -> None:
     """The kernel tells it once; what is read then is an end."""
     ends: list[Why] = []
