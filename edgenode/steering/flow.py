@@ -187,6 +187,8 @@ class Flow:
                 side.chunk = _bulk_chunk
             else:
                 side.chunk = _chunk
+                if size < _chunk:
+                    side.bulk = False
                 # It was not filled: it took all there was, and what comes later is a new event.
                 if not side.broken and not side.urgent:
                     if not side.ended:

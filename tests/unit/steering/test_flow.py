@@ -239,6 +239,25 @@ def test_bulk_goes_on_where_there_is_no_pipe(loop: Loop, monkeypatch: pytest.Mon
     assert (asked, side.pipe) == ([PIPE], None)
 
 
+def test_bulk_that_is_over_is_known_without_a_pipe_too(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a session that has once moved much waits for all bulk, byte by byte."""
+
+    def none(size: int) -> Pipe:
+        raise OSError(errno.EMFILE, "")
+
+    monkeypatch.setattr(sysio, "Pipe", none)
+    side = loop.sides[WORKER]
+    reads = iter((1 << 30, 1 << 30, b"some", b"key"))
+    flow = Flow(loop, ends_with([]), Script(reads, ALL))
+    flow.on_event(side, INPUT)
+    assert not side.bulk
+    flow.on_event(side, INPUT)
+    assert not flow.unfinished
+    assert side.moved == CHUNK + BULK_CHUNK + 4 + 3
+
+
 def test_the_end_behind_a_short_read_of_a_broken_side_is_found(loop: Loop) -> None:
     """The worker takes nothing more; no event will tell of what comes behind its last bytes."""
     client, worker = loop.sides[CLIENT], loop.sides[WORKER]
