@@ -60,11 +60,12 @@ def take_in(memory: Memory, told: object) -> None:
     """Know it from now on, as far as the table names whom it is of."""
     if not isinstance(told, dict):
         return
-    with contextlib.suppress(*_NOT_UNDERSTOOD):
-        for name, value in told.get("paths", {}).items():
+    paths, records = told.get("paths"), told.get("records")
+    for name, value in paths.items() if isinstance(paths, dict) else ():
+        with contextlib.suppress(*_NOT_UNDERSTOOD):
             _learn(memory.path(name), value)
-    with contextlib.suppress(*_NOT_UNDERSTOOD):
-        for value in told.get("records", ()):
+    for value in records if isinstance(records, list) else ():
+        with contextlib.suppress(*_NOT_UNDERSTOOD):
             known = {name: kind(value[name]) for name, kind in _KINDS.items() if name in value}
             key = str(value["service"]), str(value["region"])
             memory.recall(key, value["worker"], Record(**known))

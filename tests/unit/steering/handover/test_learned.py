@@ -74,6 +74,20 @@ def test_who_has_left_the_table_is_forgotten() -> None:
     assert list(new.records()) == []
 
 
+def test_what_is_not_understood_takes_nothing_else_with_it() -> None:
+    """A later version may know more ways to fail."""
+    old, new = knowing(), knowing()
+    (pool,) = old.pools("web")
+    old.connected(pool, 1, 100.0, 100.02)
+    old.failed(pool, 0, Failure.REFUSED, 101.0, 101.0)
+    told = learned.tell(old)
+    told["records"].insert(0, {**told["records"][0], "worker": "w1", "reason": "frozen"})
+    told["paths"] = {"elsewhere": {"usual": "soon"}, **told["paths"]}
+    learned.take_in(new, told)
+    assert alone(new, 102.0) == alone(old, 102.0) != []
+    assert new.path("region-0").usual == old.path("region-0").usual
+
+
 @given(st.one_of(JSON, st.fixed_dictionaries({"paths": JSON, "records": JSON})))
 def test_what_is_not_understood_is_passed_over(told: Any) -> None:
     memory = knowing()
