@@ -27,7 +27,6 @@ _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
-    "steering": (),
     "steering.workers": ("edgenode-steering.service",),
     "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
     "firewall": (),
