@@ -41,6 +41,8 @@ def lab() -> Iterator[Lab]:
         lab.up()
         # Two ends that begin a handshake at the same moment spoil each other's: again after 5 s.
         wait_until(lambda: all(heard(lab, edge) for edge in (ONE, OTHER)), 45, "they are heard")
+        # So do those to the region. Against a path that has never answered, silence says nothing.
+        wait_until(lambda: all(known(lab, edge) for edge in (ONE, OTHER)), 45, "all paths answer")
         yield lab
 
 
@@ -59,6 +61,12 @@ def status(lab: Lab, edge: str) -> dict[str, Any]:
 
 def heard(lab: Lab, edge: str) -> bool:
     return all(sibling["fresh"] for sibling in status(lab, edge)["siblings"]["edges"])
+
+
+def known(lab: Lab, edge: str) -> bool:
+    """Whether the node has had an answer through each of its tunnels."""
+    mesh = json.loads(lab.edgenode(edge, "mesh", "--json").stdout)
+    return all(peer["state"] == "good" for peer in mesh["peers"])
 
 
 def cause(lab: Lab, edge: str, service: str = "web") -> str:
