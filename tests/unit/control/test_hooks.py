@@ -109,7 +109,7 @@ async def test_a_hook_that_hangs_holds_up_nobody_and_the_oldest_changes_are_drop
         started = time.monotonic()
         for n in range(10 * WAITING):
             one.tell("check", "nginx", f"state-{n}", "")
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 0.5
         await eventually(lambda: len(lines(log)) >= 1)
         assert lines(log)[0] == f"state-{9 * WAITING}"
         one.close()

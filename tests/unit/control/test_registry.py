@@ -210,14 +210,14 @@ async def test_a_disk_that_hangs_does_not_hold_up_a_node_that_is_at_work(
     loads = RegistryCopy.load
 
     def slow(copy: RegistryCopy) -> Copy | None:
-        time.sleep(0.3)
+        time.sleep(1.0)
         return loads(copy)
 
     monkeypatch.setattr(RegistryCopy, "load", slow)
     without = keeper(config.model_copy(update={"registry": None}), told)
     begun = time.monotonic()
     after = keeper(config, told, without)
-    assert time.monotonic() - begun < 0.2
+    assert time.monotonic() - begun < 0.7
     served: list[list[str]] = []
     task = asyncio.create_task(after.run(lambda merged: served.append(workers(merged))))
     async with asyncio.timeout(5):

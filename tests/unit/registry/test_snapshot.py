@@ -123,9 +123,9 @@ def test_thousands_of_records_are_judged_in_no_time_also_behind_many_peers() -> 
     good = [entry(f"fra/g{n}", n, addresses=[f"10.{n % 200}.9.{n // 200}"]) for n in range(2000)]
     bad = [entry(f"fra/b{n}", n, b'{"identity": %d}' % n) for n in range(2000)]
     judge([*good, *bad], LAYOUT, rules)
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert len(judge([*good, *bad], LAYOUT, rules).workers) == 2000
-    assert time.perf_counter() - begun < 0.15, "none of the many is looked for peer by peer"
+    assert time.process_time() - begun < 0.15, "none of the many is looked for peer by peer"
 
 
 def test_what_is_merged_into_the_configuration() -> None:
