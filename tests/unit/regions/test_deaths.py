@@ -121,8 +121,7 @@ async def test_who_is_silent_is_suspected_long_before_it_is_down(world: World) -
     world.prober.probe_soon(TargetKey("fra", "w0", 80))
     await asyncio.sleep(prober.CONFIRM * INTERVAL + 0.5)
     (suspect,) = world.suspects()
-    silent_for = re.fullmatch(r"no answer for (0\.\d) s", suspect)
-    assert silent_for and float(silent_for[1]) < 1, suspect
+    assert re.fullmatch(r"no answer for 0\.\d s", suspect)
     await asyncio.sleep(0.5)
     assert len(world.suspects()) == WORKERS, "they would not be probed for a while"
     assert world.up() == WORKERS
