@@ -126,7 +126,7 @@ def test_nobody_is_left_alone_for_longer_than_is_ever_done_here() -> None:
     old.failed(pool, 0, Failure.REFUSED, 107.0, 107.0)
     told = learned.tell(old)
     told["paths"]["region-0"]["answered"] = 1e12
-    told["records"][0] |= {name: 1e12 for name in ("since", "began", "until", "returned")}
+    told["records"][0] |= dict.fromkeys(("since", "began", "until", "returned"), 1000000000000.0)
     learned.take_in(new, told, 108.0)
     longest = DEFAULT_OUTLIERS.max_time
     assert alone(new, 108.0) == [("region-0", "w0", Failure.REFUSED, 108.0 + longest)]
