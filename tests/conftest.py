@@ -55,6 +55,7 @@ def pytest_runtest_setup() -> None:
     _end_in_order()  # asyncio leaves the default behind, where a test took the signal
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_keyboard_interrupt() -> None:
     """Fixtures are torn down now, and no signal that comes later ends that in the middle.
 
@@ -82,6 +83,7 @@ def _end_in_order() -> None:
 
 def _on_term(_number: int, _frame: object) -> None:
     if os.getpid() == _first:
+        signal.signal(signal.SIGTERM, _ignore)  # once is enough
         signal.raise_signal(signal.SIGINT)
     else:  # a test has forked
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
