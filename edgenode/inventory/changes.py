@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from edgenode.config.schema import Config, Steering
+from edgenode.config.schema import Config
+from edgenode.config.steering import Steering
 
 UNITS = (
     "edgenode-mesh.service",
@@ -134,10 +135,12 @@ def _meaning(table: str, document: dict[str, Any]) -> object:
         return document.get(table)
     if table not in document:
         return field.get_default()
+    schema: Any = field.annotation
     try:
-        return TypeAdapter[object](field.annotation).validate_python(document[table])
+        found: object = TypeAdapter(schema).validate_python(document[table])
     except ValidationError:  # of a release that knows other keys
         return document[table]
+    return found
 
 
 def _workers(document: dict[str, Any]) -> int | None:
