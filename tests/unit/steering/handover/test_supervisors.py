@@ -19,6 +19,9 @@ from pathlib import Path
 import pytest
 
 from edgenode.places import steering_handover
+from edgenode.steering.handover.channel import Channel, pair
+from edgenode.steering.handover.protocol import Say
+from edgenode.steering.handover.taking import HandoverError, Taking
 from edgenode.steering.process import is_stopped
 from edgenode.steering.proxyprotocol import Header
 from tests.unit.steering.handover.versions import Versions
@@ -359,6 +362,18 @@ def test_a_reload_while_another_takes_over(versions: Versions, users: Users) -> 
     eventually(lambda: not writers(moved))
     number = users.end()
     eventually(lambda: lines(moved) + lines(versions.log) == number)
+
+
+def test_a_refusal_that_came_before_the_question_is_told() -> None:
+    old, new = pair()
+    with old:
+        Channel(old).send({"type": Say.FAILED, "reason": "another one is taking over"})
+    with new, pytest.raises(HandoverError, match="another one is taking over"):
+        Taking(Channel(new), 1000)
+    old, new = pair()
+    old.close()
+    with new, pytest.raises(HandoverError, match="does not answer"):
+        Taking(Channel(new), 1000)
 
 
 def test_a_log_that_is_rotated_as_the_old_one_leaves_is_rotated(
