@@ -10,6 +10,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgenode.config.schema import Config
+from edgenode.config.steering import Steering
 
 UNITS = (
     "edgenode-mesh.service",
@@ -23,11 +29,15 @@ UNITS = (
 
 _EDGENODE = tuple(unit for unit in UNITS if unit.startswith("edgenode-"))
 
+_WORKERS = "steering.workers"
+_WORKERS_NOT_KNOWN = "steering.workers, which is not known of what runs"
+
 _READERS: dict[str, tuple[str, ...]] = {
     "node": _EDGENODE,
     "bgp": ("edgenode-control.service",),
     "lifeline": ("edgenode-lifeline.service", "edgenode-control.service"),
-    "steering.workers": ("edgenode-steering.service",),
+    _WORKERS: ("edgenode-steering.service",),
+    _WORKERS_NOT_KNOWN: ("edgenode-steering.service",),
     "mesh": ("edgenode-mesh.service", "edgenode-control.service"),
     "firewall": (),
 }
@@ -91,21 +101,55 @@ def pending(files: Iterable[File], answer: str) -> list[str]:
 
 
 def tables_changed(old: str, new: str) -> list[str]:
-    """Tables of edgenode.toml whose meaning changes: a comment or an order is no change.
+    """Tables of edgenode.toml whose meaning changes: a comment, an order, or a default that is
+    written out is no change.
 
     A file that cannot be read, or is not there, differs in everything. Named beside its table is
     the one key of [steering] that no reload takes up.
     """
+    after = tomllib.loads(new)
     try:
         before = tomllib.loads(old)
     except tomllib.TOMLDecodeError:
         before = {}
-    after = tomllib.loads(new)
+    if not before:
+        return [*after, _WORKERS_NOT_KNOWN]
     changed = [
-        table for table in dict.fromkeys([*after, *before]) if before.get(table) != after.get(table)
+        table
+        for table in dict.fromkeys([*after, *before])
+        if before.get(table) != after.get(table)
+        and _meaning(table, before) != _meaning(table, after)
     ]
-    workers = [document.get("steering", {}).get("workers") for document in (before, after)]
-    return [*changed, "steering.workers"] if workers[0] != workers[1] else changed
+    workers = [_workers(document) for document in (before, after)]
+    if workers[0] is None:
+        changed.append(_WORKERS_NOT_KNOWN)
+    elif workers[0] != workers[1]:
+        changed.append(_WORKERS)
+    return changed
+
+
+def _meaning(table: str, document: dict[str, Any]) -> object:
+    """What edgenode makes of a table, also of one that is missing; as it stands, if nothing."""
+    field = Config.model_fields.get(table)
+    if field is None or (table not in document and field.is_required()):
+        return document.get(table)
+    if table not in document:
+        return field.get_default()
+    schema: Any = field.annotation
+    try:
+        found: object = TypeAdapter(schema).validate_python(document[table])
+    except ValidationError:  # of a release that knows other keys
+        return document[table]
+    return found
+
+
+def _workers(document: dict[str, Any]) -> int | None:
+    """How many relay workers it asks for; None: it does not say so in a way that is understood."""
+    steering = document.get("steering", {})
+    if not isinstance(steering, dict):
+        return None
+    workers = steering.get("workers", Steering.model_fields["workers"].default)
+    return workers if isinstance(workers, int) else None
 
 
 @dataclass(frozen=True)
@@ -125,12 +169,14 @@ def renewals(
     unfinished: Sequence[str] = (),
     control_answers: bool = True,
     takes_over: bool = True,
+    first: bool = False,
 ) -> Renewals:
     """What changed files, changed tables of edgenode.toml and a new edgenode ask for.
 
     `unfinished` is the note of a run before this one: units that it should have renewed,
     among files that it should have taken into use. A control that does not answer takes up nothing.
-    `takes_over`: the steering that runs can be replaced while it runs.
+    `takes_over`: the steering that runs can be replaced while it runs. `first`: none runs yet, so
+    nobody is cut.
     """
     wanted: set[str] = {*unfinished, *(_EDGENODE if release_changes else ())} - {_STEERING}
     cuts: dict[str, None] = {}
@@ -159,7 +205,7 @@ def renewals(
     return Renewals(
         [unit for unit in UNITS if unit in wanted],
         [_STEERING] if replaced and not cuts else [],
-        list(cuts),
+        [] if first else list(cuts),
     )
 
 

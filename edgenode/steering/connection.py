@@ -97,7 +97,9 @@ class Side:
         self.peer_fd = peer_fd
         self.connection = connection
         self.meter = meter
-        self.moved = 0  # bytes of this side that the other's kernel has taken
+        # Bytes of this side that the other's kernel has taken; below 0: so many are still to go of
+        # the header in front of them.
+        self.moved = 0
         # Bytes read here that the other side has not taken: at most one chunk, or a pipe's.
         self.held = b""
         self.stuck = 0  # of these and those in a pipe, what `Loop.stuck` counts

@@ -251,8 +251,8 @@ class Dialing:
         region = self._counters.connected(connection.route.count, attempt.key, took)
         client.meter, worker.meter = region.up, region.down
         client.peer_fd = worker.fd
-        client.moved = sent - connection.header_size
-        client.meter.bytes += client.moved
+        client.moved = sent - connection.header_size  # below 0 until the header is taken
+        client.meter.bytes += max(0, client.moved)
         # Watching both ways has begun if the worker had to be waited for; else input is enough.
         worker.watches_output = worker.watched or bool(client.held)
         timeouts.watch(self._loop.timers, connection)

@@ -80,7 +80,7 @@ class Ending:
         client = loop.sides.pop(connection.client_fd)
         loop.stuck -= client.stuck
         loop.pipes.drop(client)
-        connection.bytes_up = client.moved
+        connection.bytes_up = max(0, client.moved)
         if connection.worker_fd >= 0:
             worker = loop.sides.pop(connection.worker_fd)
             loop.stuck -= worker.stuck
@@ -123,7 +123,7 @@ class Ending:
             if connection is None or connection.phase is not _LIVE:
                 continue
             if loop.now - connection.started >= self._long.every:
-                connection.bytes_up = loop.sides[connection.client_fd].moved
+                connection.bytes_up = max(0, loop.sides[connection.client_fd].moved)
                 connection.bytes_down = loop.sides[connection.worker_fd].moved
                 self._ask(connection)
                 self._log.add(describe(connection, None, loop.now, self.wall))

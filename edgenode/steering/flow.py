@@ -226,6 +226,8 @@ class Flow:
                 else:
                     self._write_failed(side, peer, moved)
                 return -1
+            if side.moved < 0:  # the rest of our header: no bytes of the user
+                side.meter.bytes -= min(moved, -side.moved)
             self._count(side, moved)
             total += moved
             if side.pipe is None:

@@ -104,14 +104,7 @@ class PipeSink:
             self._size -= size
 
     def reopen(self) -> None:
-        if self._path is None:
-            return
-        try:
-            fd = _open(self._path)
-        except OSError:  # the old one is better than none
-            return
-        os.dup2(fd, self._fd, inheritable=False)
-        os.close(fd)
+        _open_anew(self._fd, self._path)
 
     def close(self) -> None:
         self.flush()
@@ -179,7 +172,7 @@ class FileSink:
                 reopen, self._reopen = self._reopen, False
             self._append(b"".join(lines), len(lines))
             if reopen:
-                self._open_anew()
+                _open_anew(self._fd, self._path)
         os.close(self._fd)
 
     def _append(self, data: bytes, lines: int) -> None:
@@ -193,21 +186,23 @@ class FileSink:
         with self._changed:
             self._size -= len(data)
 
-    def _open_anew(self) -> None:
-        if self._path is None:
-            return
-        try:
-            fd = _open(self._path)
-        except OSError:  # the old one is better than none
-            return
-        os.close(self._fd)
-        self._fd = fd
-
 
 def _open(path: Path) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     with descriptors.reserve():
         return os.open(path, flags, 0o640)
+
+
+def _open_anew(fd: int, path: Path | None) -> None:
+    """Let the descriptor be of what is at the path now; the old file is better than none."""
+    if path is None:
+        return
+    try:
+        new = _open(path)
+    except OSError:
+        return
+    os.dup2(new, fd, inheritable=False)
+    os.close(new)
 
 
 def _is_file(fd: int) -> bool:

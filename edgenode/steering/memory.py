@@ -326,11 +326,11 @@ class Memory:
                 if worker is None or worker in pool.index:
                     yield pool.key, worker, record
 
-    def recall(self, key: tuple[str, str], worker: str | None, record: Record) -> None:
+    def recall(self, key: tuple[str, str], worker: str | None, record: Record, now: float) -> None:
         """Hold this against whom the table names so."""
         pool = self._by_key.get(key)
         if pool is not None and (worker is None or worker in pool.index):
-            self._outliers.recall(key, worker, record)
+            self._outliers.recall(key, worker, record, now)
             self._arrange_soon(pool)
 
     def _arrange_soon(self, pool: Pool) -> None:

@@ -228,8 +228,11 @@ class Outliers:
         """What is held against whom; None: against the way."""
         return self._records.get(pool, {})
 
-    def recall(self, pool: Pool, worker: str | None, record: Record) -> None:
-        """Hold this against it, which another process has learned."""
+    def recall(self, pool: Pool, worker: str | None, record: Record, now: float) -> None:
+        """Hold this against it, which another process has learned: for no longer than we would."""
+        record.since, record.began = min(record.since, now), min(record.began, now)
+        record.returned = min(record.returned, now)
+        record.until = min(record.until, now + max(self._pause, self.policy.max_time))
         self._records.setdefault(pool, {})[worker] = record
 
     def forget(self, known: Collection[Pool], now: float) -> None:

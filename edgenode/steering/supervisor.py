@@ -5,6 +5,7 @@ It needs nobody: without control it serves from the last table that it accepted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -86,6 +87,7 @@ class Supervisor:
         self._on_step = on_step
         self._handover = places.steering_handover(run_dir)
         self._left = False  # another process has the connections
+        self._heir = 0  # that one
 
     def run(self, drain: float, on_taken: Callable[[], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT; live connections then get up to `drain` seconds.
@@ -207,7 +209,7 @@ class Supervisor:
     def leave(self, heir: int) -> None:
         self._notifier.heir(heir)
         self._saver.forget()
-        self._left = True
+        self._left, self._heir = True, heir
 
     def load(self, state: dict[str, Any], listeners: Sequence[dict[str, socket.socket]]) -> None:
         table = state["table"]
@@ -234,6 +236,9 @@ class Supervisor:
         if self._hangups:
             self._hangups = 0
             self._fleet.reopen_log()
+            if self._left:  # whoever rotates logs may not know the other one yet
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._heir, signal.SIGHUP)
         return now
 
     def _load_table(self) -> None:

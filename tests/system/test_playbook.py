@@ -218,6 +218,35 @@ def test_what_control_takes_up_is_applied_without_a_drain(provisioned: Fleet) ->
         assert machine.property("edgenode-steering.service", "NRestarts") == "0"
 
 
+@pytest.mark.slow
+def test_a_steering_that_cannot_take_over_stops_the_run_and_no_user(provisioned: Fleet) -> None:
+    def unwritable(variables: dict[str, Any]) -> None:
+        variables.setdefault("edgenode_steering", {})["access_log"] = "/etc/edgenode/access.log"
+
+    lon1, ams1 = (provisioned.machines[edge] for edge in EDGES)
+    before = ams1.run(f"cat {TOML}")
+    served = lon1.main_pid("edgenode-steering.service")
+    with provisioned.altered("group_vars/edges/main.yml", unwritable):
+        run = provisioned.play()
+    assert run.code != 0, run.output
+    text = " ".join(run.output.split())
+    assert "On lon1 the new steering could not take over: the one of before goes on" in text
+    assert "cannot start steering: " in text
+    assert "/etc/edgenode/access.log" in text
+    assert "edgenode: not touched: ams1" in text
+    assert ams1.run(f"cat {TOML}") == before
+    assert lon1.main_pid("edgenode-steering.service") == served
+    assert lon1.property("edgenode-steering.service", "ActiveState") == "active"
+    assert all(provisioned.routes()[edge] == ALL for edge in EDGES)
+
+    # What it was to reload is not forgotten.
+    again = provisioned.play()
+    assert again.code == 0, again.output
+    assert lon1.main_pid("edgenode-steering.service") not in (0, served)
+    assert "unfinished" not in lon1.run("ls /var/lib/edgenode")
+    assert all(provisioned.routes()[edge] == ALL for edge in EDGES)
+
+
 def test_another_nodes_identity_is_refused(provisioned: Fleet) -> None:
     def swapped(variables: dict[str, Any]) -> None:
         hosts = variables["edges"]["hosts"]

@@ -168,9 +168,11 @@ def renewals(
     `note` is what a cut-off run left.
     """
     tables = inventory.tables_changed(old, new)
+    # Without a configuration steering has never started.
+    first = not old and not takes_over
     return asdict(
         inventory.renewals(
-            paths, tables, release_changes, note.splitlines(), control_answers, takes_over
+            paths, tables, release_changes, note.splitlines(), control_answers, takes_over, first
         )
     )
 

@@ -56,7 +56,8 @@ class Arriving:
             case "closed":
                 self._adoption.close(message["numbers"])
             case "so-far":
-                learned.take_in(self._parts.memory, message.get("learned"))
+                parts = self._parts
+                learned.take_in(parts.memory, message.get("learned"), parts.loop.now)
                 self._tell({"type": "handover", "step": "copied"})
             case "all":
                 self._end(message["connections"], message["number"])

@@ -15,10 +15,10 @@ import contextlib
 import json
 from dataclasses import asdict
 from itertools import islice
-from math import inf
+from math import isfinite
 from typing import Any
 
-from edgenode.steering.memory import Memory, Path
+from edgenode.steering.memory import Memory
 from edgenode.steering.outliers import Failure, Record
 
 _MOST = 512
@@ -27,8 +27,10 @@ _MOST = 512
 _ROOM = 48 * 1024
 """Bytes, as it goes in one message."""
 
-_KINDS = {name: type(value) for name, value in asdict(Record(Failure.REFUSED)).items()}
+_LONGEST = 150.0
+"""Seconds; the kernel gives a connect up sooner (tcp_syn_retries, see tcp(7))."""
 
+_KINDS = {name: type(value) for name, value in asdict(Record(Failure.REFUSED)).items()}
 
 _NOT_UNDERSTOOD = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError)
 
@@ -56,19 +58,25 @@ def _told(memory: Memory, most: int) -> dict[str, Any]:
     }
 
 
-def take_in(memory: Memory, told: object) -> None:
-    """Know it from now on, as far as the table names whom it is of."""
+def take_in(memory: Memory, told: object, now: float) -> None:
+    """Know it from now on, as far as the table names whom it is of.
+
+    It comes from another version, so a time that cannot be takes what it is of with it: a worker
+    would be left alone for ever, or a region dialed slowly for ever.
+    """
     if not isinstance(told, dict):
         return
     paths, records = told.get("paths"), told.get("records")
     for name, value in paths.items() if isinstance(paths, dict) else ():
         with contextlib.suppress(*_NOT_UNDERSTOOD):
-            _learn(memory.path(name), value)
+            _learn(memory, name, value, now)
     for value in records if isinstance(records, list) else ():
         with contextlib.suppress(*_NOT_UNDERSTOOD):
             known = {name: kind(value[name]) for name, kind in _KINDS.items() if name in value}
+            if not all(isfinite(one) for one in known.values() if isinstance(one, float)):
+                raise ValueError(f"{known} has a time that is none")
             key = str(value["service"]), str(value["region"])
-            memory.recall(key, value["worker"], Record(**known))
+            memory.recall(key, value["worker"], Record(**known), now)
 
 
 def _differing(record: Record) -> dict[str, Any]:
@@ -78,8 +86,9 @@ def _differing(record: Record) -> dict[str, Any]:
     return {"reason": record.reason, **differs}
 
 
-def _learn(path: Path, value: dict[str, Any]) -> None:
-    known = tuple(float(value[name]) for name in ("usual", "deviation", "answered"))
-    if not all(0.0 <= one < inf for one in known):
-        raise ValueError(f"{known} are no times")
-    path.usual, path.deviation, path.answered = known
+def _learn(memory: Memory, region: str, value: dict[str, Any], now: float) -> None:
+    usual, deviation, answered = (float(value[name]) for name in ("usual", "deviation", "answered"))
+    if not (0.0 <= usual <= _LONGEST and 0.0 <= deviation <= _LONGEST and isfinite(answered)):
+        raise ValueError(f"{value} has a time that is none")
+    path = memory.path(region)
+    path.usual, path.deviation, path.answered = usual, deviation, min(answered, now)

@@ -5,6 +5,7 @@ Until it owns the connections nothing it does is seen by anybody, so it may end 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import selectors
@@ -15,7 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgenode.steering.handover import record
-from edgenode.steering.handover.channel import Channel, Message, claim, close_all, pair, unseal
+from edgenode.steering.handover.channel import (
+    Channel,
+    Closed,
+    Message,
+    claim,
+    close_all,
+    pair,
+    unseal,
+)
 from edgenode.steering.handover.leaving import PATIENCE
 from edgenode.steering.handover.protocol import Action, Do, Event, Input, New, Say, step_new
 from edgenode.steering.slot import Slot
@@ -66,12 +75,13 @@ class Taking:
         """Seconds in which nobody served."""
         self._deadline = time.monotonic() + _ANSWER
         try:
-            self._say(
-                Say.HELLO,
-                formats=[record.FORMAT],
-                knows=sorted(record.KNOWN | record.NEEDS),
-                files=files,
-            )
+            with contextlib.suppress(Closed):  # it has refused before, and said why
+                self._say(
+                    Say.HELLO,
+                    formats=[record.FORMAT],
+                    knows=sorted(record.KNOWN | record.NEEDS),
+                    files=files,
+                )
             message, descriptors = other.receive(self._deadline)
         except OSError as error:
             raise HandoverError(f"it does not answer: {error}") from None

@@ -25,6 +25,9 @@ from tests.unit.steering.running import PATIENCE, USER, eventually, read_exactly
 SOAK = float(os.environ.get("EDGENODE_SOAK", "180"))
 """Seconds of each slow test."""
 
+IDLE = 60.0 + 2 * SOAK
+"""Seconds: psql says nothing while the two pgbench, a half of SOAK each, and its copy run."""
+
 
 @pytest.fixture
 def addresses() -> Iterator[tuple[Address, Address]]:
@@ -54,7 +57,7 @@ class Tables:
         other = Target(f"b{number % 2}", server.host, server.port)
         far = RegionTargets("far", (replace(other, worker="c"), other))
         regions = (near, far) if number % 2 else (far, near)[: 1 + number % 3]
-        service = Service("db", (str(self._edge),), "none", 2.0, 60.0 + number % 5, regions)
+        service = Service("db", (str(self._edge),), "none", 2.0, IDLE + number % 5, regions)
         # Another comes and goes beside it, at the same address.
         tls = replace(service, name="tls", sni=("db.example",))
         services = (service, tls) if number % 4 else (service,)

@@ -22,6 +22,7 @@ from edgenode.config import Check, Endpoint
 from edgenode.health import Checker, State, Verdict
 from edgenode.health.exec import ExecProbe
 from edgenode.health.execrunner import BACKLOG, Runner
+from edgenode.health.lag import TOLERANCE
 from edgenode.health.observation import Observation
 from edgenode.places import listen
 from tests.unit.health.fixed import Fixed
@@ -385,18 +386,39 @@ async def test_blocked_loop_is_no_verdict(
         assert checker.counters()["c"].late > 0
 
 
+@contextlib.asynccontextmanager
+async def losses() -> AsyncIterator[list[float]]:
+    """Seconds that a busy machine keeps the loop from running, one after the other."""
+    lost: list[float] = []
+
+    async def measure() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            if (more := time.monotonic() - before - 0.01) > 0.002:
+                lost.append(more)
+
+    task = asyncio.ensure_future(measure())
+    try:
+        yield lost
+    finally:
+        task.cancel()
+
+
 async def test_hung_target_is_down_after_its_timeouts(
     answering: Callable[..., Endpoint],
 ) -> None:
+    """Three of them; one is set aside only where the loop really lost a part of it."""
     endpoint = answering(b"", hold=True)
     verdicts = Verdicts()
-    started = time.monotonic()
     checks = [check(type="http", url=f"http://{endpoint}/", timeout=0.1, interval=0.1)]
-    async with running(checks, verdicts) as checker:
+    started = time.monotonic()
+    async with running(checks, verdicts) as checker, losses() as lost:
         down = await verdicts.wait("c", State.DOWN)
-        assert 0.3 < down.since - started < 1.5
+        late = checker.counters()["c"].late
+        assert 0.3 < down.since - started < 1.5 + 0.3 * late + sum(lost)
         assert "no answer within 100 ms" in down.reason
-        assert checker.counters()["c"].late == 0
+        assert late * TOLERANCE * 0.1 <= 2 * sum(lost)
 
 
 async def test_a_bug_in_one_probe_is_no_verdict_and_stops_no_other_check(

@@ -63,7 +63,52 @@ def test_a_comment_is_no_change_of_a_table() -> None:
     assert tables_changed(OLD, more) == ["steering", "steering.workers"]
     slower = OLD.replace("workers = 2", "workers = 2\nmax_connections = 9")
     assert tables_changed(OLD, slower) == ["steering"]
-    assert tables_changed("broken [", OLD) == ["node", "steering", "checks", "steering.workers"]
+    assert tables_changed(OLD, OLD + "[lifeline]") == []
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '[lifeline]\ngrace = "3s"\nheartbeat_timeout = 10',
+        "[steering]\nworkers = 0",
+        '[steering]\naccess_log = { sample = 1.0 }\n[siblings]\ninterval = "1000ms"',
+    ],
+)
+def test_a_default_that_is_written_out_is_no_change(written: str) -> None:
+    short = '[node]\nname = "lon1"\n'
+    assert tables_changed(short, short + written) == []
+    assert tables_changed(short + written, short) == []
+
+
+def test_what_is_no_default_is_a_change_also_of_a_table_that_was_not_there() -> None:
+    short = '[node]\nname = "lon1"\n'
+    assert tables_changed(short, short + "[lifeline]\ngrace = 4") == ["lifeline"]
+    assert tables_changed(short + "[lifeline]\ngrace = 4", short) == ["lifeline"]
+    assert tables_changed(short, short + "[steering]\nworkers = 1") == [
+        "steering",
+        "steering.workers",
+    ]
+    # Of another release, which knows other keys.
+    later = short + "[steering]\nworkers = 0\nlater = 1\n[much.later]\nx = 1\n"
+    assert tables_changed(later, short) == ["steering", "much"]
+
+
+@pytest.mark.parametrize("old", ["", "broken [", "steering = 3", '[steering]\nworkers = "two"'])
+def test_a_steering_that_runs_by_nobody_knows_what_is_restarted_and_why(old: str) -> None:
+    changed = tables_changed(old, '[node]\nname = "lon1"\n')
+    assert "node" in changed
+    found = renewals([], [table for table in changed if table != "node"], False)
+    assert found.restart == [STEERING]
+    assert found.reload == []
+    (why,) = found.cuts
+    assert why.endswith("the change of steering.workers, which is not known of what runs")
+
+
+def test_a_first_install_cuts_nobody() -> None:
+    tables = tables_changed("", OLD)
+    found = renewals([UNIT_FILE], tables, True, [], False, takes_over=False, first=True)
+    assert STEERING in found.restart
+    assert found.cuts == found.reload == []
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 from unittest.mock import patch
 
 from hypothesis import given, settings
@@ -187,7 +187,7 @@ class Nowhere:
 
     waiting = False
 
-    def add(self, line: dict[str, Any]) -> None:
+    def add(self, line: bytes) -> None:
         self.line = line
 
 
@@ -264,6 +264,8 @@ class Story:
             whole = header + network.sent
             assert whole.startswith(bytes(one.got)), "none is lost, none comes twice"
         assert len(network.under_way()) <= 2
+        counted = len(spoken[0].got) - len(header) if spoken else 0
+        assert self.client.meter.bytes == max(0, counted), "the header is no byte of a user"
         if self.connection.phase is not Phase.LIVE:
             assert not spoken or self.connection.connected is not None
             return
@@ -346,3 +348,19 @@ def test_the_bytes_of_a_user_reach_one_worker_once(
         assert story.places() == 0
         soon = [one for one in named.values() if one.what == "answers" and one.after <= 0.05]
         assert leaves is not None or not soon, "somebody would have answered"
+
+
+def test_of_a_worker_that_took_a_part_of_the_header_no_bytes_are_logged() -> None:
+    region = RegionTargets("a", (Target("a0", "198.51.100.1", 80),))
+    service = Service("web", ("203.0.113.1:443",), "v2", 0.5, 60.0, (region,))
+    network = Network(service, {("a", "a0"): Behaviour("answers", 0.0, 10)})
+    network.arrivals = [(network.loop.now, b"hello")]
+    story = Story(service, network, None)
+    with network.patched():
+        story.dialing.begin(story.connection, story.client)
+        while story.connection.phase is not Phase.LIVE:
+            story.step()
+        assert 0 < len(network.remotes[CLIENT + 1].got) < story.connection.header_size
+        story.ending.end(story.connection, Why.WORKER_RESET)
+    assert json.loads(story.log.line)["up"] == 0
+    assert story.client.meter.bytes == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,10 @@ from pathlib import Path
 import pytest
 
 from edgenode.places import steering_handover
+from edgenode.steering.handover.channel import Channel, pair
+from edgenode.steering.handover.protocol import Say
+from edgenode.steering.handover.taking import HandoverError, Taking
+from edgenode.steering.process import is_stopped
 from edgenode.steering.proxyprotocol import Header
 from tests.unit.steering.handover.versions import Versions
 from tests.unit.steering.process import Address, alive, ask, table
@@ -324,6 +329,71 @@ def test_nonsense_at_the_door_leaves_the_old_one_as_it_was(versions: Versions, s
             pass
     versions.begin()
     assert old.wait(PATIENCE) == 0
+
+
+def writers(file: Path) -> list[int]:
+    """Processes that have it open."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(file):
+                found.append(int(link.parts[2]))
+    return found
+
+
+def test_a_reload_while_another_takes_over(versions: Versions, users: Users) -> None:
+    """Its first part opens the old one's log anew, its second is refused with the reason; the
+    takeover goes on, and the log that the new one has is the right one."""
+    old = versions.process
+    new = versions.begin("STOP", "new-COPY")
+    eventually(lambda: is_stopped(new.pid))
+    moved = versions.log.rename(versions.log.with_suffix(".1"))
+    old.send_signal(signal.SIGHUP)
+    eventually(versions.log.exists)
+    users.echo(b"by the old one")
+    refused = versions.begin("replace")
+    assert refused.wait(PATIENCE) == 1
+    assert "which goes on: another one is taking over" in said(versions, -1)
+    versions.processes.remove(refused)
+    new.send_signal(signal.SIGHUP)  # nothing yet to open anew
+    new.send_signal(signal.SIGCONT)
+    assert old.wait(PATIENCE) == 0
+    users.echo(b"by the new one")
+    eventually(lambda: not writers(moved))
+    number = users.end()
+    eventually(lambda: lines(moved) + lines(versions.log) == number)
+
+
+def test_a_refusal_that_came_before_the_question_is_told() -> None:
+    old, new = pair()
+    with old:
+        Channel(old).send({"type": Say.FAILED, "reason": "another one is taking over"})
+    with new, pytest.raises(HandoverError, match="another one is taking over"):
+        Taking(Channel(new), 1000)
+    old, new = pair()
+    old.close()
+    with new, pytest.raises(HandoverError, match="does not answer"):
+        Taking(Channel(new), 1000)
+
+
+def test_a_log_that_is_rotated_as_the_old_one_leaves_is_rotated(
+    versions: Versions, address: Address, far: Worker
+) -> None:
+    """The service manager has not heard yet that another process is the main one."""
+    old = versions.begin("rotate", "old-LEAVE")
+    with versions.control() as control:
+        control.publish(table(1, address, targets=(far.target("fra-1"),)))
+    users = Users(address)
+    versions.begin()
+    assert old.wait(PATIENCE) == 0
+    moved = versions.log.with_suffix(".log.1")
+    eventually(lambda: not writers(moved))
+    number = users.end()
+    eventually(lambda: lines(moved) + lines(versions.log) == number)
+
+
+def lines(file: Path) -> int:
+    return file.read_text().count("\n")
 
 
 def test_another_number_of_relay_workers_is_that_of_the_old_one(

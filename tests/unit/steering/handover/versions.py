@@ -25,6 +25,10 @@ def on_step(name):
         elif what == "RELAY":
             os.kill(supervisors[0].slots[0].process.pid, signal.SIGKILL)
             time.sleep(0.05)
+        elif what == "rotate":
+            time.sleep(0.3)  # the new one serves, and has opened the log
+            os.rename(log, log + ".1")
+            os.kill(os.getpid(), signal.SIGHUP)
         elif what == "fail":
             raise OSError("it is not well")
 
