@@ -128,6 +128,63 @@ TEXT
   rm -rf "$tree"
 }
 
+# box IMAGE VAGRANTFILE RESULT: a box for Vagrant with libvirt of a raw image. The directory of RESULT
+# holds what it is packed from meanwhile.
+box() {
+  local image=$1 result=$3 size tree
+  tree=$(mktemp -d "$(dirname "$result")/box.XXXXXX")
+  size=$(stat -c %s "$image")
+  qemu-img convert -c -O qcow2 "$image" "$tree/box.img"
+  # In whole GiB, which the plugin makes the disk at least.
+  printf '{"provider": "libvirt", "format": "qcow2", "virtual_size": %d}\n' $(((size + (1 << 30) - 1) >> 30)) \
+    > "$tree/metadata.json"
+  install -m 644 "$2" "$tree/Vagrantfile"
+  chmod 644 "$tree"/*
+  # The disk in it is packed already.
+  tar -C "$tree" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
+    -cf "$result" metadata.json Vagrantfile box.img
+  rm -rf "$tree"
+}
+
+# bill PROGRAM ARTEFACT VERSION EXTENSION: its bill of materials. mkosi's manifest, which lies beside,
+# says which packages are in it, down to the version; the extension has none.
+bill() {
+  local program=$1 artefact=$2 version=$3 extension=$4 manifest
+  if [ "$artefact" = "$extension" ]; then
+    "$program" "$artefact" --version "$version"
+    return
+  fi
+  manifest=${artefact%.*}.manifest
+  [ ! -e "$artefact.manifest" ] || manifest=$artefact.manifest
+  "$program" "$artefact" --version "$version" --manifest "$manifest" --contains "$extension"
+}
+
+# publish FROM TO: what was built gets its names, and SHA256SUMS tells of it. A sum never stands for
+# a file that it is not of, also where this ends in the middle: those of what is replaced go first.
+publish() {
+  local from=$1 to=$2 file
+  touch "$to/SHA256SUMS"
+  (cd "$from" && sha256sum -- *) > "$to/.sums"
+  awk -v from="$from" '
+    NR == FNR { replaced[$2]; next }
+    !($2 in replaced)' "$to/.sums" "$to/SHA256SUMS" > "$to/.others"
+  # What is not there any more has no sum.
+  while read -r sum file; do
+    [ ! -e "$to/$file" ] || echo "$sum  $file"
+  done < "$to/.others" > "$to/.part"
+  cp "$to/.part" "$to/.others"
+  mv -f "$to/.part" "$to/SHA256SUMS"
+  for file in "$from"/*; do
+    # The output may be another file system: no half file gets a whole one's name.
+    mv -f "$file" "$to/.part"
+    mv -f "$to/.part" "$to/${file##*/}"
+  done
+  sort -k 2 "$to/.others" "$to/.sums" > "$to/.part"
+  sync "$to"
+  mv -f "$to/.part" "$to/SHA256SUMS"
+  rm -f "$to/.others" "$to/.sums"
+}
+
 # identity WHAT VERSION: a UUID from which partitions get theirs, the same for the same version.
 identity() {
   printf 'edgenode %s %s' "$1" "$2" | sha256sum |
