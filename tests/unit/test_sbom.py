@@ -15,7 +15,7 @@ PACKAGES = [
 
 
 def bill(artefact: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [PROJECT / "images/sbom.py", artefact, "--version", "1.2.3", *options]
+    command = [str(PROJECT / "images/sbom.py"), str(artefact), "--version", "1.2.3", *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
