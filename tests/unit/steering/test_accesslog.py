@@ -98,7 +98,11 @@ def test_the_kernel_tells_of_the_way_to_the_user(relay: RunningRelay, worker: Wo
     ask(relay)
     assert "rtt_ms" not in relay.log(1)[0]
 
-    rude = Worker(lambda connection, header: reset(connection))
+    def serve_rudely(connection: socket.socket, header: object) -> None:
+        connection.recv(1)  # the user's connect(2) is over, then
+        reset(connection)
+
+    rude = Worker(serve_rudely)
     relay.apply(relay.service(("fra", [rude.target("fra-1")]), name=SERVED))
     with relay.connect(SERVED) as user:
         user.sendall(b"x")
