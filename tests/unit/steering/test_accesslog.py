@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from socket import MSG_WAITALL
 from typing import Any
 
 import pytest
@@ -45,7 +45,7 @@ def written(relay: RunningRelay) -> list[dict[str, Any]]:
 def ask(relay: RunningRelay) -> None:
     with relay.connect(SERVED) as user:
         user.sendall(b"12345")
-        assert user.recv(5, MSG_WAITALL) == b"12345"
+        assert user.recv(5, socket.MSG_WAITALL) == b"12345"
 
 
 def fail(relay: RunningRelay) -> None:
@@ -79,7 +79,7 @@ def test_one_that_lasts_has_lines_while_it_lives(relay: RunningRelay, worker: Wo
     serve(relay, worker, Logging(long_after=0.05))
     with relay.connect(SERVED) as user:
         user.sendall(b"12345")
-        assert user.recv(5, MSG_WAITALL) == b"12345"
+        assert user.recv(5, socket.MSG_WAITALL) == b"12345"
         while len(lines := written(relay)) < 2:
             relay.call(relay.relay.log_long)
             time.sleep(0.01)
