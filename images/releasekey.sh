@@ -43,5 +43,6 @@ release_signature() {
 
 # release_verified TOOLS DIRECTORY FILE SIGNATURE
 release_verified() {
-  within "$1" gpgv --keyring "/mnt/host$2/release.gpg" "/mnt/host$4" "/mnt/host$3"
+  within "$1" gpg --homedir /tmp --batch --no-options --no-default-keyring --trust-model=always \
+    --no-auto-check-trustdb --keyring "/mnt/host$2/release.gpg" --verify "/mnt/host$4" "/mnt/host$3"
 }
