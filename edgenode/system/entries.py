@@ -46,11 +46,7 @@ class Entry:
         """The file's."""
         if self.left is None:
             return f"edgenode_{self.version}.efi"
-        return (
-            f"edgenode_{self.version}+{self.left}"
-            + (f"-{self.done}" if self.done else "")
-            + (".efi")
-        )
+        return f"edgenode_{self.version}+{self.left}-{self.done}.efi"
 
 
 def parse(name: str) -> Entry | None:

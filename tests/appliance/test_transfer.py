@@ -1,4 +1,4 @@
-"""What becomes of a disk by the real systemd-sysupdate: small slots in a file, in a build's tools."""
+"""What the real systemd-sysupdate makes of a disk: small slots in a file, in a build's tools."""
 
 from __future__ import annotations
 
