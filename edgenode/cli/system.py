@@ -239,10 +239,19 @@ def gate(
 def depart(config: ConfigPath = None) -> None:
     """The end of an update or a rollback, run by systemd."""
     from edgenode.config import read_essentials
-    from edgenode.system import departure
+    from edgenode.system import departure, machine
 
     with _refusals():
-        departure.depart(read_essentials(config or _default()).state_dir)
+        departure.depart(read_essentials(config or _default()).state_dir, machine.STATE)
+
+
+@app.command(hidden=True)
+def forget(config: ConfigPath = None) -> None:
+    """A drain for a reboot that did not end in order: run by systemd, before control starts."""
+    from edgenode.config import read_essentials
+    from edgenode.system import departure, machine
+
+    departure.forget(read_essentials(config or _default()).state_dir, machine.STATE)
 
 
 def _default() -> Path:
@@ -276,12 +285,13 @@ def _leave(
 ) -> None:
     """Drain and reboot; `before` is done between the two."""
     from edgenode.api.client import call
-    from edgenode.system import departure
+    from edgenode.system import departure, machine
 
     # A connection that is lost, maybe because of the drain, ends nothing.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if node is not None and not no_drain:
         errors.print("edgenode: draining")
+        departure.begin(machine.STATE)
         ask = partial(call, places.control_socket(node))
         departure.drain(ask, reason, within, force)
     try:

@@ -1,28 +1,31 @@
 """Off the air, and into a reboot: drain, stop, forget the drain, start anew.
 
-The drain is an intent with an end: whatever becomes of us, the node announces again by itself. It
-is forgotten once control has stopped, and before the reboot, so that the version that comes up
-announces as soon as it can.
+The drain is an intent, and is forgotten once control has stopped, before the reboot, so that the
+version that comes up announces as soon as it can. Where the power is cut in between, `leaving` is
+there still, and edgenode-returned.service forgets it; and it ends by itself, whatever happens.
 """
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgenode import places
+from edgenode import durable, places
 from edgenode.state import NODE, Intents, StateError
 from edgenode.state.intents import IntentKind
 from edgenode.system.errors import UpdateError
 
 AUTHOR = "edgenode system"
 _KEY = (NODE, IntentKind.MAINTENANCE.value)
-_GRACE = 600.0
+_GRACE = 120.0
 """Seconds after the drain's own time, at which the intent ends by itself."""
 _PAUSE = 0.5
+_LEAVING = "leaving"
+"""A file: a drain of ours may be among the intents."""
 
 Ask = Callable[[str, str, Any], Any]
 """One request to control: method, route, body. Raises ApiError, ControlAway."""
@@ -102,6 +105,14 @@ def _ours(intent: Mapping[str, Any]) -> bool:
     return (intent["group"], intent["kind"]) == _KEY and intent["author"] == AUTHOR
 
 
+def begin(directory: Path) -> None:
+    """A drain is to come. Raises UpdateError."""
+    try:
+        durable.replace(directory / _LEAVING, "", 0o600)
+    except OSError as error:
+        raise UpdateError(f"{directory} cannot be written: {error.strerror}") from None
+
+
 def leave() -> None:
     """Have systemd do the rest: it ends with nobody's SSH connection. Raises UpdateError."""
     _systemd("systemd-run", "-q", "--collect", "--unit=edgenode-departure", *_DEPART)
@@ -110,28 +121,29 @@ def leave() -> None:
 _DEPART = ("/usr/bin/edgenode", "system", "depart")
 
 
-def depart(state_dir: Path) -> None:
+def depart(state_dir: Path, directory: Path) -> None:
     """Stop edgenode, forget the drain, reboot. Raises UpdateError, and then edgenode runs again."""
     try:
         # Control by name, too: the target's stop does not wait for what is a part of it.
         _systemd("systemctl", "stop", "edgenode.target", "edgenode-control.service")
-        forget(state_dir)
+        forget(state_dir, directory)
         _systemd("systemctl", "reboot")
     except UpdateError:
         _systemd("systemctl", "start", "--no-block", "edgenode.target")
         raise
 
 
-def forget(state_dir: Path) -> None:
-    """Our drain is no intent any more. Where it cannot be stored, it ends by itself."""
-    directory = places.control_state(state_dir)
+def forget(state_dir: Path, directory: Path) -> None:
+    """Our drain is no intent any more. Where that cannot be stored, it ends by itself."""
     try:
-        intents = Intents(directory)
+        intents = Intents(places.control_state(state_dir))
         intent = intents.all().get(_KEY)
         if intent is not None and intent.author == AUTHOR:
             intents.clear(_KEY)
     except StateError:
         pass
+    with contextlib.suppress(OSError):
+        (directory / _LEAVING).unlink(missing_ok=True)
 
 
 def _systemd(*command: str) -> None:

@@ -88,7 +88,7 @@ def test_an_operators_maintenance_is_not_replaced_and_not_ended(tmp_path: Path) 
     assert control.heard == []
     intents = Intents(tmp_path / "control")
     intents.put(Intent(NODE, IntentKind.MAINTENANCE, 1.0, "rack", author="ann"))
-    departure.forget(tmp_path)
+    departure.forget(tmp_path, tmp_path)
     assert len(intents.all()) == 1
 
 
@@ -98,6 +98,8 @@ def test_our_drain_is_forgotten_before_the_reboot(tmp_path: Path) -> None:
         Intent(NODE, IntentKind.MAINTENANCE, 1.0, "x", author=departure.AUTHOR),
         Intent("web", IntentKind.WITHDRAWN, 1.0, "fire", author="ann"),
     )
-    departure.forget(tmp_path)
+    departure.begin(tmp_path)
+    departure.forget(tmp_path, tmp_path)
     assert list(intents.all()) == [("web", "")]
-    departure.forget(tmp_path / "absent")
+    assert not (tmp_path / "leaving").exists()
+    departure.forget(tmp_path / "absent", tmp_path / "absent")
