@@ -151,7 +151,7 @@ def update(
         from edgenode.system.source import address, configured, offered
 
         this = machine.this()
-        with machine.locked():
+        with machine.locked(machine.STATE):
             where = configured() if source is None else address(source)
             release = chosen(offered(where), version, this.running, this.entries())
             if release is None:
@@ -190,7 +190,7 @@ def rollback(
         from edgenode.system.slots import other
 
         this = machine.this()
-        with machine.locked():
+        with machine.locked(machine.STATE):
             version = other(this.slots())
             node = _node(context, config)
             _leave(

@@ -121,7 +121,7 @@ def _disk() -> tuple[Path, Path, int]:
 
 
 @contextlib.contextmanager
-def locked(directory: Path = STATE) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """One update or rollback at a time. Raises UpdateError."""
     with _told(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -59,7 +59,12 @@ name = "web"
 prefixes = ["{PREFIX}"]
 addresses = ["203.0.113.1"]
 checks = ["ssh"]
+ports = ["tcp/80"]
 damping = {{ enabled = false }}
+
+[firewall]
+# SSH comes through QEMU's own network.
+management = ["10.0.2.0/24"]
 """
 UPLINK = f"""\
 [Match]
@@ -226,6 +231,8 @@ def test_it_announces(node: Node) -> None:
         ("/etc/edgenode/updates.toml", f'source = "http://10.0.2.2:{PORT}"\n'),
     ):
         vm.run(f"cat > {file} <<'END'\n{text}END")
+    # Without confirmed rules no BGP passes.
+    vm.run("edgenode firewall apply --no-undo", timeout=300.0)
     vm.run("networkctl reload && systemctl start edgenode.target", timeout=300.0)
     vm.until(lambda: node.announced, "it is announced", 300.0)
     assert node.slots()[node.first]["state"] == "good"
