@@ -20,8 +20,8 @@ debian_sources() {
 }
 
 TOOLS=(apt bubblewrap ca-certificates cpio cython3 debian-archive-keyring dosfstools e2fsprogs
-  erofs-utils fdisk gcc kmod libc6-dev mkosi mtools openssl python3-cryptography python3-dev
-  python3-pefile sbsigntool systemd systemd-boot systemd-boot-efi systemd-boot-tools systemd-repart
+  erofs-utils fdisk gcc gpg gpg-agent kmod libc6-dev mkosi mtools openssl python3-cryptography python3-dev
+  python3-pefile sbsigntool systemd systemd-boot systemd-boot-efi systemd-boot-tools systemd-container systemd-repart
   systemd-sysv systemd-ukify udev uidmap xz-utils zstd)
 
 # tools_tree DIRECTORY SOURCES: mkosi and all that it calls, made once. Debian 12 has no mkosi

@@ -24,6 +24,7 @@ from edgenode.cli import (
     regions,
     render,
     status,
+    system,
     top,
     trace,
     why,
@@ -90,6 +91,7 @@ render.add_to(app)
 apply.add_to(app)
 mesh.add_to(app)
 firewall.add_to(app)
+system.add_to(app)
 status.add_to(app)
 why.add_to(app)
 regions.add_to(app)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from edgenode.state.database import StateError, open_to_write, opened_to_read
+from edgenode.state.database import StateError, go_back, open_to_write, opened_to_read
 
 NODE = "*"
 """In place of a group: the whole node."""
@@ -119,7 +119,8 @@ class Intents:
         self._write(
             [
                 (
-                    "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)",
+                    'INSERT OR REPLACE INTO intents ("group", kind, since, reason) '
+                    "VALUES (?, ?, ?, ?)",
                     [
                         (i.group, i.kind.value, i.since, i.reason)
                         for i in intents
@@ -127,7 +128,8 @@ class Intents:
                     ],
                 ),
                 (
-                    "INSERT OR REPLACE INTO wishes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    'INSERT OR REPLACE INTO wishes ("group", slot, kind, since, until, author, '
+                    "reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     [(*i.key, i.kind.value, i.since, i.until, i.author, i.reason) for i in intents],
                 ),
             ]
@@ -149,6 +151,7 @@ class Intents:
     def _rows(self) -> tuple[list[_Plain], list[_Wish]] | None:
         """None if there is no file, or nothing was ever in it."""
         try:
+            go_back(self._path, _SCHEMA, _VERSION)
             with opened_to_read(self._path) as connection:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version == 0:

@@ -125,7 +125,9 @@ class Penalties:
         try:
             with closing(open_to_write(self._path, _SCHEMA, _VERSION)) as connection, connection:
                 connection.executemany(
-                    "INSERT OR REPLACE INTO penalties VALUES (?, ?, ?, ?, ?, ?)", values
+                    'INSERT OR REPLACE INTO penalties ("group", penalty, withdrawn_before, level, '
+                    "monotonic, wall) VALUES (?, ?, ?, ?, ?, ?)",
+                    values,
                 )
         except (OSError, sqlite3.Error) as error:
             self._complain(f"cannot be written ({error}): a restart will forget penalties")

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgenode.state.database import StateError, open_to_write, opened_to_read
+from edgenode.state.database import StateError, go_back, open_to_write, opened_to_read
 
 _VERSION = 1
 _SCHEMA = """
@@ -65,10 +65,11 @@ class RegistryCopy:
     def load(self) -> Copy | None:
         """None: there is none. Raises StateError."""
         try:
+            go_back(self._path, _SCHEMA, _VERSION)
             with opened_to_read(self._path) as connection:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version != _VERSION:
-                    return None  # its maker was killed, or a newer version wrote it
+                if version == 0:
+                    return None  # its maker was killed
                 origin = connection.execute(
                     "SELECT prefix, cluster, revision, heard FROM origin"
                 ).fetchone()
@@ -106,11 +107,12 @@ class RegistryCopy:
         with closing(open_to_write(self._path, _SCHEMA, _VERSION)) as connection, connection:
             connection.execute("DELETE FROM records")
             connection.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO records (key, value, created, modified, gone) VALUES (?, ?, ?, ?, ?)",
                 [(r.key, r.value, r.created, r.modified, r.gone) for r in copy.records],
             )
             connection.execute(
-                "INSERT OR REPLACE INTO origin VALUES (1, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO origin (only, prefix, cluster, revision, heard) "
+                "VALUES (1, ?, ?, ?, ?)",
                 (copy.prefix, copy.cluster, copy.revision, copy.heard),
             )
 

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from typing import Any
 import testinfra
 
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+SECURE_FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+"""Knows Secure Boot; without a key it is in setup mode."""
 VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 SSH_PORT = 2222
 DISK = "8G"
@@ -37,7 +40,15 @@ class VmError(Exception):
 class Vm:
     """One machine, powered on until `close`."""
 
-    def __init__(self, image: Path, directory: Path, namespace: str, accelerator: str) -> None:
+    def __init__(
+        self,
+        image: Path,
+        directory: Path,
+        namespace: str,
+        accelerator: str,
+        *,
+        secure_boot: bool = False,
+    ) -> None:
         self.directory = directory
         self.namespace = namespace
         self.key = directory / "ssh"
@@ -45,6 +56,9 @@ class Vm:
         self.disk = directory / "disk.qcow2"
         self.accelerator = accelerator
         self._process: subprocess.Popen[bytes] | None = None
+        self._secure_boot = secure_boot
+        self._uuid = str(uuid.uuid4())
+        """The machine's identity, which is the system's (systemd.machine_id=firmware)."""
         self._variables = directory / "vars.fd"
         shutil.copy(VARIABLES, self._variables)
         backing = ("-b", str(image.resolve()), "-F", "raw")
@@ -55,10 +69,16 @@ class Vm:
         """Start the machine. Its SSH key for root comes as a systemd credential by SMBIOS."""
         public = base64.b64encode(self.key.with_suffix(".pub").read_bytes()).decode()
         credential = f"io.systemd.credential.binary:ssh.authorized_keys.root={public}"
+        machine, firmware = ("q35", FIRMWARE)
+        if self._secure_boot:
+            machine, firmware = ("q35,smm=on", SECURE_FIRMWARE)
         command = [
-            *("qemu-system-x86_64", "-machine", "q35", "-smp", "2", "-m", "2048"),
+            *("qemu-system-x86_64", "-machine", machine, "-smp", "2", "-m", "2048"),
+            # Only the firmware may write what it keeps keys in.
+            *("-global", "driver=cfi.pflash01,property=secure,value=on") * self._secure_boot,
+            *("-uuid", self._uuid),
             *("-accel", self.accelerator, "-cpu", "host" if self.accelerator == "kvm" else "max"),
-            *("-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}"),
+            *("-drive", f"if=pflash,format=raw,readonly=on,file={firmware}"),
             *("-drive", f"if=pflash,format=raw,file={self._variables}"),
             *("-drive", f"file={self.disk},format=qcow2,if=virtio,cache=unsafe,discard=unmap"),
             *("-netdev", f"user,id=m,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22"),
@@ -135,6 +155,17 @@ class Vm:
         with contextlib.suppress(OSError):
             return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])
         return "(nothing)"
+
+    def keep(self, directory: Path) -> None:
+        """Copy what the machine that is off remembers: its disk, and its firmware's variables."""
+        directory.mkdir(exist_ok=True)
+        for file in (self.disk, self._variables):
+            _quiet("cp", "--sparse=always", str(file), str(directory / file.name))
+
+    def go_back(self, directory: Path) -> None:
+        """As it was when it was kept."""
+        for file in (self.disk, self._variables):
+            _quiet("cp", "--sparse=always", str(directory / file.name), str(file))
 
     def close(self) -> None:
         """Power off at once."""
