@@ -135,7 +135,7 @@ def test_whenever_it_is_killed_the_disk_is_whole_or_does_not_boot(
     began = time.monotonic()
     assert flash(*options).returncode == 0
     usual = time.monotonic() - began
-    moments = sorted(random.uniform(0.2, 1.05) * usual for _ in range(KILLS))
+    moments = sorted(random.uniform(0.6, 1.02) * usual for _ in range(KILLS))
     outcomes = []
     for moment in moments:
         with subprocess.Popen(command(*options), stderr=subprocess.DEVNULL) as process:
