@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from socket import MSG_WAITALL
 from typing import Any
 
 import pytest
@@ -45,7 +45,7 @@ def written(relay: RunningRelay) -> list[dict[str, Any]]:
 def ask(relay: RunningRelay) -> None:
     with relay.connect(SERVED) as user:
         user.sendall(b"12345")
-        assert user.recv(5, MSG_WAITALL) == b"12345"
+        assert user.recv(5, socket.MSG_WAITALL) == b"12345"
 
 
 def fail(relay: RunningRelay) -> None:
@@ -79,7 +79,7 @@ def test_one_that_lasts_has_lines_while_it_lives(relay: RunningRelay, worker: Wo
     serve(relay, worker, Logging(long_after=0.05))
     with relay.connect(SERVED) as user:
         user.sendall(b"12345")
-        assert user.recv(5, MSG_WAITALL) == b"12345"
+        assert user.recv(5, socket.MSG_WAITALL) == b"12345"
         while len(lines := written(relay)) < 2:
             relay.call(relay.relay.log_long)
             time.sleep(0.01)
@@ -98,7 +98,11 @@ def test_the_kernel_tells_of_the_way_to_the_user(relay: RunningRelay, worker: Wo
     ask(relay)
     assert "rtt_ms" not in relay.log(1)[0]
 
-    rude = Worker(lambda connection, header: reset(connection))
+    def serve_rudely(connection: socket.socket, header: object) -> None:
+        connection.recv(1)  # the user's connect(2) is over, then
+        reset(connection)
+
+    rude = Worker(serve_rudely)
     relay.apply(relay.service(("fra", [rude.target("fra-1")]), name=SERVED))
     with relay.connect(SERVED) as user:
         user.sendall(b"x")
