@@ -102,7 +102,7 @@ extension() {
   chmod 755 "$tree"
   install -d "$tree/usr/bin" "$tree/usr/lib/edgenode" "$tree/usr/lib/extension-release.d"
   tar -C "$(dirname "$package")" --exclude=__pycache__ --exclude=__compiled__ \
-    --exclude=edgenode/lab -cf - edgenode |
+    --exclude=edgenode/lab --exclude=edgenode/flash -cf - edgenode |
     tar -C "$tree/usr/lib/edgenode" --no-same-owner -xf -
   install -m 755 "$(dirname "${BASH_SOURCE[0]}")/launcher" "$tree/usr/bin/edgenode"
   cat > "$tree/usr/lib/extension-release.d/extension-release.edgenode" <<TEXT

@@ -48,13 +48,16 @@ class Vm:
         accelerator: str,
         *,
         secure_boot: bool = False,
+        authorize: bool = True,
     ) -> None:
+        """`authorize`: root's SSH key comes as a credential."""
         self.directory = directory
         self.namespace = namespace
         self.key = directory / "ssh"
         self.console = directory / "console.log"
         self.disk = directory / "disk.qcow2"
         self.accelerator = accelerator
+        self._authorize = authorize
         self._process: subprocess.Popen[bytes] | None = None
         self._secure_boot = secure_boot
         self._uuid = str(uuid.uuid4())
@@ -63,10 +66,11 @@ class Vm:
         shutil.copy(VARIABLES, self._variables)
         backing = ("-b", str(image.resolve()), "-F", "raw")
         _quiet("qemu-img", "create", "-q", "-f", "qcow2", *backing, str(self.disk), DISK)
-        _quiet("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self.key))
+        if not self.key.exists():
+            _quiet("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self.key))
 
     def power_on(self) -> None:
-        """Start the machine. Its SSH key for root comes as a systemd credential by SMBIOS."""
+        """Start the machine. Its SSH key for root may come as a systemd credential by SMBIOS."""
         public = base64.b64encode(self.key.with_suffix(".pub").read_bytes()).decode()
         credential = f"io.systemd.credential.binary:ssh.authorized_keys.root={public}"
         machine, firmware = ("q35", FIRMWARE)
@@ -85,7 +89,7 @@ class Vm:
             *("-device", "virtio-net-pci,netdev=m,romfile=,mac=52:54:00:00:00:01"),
             *("-netdev", f"tap,id=d,ifname={TAP},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=d,romfile=,mac={DATA_MAC}"),
-            *("-smbios", f"type=11,value={credential}"),
+            *("-smbios", f"type=11,value={credential}") * self._authorize,
             *("-device", "virtio-rng-pci", "-rtc", "base=utc"),
             *("-display", "none", "-monitor", "none", "-serial", f"file:{self.console}"),
         ]

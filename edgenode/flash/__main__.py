@@ -1,0 +1,5 @@
+"""`./run flash`."""
+
+from edgenode.flash.command import main
+
+main()
