@@ -120,12 +120,18 @@ TEXT
   within "$tools" python3 -m compileall -q --invalidation-mode unchecked-hash \
     -s "/mnt/host$tree" "/mnt/host$tree/usr/lib/edgenode"
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+  signed "$tools" "$tree" "$version" "$keys" "$result"
+  rm -rf "$tree"
+}
+
+# signed TOOLS TREE VERSION KEYS RESULT: a tree as a signed system extension.
+signed() {
+  local tools=$1 tree=$2 version=$3 keys=$4 result=$5
   within "$tools" env SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" SYSTEMD_REPART_OVERRIDE_FSTYPE=erofs \
     systemd-repart --offline=yes --make-ddi=sysext --copy-source="/mnt/host$tree" \
     --seed="$(identity extension "$version")" \
     --private-key="/mnt/host$keys/extension.key" --certificate="/mnt/host$keys/extension.crt" \
     "/mnt/host$result"
-  rm -rf "$tree"
 }
 
 # box IMAGE VAGRANTFILE RESULT: a box for Vagrant with libvirt of a raw image. The directory of RESULT

@@ -23,6 +23,7 @@ from edgenode.cli import (
     mesh,
     regions,
     render,
+    software,
     status,
     system,
     top,
@@ -92,6 +93,7 @@ apply.add_to(app)
 mesh.add_to(app)
 firewall.add_to(app)
 system.add_to(app)
+software.add_to(app)
 status.add_to(app)
 why.add_to(app)
 regions.add_to(app)

@@ -1,0 +1,1 @@
+"""The appliance's releases of edgenode, signed extensions: who runs which, and changes."""
