@@ -59,10 +59,8 @@ def break_off(package: Path, room: str) -> None:
 
 def _parts(script: str, *arguments: object) -> None:
     """A line of bash with images/parts.sh read; $2 is the first argument."""
-    command = (
-        *("bash", "-euc", f'. "$1"; {script}', "-", PROJECT / "images/parts.sh"),
-        *map(str, arguments),
-    )
+    parts = str(PROJECT / "images/parts.sh")
+    command = ["bash", "-euc", f'. "$1"; {script}', "-", parts, *map(str, arguments)]
     done = subprocess.run(
         command,
         capture_output=True,
