@@ -1,7 +1,7 @@
 """The three files of a version, out of a build's disk image and kernel image. `release` calls it.
 
-Nothing is taken on trust: the root of the disk must be the one whose hash the kernel image asks for,
-down to the last block (dm-verity, docs.kernel.org/admin-guide/device-mapper/verity.html).
+Nothing is taken on trust: the root of the disk must be the one whose hash the kernel image asks
+for, down to the last block (dm-verity, docs.kernel.org/admin-guide/device-mapper/verity.html).
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def release(disk: Path, kernel: Path, version: str, into: Path) -> None:
             new[name] = _sha256(draft)
             if known.get(name, new[name]) != new[name]:
                 draft.unlink()
-                raise Refusal(f"{version} is released already, with another {name}: take a higher one")
+                raise Refusal(
+                    f"{version} is released already, with another {name}: take a higher one"
+                )
         if any(name.startswith(f"edgenode_{version}.") and name not in new for name in known):
             raise Refusal(f"{version} is released already, with another root: take a higher one")
         for name in new:

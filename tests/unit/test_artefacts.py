@@ -39,7 +39,8 @@ artefacts = _module()
 
 def tree(data: bytes) -> tuple[bytes, str]:
     """dm-verity's hashes of some blocks, top level first, and the root hash."""
-    levels, blocks = [], [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
+    levels: list[bytes] = []
+    blocks = [data[at : at + BLOCK] for at in range(0, len(data), BLOCK)]
     while True:
         hashes = b"".join(hashlib.sha256(SALT + block).digest() for block in blocks)
         if len(blocks) == 1 and levels:

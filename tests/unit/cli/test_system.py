@@ -52,11 +52,12 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     monkeypatch.setattr(machine, "STATE", tmp_path / "state")
     monkeypatch.setattr(source, "offered", lambda _: {"1.1": NEWER})
     monkeypatch.setattr(system, "_record", lambda _: made.said.append("recorded"))
-    monkeypatch.setattr(
-        install,
-        "install",
-        lambda _, release, where: not made.said.append(f"{where} {release.version}"),
-    )
+
+    def installed(_: Machine, release: Any, where: str) -> bool:
+        made.said.append(f"{where} {release.version}")
+        return True
+
+    monkeypatch.setattr(install, "install", installed)
     monkeypatch.setattr(departure, "leave", lambda: made.said.append("reboot"))
     return made
 
