@@ -37,13 +37,13 @@ class Unit:
 
     name: str
     verb: str
-    """By which it takes another release up."""
+    """By which it takes another release up; also where it has died meanwhile."""
 
 
 UNITS = {
     Part.EXEC: Unit("edgenode-exec.service", "restart"),
     Part.CONTROL: Unit("edgenode-control.service", "restart"),
-    Part.STEERING: Unit("edgenode-steering.service", "reload"),
+    Part.STEERING: Unit("edgenode-steering.service", "reload-or-restart"),
     Part.LIFELINE: Unit("edgenode-lifeline.service", "restart"),
     Part.TOOLS: Unit("edgenode-command.service", "reload"),
 }

@@ -81,13 +81,13 @@ def change(
     except SoftwareError as error:
         why = str(error)
     except BaseException:
-        _go_back(part, actions)
+        _go_back(part, version, actions)
         raise
     if why is None:
         actions.end_trial(part)
         actions.no_undo()
         return
-    _go_back(part, actions)
+    _go_back(part, version, actions)
     actions.mark(version, f"{part}: {why}")
     raise Failed(f"{part} goes on with what it ran: {version} {why}")
 
@@ -115,9 +115,12 @@ def _judge(
         sleep(PAUSE)
 
 
-def _go_back(part: Part, actions: Actions) -> None:
+def _go_back(part: Part, version: str, actions: Actions) -> None:
     """To the link, which names what was good. The trial's end by systemd stays where this fails."""
     actions.end_trial(part)
+    if actions.running(part) not in (version, None):
+        actions.no_undo()  # it never came to run, as where steering could not take over
+        return
     try:
         actions.change_over(part)
     except SoftwareError as error:

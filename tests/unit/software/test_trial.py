@@ -40,7 +40,7 @@ class Fake:
         self.steps += 1
         if self.steps == self.killed_at:
             raise Killed
-        if name in self.refuses:
+        if name in self.refuses and (name, self.running_now) != ("change_over", OLD):
             raise SoftwareError(f"{name} is refused")
 
     def begin_trial(self, part: Part, file: Path) -> None:
@@ -119,19 +119,32 @@ def test_what_does_not_run_is_not_started_for_it() -> None:
     assert (fake.kept, fake.running_now, fake.starts) == (NEW, OLD, 0)
 
 
-@pytest.mark.parametrize("what", ["begin_trial", "change_over", "keep"])
+@pytest.mark.parametrize("what", ["begin_trial", "keep"])
 def test_what_cannot_be_done_is_said_and_leaves_the_old_one(what: str) -> None:
     fake = Fake()
     fake.refuses = {what}
-    if what == "change_over":  # also not back
-        with pytest.raises(SoftwareError, match="could not be had back"):
-            tried(fake)
-        assert fake.timer, "systemd tries again"
-    else:
-        with pytest.raises(Failed, match=f"{what} is refused"):
-            tried(fake)
-        assert fake.running_now == OLD
-    assert (fake.kept, fake.trial) == (OLD, None)
+    with pytest.raises(Failed, match=f"{what} is refused"):
+        tried(fake)
+    assert (fake.kept, fake.running_now, fake.trial, fake.timer) == (OLD, OLD, None, False)
+
+
+def test_where_the_way_back_fails_systemd_tries_it_again() -> None:
+    fake = Fake(works=lambda version: version == OLD)
+    fake.refuses = {"change_over"}  # back from the new one
+    with pytest.raises(SoftwareError, match="could not be had back"):
+        tried(fake)
+    assert (fake.kept, fake.trial, fake.timer) == (OLD, None, True)
+
+
+def test_one_that_never_came_to_run_disturbs_nothing() -> None:
+    class Refuses(Fake):
+        def change_over(self, part: Part) -> None:
+            raise SoftwareError("it cannot take over")
+
+    fake = Refuses()
+    with pytest.raises(Failed, match="cannot take over"):
+        tried(fake)
+    assert (fake.kept, fake.starts, fake.trial, fake.timer) == (OLD, 0, None, False)
 
 
 @given(st.booleans(), st.integers(1, 80))
