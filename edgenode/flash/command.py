@@ -51,6 +51,8 @@ def _flash(
     does not boot; do it again.
 
     The file of the identity is described in docs/appliance.md.
+
+    Exit status: 0 flashed and read back, 1 not, 2 wrong usage.
     """
     began = time.monotonic()
     try:
@@ -63,7 +65,7 @@ def _flash(
         if not yes:
             _ask(found)
         checked = check_sum(image, _told("checking the image"))
-        flash(image, table, blob, disk, found.size, _told)
+        flash(image, table, blob, found, _told)
     except (ConfigError, FlashError, ValueError) as error:
         _fail(str(error), as_json)
     took = time.monotonic() - began
@@ -76,9 +78,7 @@ def _flash(
         }
         print(json.dumps(done))
     else:
-        unchecked = (
-            "" if checked else " (no SHA256SUMS beside the image: what it holds was not checked)"
-        )
+        unchecked = "" if checked else " (not checked: no SHA256SUMS beside it has its sum)"
         print(f"{disk}: flashed with {image.name}, and read back, in {took:.0f} s{unchecked}")
 
 

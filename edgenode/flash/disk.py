@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +16,16 @@ from edgenode.flash.table import SECTOR
 _SYS = Path("/sys/class/block")
 _OURS = ("/", "/usr", "/boot", "/boot/efi", "/efi", "/var")
 """What the system that runs cannot do without."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A line of proc_pid_mountinfo(5)."""
+
+    number: str
+    """MAJOR:MINOR of its device."""
+    place: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ def look(path: Path) -> Disk:
     parts = [disk, *(each.parent for each in disk.glob("*/partition"))]
     numbers = {_text(part / "dev"): part.name for part in parts}
     holders = sorted({each.name for part in parts for each in _entries(part / "holders")})
+    mounts = parse_mounts(_text(Path("/proc/self/mountinfo")))
     return Disk(
         path=path,
         size=int(_text(disk / "size") or 0) * 512,
@@ -88,9 +101,9 @@ def look(path: Path) -> Disk:
         serial=_text(disk / "device/serial") or _text(disk / "serial"),
         partition=place != disk,
         read_only=_text(disk / "ro") == "1",
-        mounted=tuple(_used(numbers)),
+        mounted=tuple(_used(numbers, mounts)),
         holders=tuple(holders),
-        system=disk.name in _system(),
+        system=disk.name in _system(mounts),
     )
 
 
@@ -102,26 +115,56 @@ def human(size: int) -> str:
     return f"{size} bytes"
 
 
-def _used(numbers: dict[str, str]) -> Iterator[str]:
-    for line in _text(Path("/proc/self/mountinfo")).splitlines():
-        fields = line.split()
-        if fields[2] in numbers:
-            yield f"{numbers[fields[2]]} on {fields[4]}"
+def parse_mounts(text: str) -> list[Mount]:
+    """Of proc_pid_mountinfo(5), in the order of mounting. Pure."""
+    found = []
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        found.append(Mount(fields[2], unescaped(fields[4]), unescaped(after.split()[1])))
+    return found
+
+
+def mount_of(place: str, mounts: list[Mount]) -> Mount | None:
+    """The mount that a path (absolute, without links) lies on. Pure."""
+    holding = [each for each in mounts if f"{place}/".startswith(f"{each.place.rstrip('/')}/")]
+    # Of two on one place the later covers the other.
+    return max(reversed(holding), key=lambda each: len(each.place), default=None)
+
+
+def unescaped(text: str) -> str:
+    r"""As the kernel writes paths there: a space is \040. Pure."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _devices(mount: Mount) -> Iterator[str]:
+    """Numbers of the block devices that it can be known by.
+
+    What spans several devices (btrfs) has a number that is no device's: its source is one.
+    """
+    yield mount.number
+    with contextlib.suppress(OSError):
+        status = os.stat(mount.source)
+        if mount.source.startswith("/") and stat.S_ISBLK(status.st_mode):
+            yield f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+
+
+def _used(numbers: dict[str, str], mounts: list[Mount]) -> Iterator[str]:
+    for mount in mounts:
+        for name in {numbers[each] for each in _devices(mount) if each in numbers}:
+            yield f"{name} on {mount.place}"
     for line in _text(Path("/proc/swaps")).splitlines()[1:]:
         name = Path(line.split()[0]).resolve().name
         if name in numbers.values():
             yield f"{name} as swap"
 
 
-def _system() -> set[str]:
+def _system(mounts: list[Mount]) -> set[str]:
     """The disks below what the running system has mounted, through dm and md."""
     found = set()
     for place in _OURS:
-        try:
-            device = os.stat(place).st_dev
-        except OSError:
-            continue
-        below = [Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")]
+        mount = mount_of(os.path.realpath(place), mounts)
+        below = [Path(f"/sys/dev/block/{number}") for number in _devices(mount)] if mount else []
         while below:
             block = below.pop().resolve()
             if (block / "partition").exists():

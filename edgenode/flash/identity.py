@@ -43,6 +43,8 @@ NetworkName = Annotated[
 Text = Annotated[str, Field(min_length=1, max_length=65536)]
 _LINE = re.compile(r"\s*([#;].*|\[[A-Za-z0-9]+\]|[A-Za-z0-9]+\s*=.*)?")
 """Of systemd.syntax(7), as far as networkd's files use it."""
+_SECRET = re.compile(r"\s*(PrivateKey|PresharedKey|Password)\s*=\s*(?!@|\s*$)")
+"""Of systemd.netdev(5) and systemd.network(5); one with an @ is the name of a credential."""
 
 
 class Identity(Section):
@@ -51,7 +53,7 @@ class Identity(Section):
     hostname: Hostname
     authorized_keys: Annotated[tuple[Text, ...], Field(min_length=1)]
     """SSH public keys that log in as root."""
-    ssh_host_key_file: Annotated[str, Field(min_length=1)] | None = None
+    ssh_host_key_file: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None = None
     """An ed25519 key, so that the node is known before it is up; absent: it makes one."""
     network: Annotated[dict[NetworkName, Text], Field(default_factory=dict)]
     """Files for systemd-networkd by name; none: DHCP on each card."""
@@ -89,7 +91,7 @@ def packed(files: dict[str, bytes]) -> bytes:
 
 def _problems(identity: Identity, beside: Path) -> Iterator[Problem]:
     for position, key in enumerate(identity.authorized_keys):
-        if "\n" in key.strip() or not _is_public(key):
+        if not key.strip().isprintable() or not _is_public(key):
             yield Problem(("authorized_keys", position), "is no SSH public key")
     if identity.ssh_host_key_file is not None:
         file = beside / identity.ssh_host_key_file
@@ -101,14 +103,20 @@ def _problems(identity: Identity, beside: Path) -> Iterator[Problem]:
             )
             yield Problem(("ssh_host_key_file",), said)
     for name, text in identity.network.items():
-        for number, line in enumerate(text.splitlines(), 1):
-            if not _LINE.fullmatch(line):
-                said = f"line {number} is no line of systemd-networkd's: {line.strip()[:60]}"
-                yield Problem(("network", name), said)
-                break
-        else:
-            if "[" not in text:
-                yield Problem(("network", name), "has no section, as [Match]")
+        if trouble := _trouble(text):
+            yield Problem(("network", name), trouble)
+
+
+def _trouble(text: str) -> str | None:
+    """What is wrong with a file for networkd; without what is in it, which may be a secret."""
+    section = False
+    for number, line in enumerate(text.split("\n"), 1):
+        if not _LINE.fullmatch(line) or not line.replace("\t", " ").isprintable():
+            return f"line {number} is no line of systemd-networkd's"
+        if _SECRET.match(line):
+            return f"line {number} has a secret, which all on the node could read: provision it"
+        section = section or line.lstrip().startswith("[")
+    return None if section else "has no section, as [Match]"
 
 
 def _files(identity: Identity, beside: Path) -> dict[str, bytes]:

@@ -55,7 +55,11 @@ def check_sum(image: Path, progress: Progress) -> bool:
         return False
     except (OSError, UnicodeDecodeError) as error:
         raise FlashError(f"{image.with_name('SHA256SUMS')} cannot be read: {error}") from None
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    # A star before the name: read as binary, which is the same on Linux (sha256sum(1)).
+    sums = {
+        name.removeprefix(" ").removeprefix("*"): digest
+        for digest, _, name in (line.partition(" ") for line in lines)
+    }
     if image.name not in sums:
         return False
     digest, size = hashlib.sha256(), image.stat().st_size

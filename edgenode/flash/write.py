@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from edgenode.flash.disk import Disk, look
 from edgenode.flash.errors import FlashError
 from edgenode.flash.identity import MOST
 from edgenode.flash.image import CHUNK, Progress, extents
@@ -34,55 +35,74 @@ Step = Callable[[str], Progress]
 """A step begins: where to tell how far it is."""
 
 
-def flash(image: Path, table: Table, identity: bytes, disk: Path, size: int, step: Step) -> None:
-    """`size` of the disk, in bytes. Raises FlashError, and leaves a disk that does not boot."""
-    plan = layout(table, size, MOST, uuid.uuid4())
+def flash(image: Path, table: Table, identity: bytes, disk: Disk, step: Step) -> None:
+    """On a disk that may be written to, which is still what `look` saw. Raises FlashError."""
+    plan = layout(table, disk.size, MOST, uuid.uuid4())
     start, end = table.first_usable * SECTOR, table.end * SECTOR
     blob = identity.ljust(MOST, b"\0")
-    try:
-        with _opened(disk) as to, _opened(image) as source:
-            _wipe(to, size)
+    with _readable(image) as source, _claimed(disk) as to:
+        try:
+            _wipe(to, disk.size)
             _write(source, to, start, end, step("writing"))
-            os.pwrite(to, blob, plan.identity)
+            _put(to, blob, plan.identity)
             os.fsync(to)
-            _verify(source, disk, start, end, step("reading back"))
-            _same(disk, plan.identity, blob)
+            _verify(source, disk.path, start, end, step("reading back"))
+            _same(disk.path, plan.identity, blob)
             for at, content in (plan.backup, plan.primary):
                 # The header makes it a table: last, and by itself.
                 _write_table(to, at, content)
-                _same(disk, at, content)
-            with contextlib.suppress(OSError):  # the kernel sees the partitions later, then
-                fcntl.ioctl(to, _BLKRRPART)
-    except OSError as error:
-        raise FlashError(f"{disk}: {error.strerror or error}: it does not boot now") from None
+                _same(disk.path, at, content)
+        except OSError as error:
+            said = f"{disk.path}: {error.strerror or error}: flash it again, it does not boot now"
+            raise FlashError(said) from None
+        with contextlib.suppress(OSError):  # the kernel sees the partitions later, then
+            fcntl.ioctl(to, _BLKRRPART)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    fd = _open(path)
+def _readable(image: Path) -> Iterator[int]:
+    try:
+        fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FlashError(f"{image}: {error.strerror}: nothing was written") from None
     try:
         yield fd
     finally:
         os.close(fd)
 
 
-def _open(path: Path) -> int:
-    if not path.is_block_device():
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _claimed(disk: Disk) -> Iterator[int]:
+    """For us alone: nobody mounts it meanwhile, or a partition of it."""
     deadline = time.monotonic() + _BUSY
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+            fd = os.open(disk.path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+            break
         except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+            if error.errno == errno.EBUSY and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            why = "something has it in use" if error.errno == errno.EBUSY else error.strerror
+            raise FlashError(f"{disk.path}: {why}: nothing was written") from None
+    try:
+        # While the operator was asked, another may have been plugged in under its name.
+        if look(disk.path) != disk:
+            raise FlashError(f"{disk.path} is not what it was a moment ago: nothing was written")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _put(to: int, content: bytes, at: int) -> None:
+    if os.pwrite(to, content, at) != len(content):
+        raise OSError(errno.EIO, "not all could be written")
 
 
 def _wipe(to: int, size: int) -> None:
     """Both tables that are there: what is half written is not to boot."""
     for at in (0, size - ALIGNMENT):
-        os.pwrite(to, bytes(ALIGNMENT), at)
+        _put(to, bytes(ALIGNMENT), at)
     os.fsync(to)
 
 
@@ -94,8 +114,7 @@ def _write(source: int, to: int, start: int, end: int, progress: Progress) -> No
             continue
         for at in range(begin, stop, CHUNK):
             chunk = os.pread(source, min(CHUNK, stop - at), at)
-            if os.pwrite(to, chunk, at) != min(CHUNK, stop - at):
-                raise OSError(errno.EIO, "not all could be written")
+            _put(to, chunk, at)
             progress(at + len(chunk) - start, end - start)
     os.fsync(to)
 
@@ -107,16 +126,16 @@ def _zero(to: int, begin: int, stop: int) -> None:
             fcntl.ioctl(to, _BLKZEROOUT, struct.pack("QQ", begin, stop - begin))
             return
     for at in range(begin, stop, CHUNK):
-        os.pwrite(to, bytes(min(CHUNK, stop - at)), at)
+        _put(to, bytes(min(CHUNK, stop - at)), at)
 
 
 def _write_table(to: int, at: int, content: bytes) -> None:
     """But for the sector of the header, which follows when the rest is on the disk."""
     header = content.index(b"EFI PART")
     bare = content[:header] + bytes(SECTOR) + content[header + SECTOR :]
-    os.pwrite(to, bare, at)
+    _put(to, bare, at)
     os.fsync(to)
-    os.pwrite(to, content[header : header + SECTOR], at + header)
+    _put(to, content[header : header + SECTOR], at + header)
     os.fsync(to)
 
 
