@@ -79,7 +79,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> None:
     """Nothing of what was flashed before is on it: that would count as written."""
     disk.write_bytes(OLD * (DISK // len(OLD)))
-    made = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", "--wipe", "never", disk]
+    made = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", "--wipe", "never", str(disk)]
     subprocess.run(made, input=b"label: gpt\nname=old\n", check=True)
 
 
