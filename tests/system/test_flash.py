@@ -79,7 +79,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def fill(disk: Path) -> None:
     """Nothing of what was flashed before is on it: that would count as written."""
     disk.write_bytes(OLD * (DISK // len(OLD)))
-    made = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", "--wipe", "never", str(disk)]
+    made = ("sfdisk", "-q", "--no-reread", "--no-tell-kernel", "--wipe", "never", disk)
     subprocess.run(made, input=b"label: gpt\nname=old\n", check=True)
 
 
@@ -199,6 +199,25 @@ def test_killed_in_each_write_the_disk_is_whole_or_does_not_boot(
     assert 0 < whole <= 4, "the backup of the table is there, and two writes are left"
     assert nothing > 12, "those of the data"
     assert outcome(disk, image) == "whole", "another try succeeds"
+
+
+@pytest.mark.parametrize("lost", [3, 5, -1], ids=["first data", "data", "identity"])
+def test_a_disk_that_loses_a_write_is_found_out(
+    image: Path, identity: Path, disk: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """What is read back is another: it gets no table."""
+    blob, table, count = packed(load_identity(identity)), table_of(image), itertools.count(1)
+    real = os.pwrite
+
+    def pwrite(to: int, content: bytes, at: int) -> int:
+        if next(count) == lost or (lost < 0 and content.startswith(MAGIC)):
+            return len(content)
+        return real(to, content, at)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(FlashError, match="does not hold what was written"):
+        write.flash(image, table, blob, look(disk), silent)
+    assert outcome(disk, image) == "boots nothing"
 
 
 def killed_in(number: int, half: bool, what: Callable[[], None]) -> bool:

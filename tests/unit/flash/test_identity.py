@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+import tempfile
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgenode.config.errors import ConfigError
@@ -19,6 +20,7 @@ from edgenode.flash.identity import MAGIC, MOST, load_identity, packed
 PROJECT = Path(__file__).parents[3]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEbmhSuzzlz8AOlzcQw8XyjYlY6yz0n2T7Y4Gm2Wqfzd operator"
 UPLINK = "[Match]\nMACAddress=52:54:00:00:00:02\n\n[Network]\nAddress=192.0.2.10/24\n"
+FIELDS = ("", "hostname = ", "authorized_keys = ", "ssh_host_key_file = ", "[network]\n")
 PLAIN = f'hostname = "lon1"\nauthorized_keys = ["{KEY}"]\n'
 
 
@@ -83,6 +85,12 @@ def test_the_node_has_what_was_written_and_nothing_is_left_where_it_lay(tmp_path
         (PLAIN + '[network]\n"a.network" = "Address"\n', "line 1 is no line of systemd-networkd's"),
         (PLAIN + '[network]\n"a.network" = "A=b"\n', "has no section"),
         (PLAIN + 'ssh_host_key_file = "none"\n', "No such file"),
+        (PLAIN + 'ssh_host_key_file = "a\\u0000b"\n', "ssh_host_key_file"),
+        (PLAIN.replace("operator", "a\\nb"), "is no SSH public key"),
+        (PLAIN.replace("operator", "a\\u0000b"), "is no SSH public key"),
+        (PLAIN + '[network]\n"a.network" = "[Match]\\nName=a\\u0000"\n', "line 2 is no line"),
+        (PLAIN + '[network]\n"a.netdev" = "[WireGuard]\\nPrivateKey=hunter2"\n', "has a secret"),
+        (PLAIN + '[network]\n"a.netdev" = "[WireGuard]\\nhunter2"\n', "line 2 is no line"),
         ("hostname = [", "is no TOML"),
     ],
 )
@@ -90,6 +98,24 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, said: s
     with pytest.raises(ConfigError) as caught:
         load_identity(written(tmp_path, text))
     assert said in str(caught.value)
+    assert "[network]" not in text or "hunter2" not in str(caught.value), "it may be a secret"
+
+
+@settings(max_examples=25)
+@given(st.sampled_from(FIELDS), st.text(max_size=80))
+def test_whatever_is_written_the_error_names_the_file(field: str, text: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "identity.toml"
+        path.write_text(field + text)
+        with pytest.raises(ConfigError) as caught:
+            load_identity(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_name_of_a_credential_or_of_a_file_is_no_secret(tmp_path: Path) -> None:
+    wireguard = "[WireGuard]\nPrivateKey=@wg.key\nPresharedKeyFile=/var/etc/wg.psk\n"
+    text = f'{PLAIN}[network]\n"a.netdev" = """\n{wireguard}"""\n'
+    assert load_identity(written(tmp_path, text))["network/a.netdev"] == wireguard.encode()
 
 
 def test_a_host_key_that_others_can_read_or_that_is_none_is_refused(tmp_path: Path) -> None:
