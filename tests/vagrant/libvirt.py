@@ -1,8 +1,8 @@
 """A libvirt of the test's own, on a host that need not run one.
 
 Its bridges, DHCP and firewall rules are in a network namespace, its configuration and state in a
-mount namespace, and its processes in a PID namespace: all of them end with the first of these, which
-ends with us, however that comes. Nothing of the host's is written to.
+mount namespace, and its processes in a PID namespace: all of them end with the first of these,
+which ends with us, however that comes. Nothing of the host's is written to.
 """
 
 from __future__ import annotations
