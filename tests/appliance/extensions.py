@@ -34,7 +34,7 @@ def remake(
     """`edgenode_VERSION.raw` in `into`; `change` is given the directory of the Python package."""
     work = into / f"work-{version}"
     work.mkdir(parents=True)
-    (root,) = (part for part in gpt.read(built) if part.label.startswith("root"))
+    (root,) = (part for part in gpt.read(built) if part.type == gpt.ROOT)
     with built.open("rb") as file, (work / "erofs").open("wb") as out:
         file.seek(root.start)
         out.write(file.read(root.size))
